@@ -1,0 +1,149 @@
+"""What a context asks of the engine: the one boundary between the public API and the runtime.
+
+The API turns Python values into bytes and back; the engine behind `Operations` sees bytes alone. An engine hands its
+`Operations` to `Handler.start`, which builds the context and the coroutine (see `_definition`). Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from ._future import Call, Future
+    from ._retry import RetryPolicy
+
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The record that started an invocation (`ctx.record` is built from it); `timestamp_ms` is Unix time."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepBody:
+    """A step ready to run outside the engine: `run()` gives the value, or an awaitable of it when `is_async`.
+
+    A synchronous body runs in a thread, an asynchronous one on the real event loop; `encode` turns the value into the
+    bytes that are recorded, `decode` those bytes into what the handler sees, also on the first run.
+    """
+
+    name: str
+    run: Callable[[], Any | Awaitable[Any]]
+    is_async: bool
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+    retry: RetryPolicy | None
+    timeout_s: float | None
+
+
+class Operations(Protocol):
+    """One invocation as its context sees it. Every method may raise `odradek.TerminalError` for a misuse that no retry mends."""
+
+    @property
+    def id(self) -> str:
+        """The invocation id."""
+        ...
+
+    @property
+    def key(self) -> bytes:
+        """The object key; b"" for a service."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers of the call (or of the record, those that are text), lower-case names."""
+        ...
+
+    @property
+    def origin(self) -> Origin | None:
+        """The record that started this invocation, if one did."""
+        ...
+
+    @property
+    def replaying(self) -> bool:
+        """True while the coroutine repeats what the journal already holds (the logger is silent then)."""
+        ...
+
+    def read(self, name: str) -> bytes | None:
+        """The stored bytes of one state name of this key."""
+        ...
+
+    def write(self, name: str, value: bytes | None) -> None:
+        """Set (or with None delete) one state name of this key."""
+        ...
+
+    def clear(self) -> None:
+        """Delete every state name of this key."""
+        ...
+
+    def names(self) -> Sequence[str]:
+        """The state names of this key that hold a value, sorted."""
+        ...
+
+    def publish(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None,
+        partition: int | None,
+        timestamp_ms: int | None,
+    ) -> None:
+        """Add one record to the epoch. Topic, partition, size, time and key are checked here."""
+        ...
+
+    def run(self, body: StepBody) -> Future[Any]:
+        """Journal a step and run it once the epoch that holds its start is committed."""
+        ...
+
+    def sleep(self, delay_s: float) -> Future[None]:
+        """A durable timer."""
+        ...
+
+    def call(
+        self,
+        target: str,
+        key: bytes | None,
+        payload: bytes,
+        decode: Callable[[bytes], Any],
+        idempotency_key: str | None,
+        headers: Mapping[str, str],
+    ) -> Call[Any]:
+        """Start the handler `target` ("service/handler") and give its result."""
+        ...
+
+    def send(
+        self,
+        target: str,
+        key: bytes | None,
+        payload: bytes,
+        delay_s: float | None,
+        at_ms: int | None,
+        idempotency_key: str | None,
+        headers: Mapping[str, str],
+    ) -> str:
+        """Start the handler one-way, after `delay_s` or at the Unix time `at_ms`; gives the invocation id."""
+        ...
+
+    def now_ms(self) -> float:
+        """The journaled time, Unix milliseconds."""
+        ...
+
+    def seed(self) -> int:
+        """The seed of `ctx.random`: the same at every replay."""
+        ...
+
+    def uuid_bytes(self) -> bytes:
+        """16 bytes that are the same at every replay and different at every call."""
+        ...
