@@ -1,0 +1,66 @@
+"""Requests from outside the log: what the ingress asks of the engine, and what it is told once the cause is durable.
+
+A request is posted to the worker that owns its shard and enters the next epoch; its `Reply` leaves after that epoch (or
+the one in which the invocation ends) has been committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How an invocation failed: an HTTP-like code, what happened, and the error's own metadata."""
+
+    code: int
+    message: str
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Invoke:
+    """Start a handler. `invocation_id` carries the routing hash and is chosen before the engine sees it, so that the same
+    request sent twice (a retry, a move to another worker) is the same invocation. `wait`: reply with the result; else as soon
+    as it is durable. `at_ms`: Unix milliseconds before which it does not start; 0 = now."""
+
+    invocation_id: str
+    target: str
+    key: bytes
+    payload: bytes
+    headers: Mapping[str, str]
+    wait: bool
+    idempotent: bool = False
+    at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Wait for (`wait`), or look at, an invocation that exists."""
+
+    invocation_id: str
+    wait: bool
+
+
+Request = Invoke | Attach
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a request.
+
+    accepted / previously_accepted: durable, one-way. completed: `value` holds the result's bytes. failed: `failure` says why.
+    running: an `Attach(wait=False)` to one that has not ended. not_found: no such invocation. moved: the shard is not (any
+    longer) this worker's, ask its owner again with the same invocation id.
+    """
+
+    status: Literal["accepted", "previously_accepted", "completed", "failed", "running", "not_found", "moved"]
+    invocation_id: str
+    value: bytes = b""
+    failure: Failure | None = None
+
+
+Answer = Callable[[Reply], None]
+"""Called once, in the engine's thread, with the reply; must only hand it over (e.g. loop.call_soon_threadsafe)."""

@@ -1,0 +1,105 @@
+"""Settings of one worker: flags over `ODRADEK_*` variables over `[tool.odradek]` of pyproject.toml over these defaults."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+
+class SettingsError(Exception):
+    """A setting has a name or value that cannot be used; the message names it and says what is expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every knob of a worker. Bounds are limits past which inputs are paused, never dropped."""
+
+    bootstrap_servers: str = ""
+    """Kafka's addresses; empty = the embedded log below `data_dir`."""
+    data_dir: Path = Path(".odradek")
+    host: str = "127.0.0.1"
+    port: int = 8080
+    admin_host: str = "127.0.0.1"
+    admin_port: int = 9070
+    advertised_url: str = ""
+    """Where peers reach this worker's private HTTP port; empty = http://<host>:<private port chosen at start>."""
+    group_protocol: str = "classic"
+    group_instance_id: str = ""
+    session_timeout_s: float = 6.0
+    transaction_timeout_s: float = 10.0
+    epoch_linger_s: float = 0.05
+    """How long an epoch may gather work when nobody waits for its commit."""
+    epoch_events: int = 20_000
+    epoch_bytes: int = 16 * 1024 * 1024
+    coroutine_cache: int = 10_000
+    """Suspended coroutines kept live; 0 forces a replay at every wait."""
+    steps_running: int = 1_000
+    step_threads: int = 32
+    steps_queued: int = 10_000
+    requests_waiting: int = 10_000
+    max_record_bytes: int = 1_000_000
+    replication_factor: int = 0
+    """Of internal topics; 0 = the broker's default (at most the number of brokers)."""
+    fsync: bool = True
+    """Embedded log only: every commit reaches the disk before it is acknowledged."""
+    kafka: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Any librdkafka option, passed through (`--kafka key=value`, `ODRADEK_KAFKA_SASL_USERNAME` = sasl.username)."""
+
+    @classmethod
+    def load(
+        cls, flags: Mapping[str, Any] | None = None, *, env: Mapping[str, str] | None = None, project: Path | None = None
+    ) -> Settings:
+        """Merge flags (None values are absent), the environment and `[tool.odradek]`.
+
+        Raises SettingsError naming the setting that is unknown or whose value does not fit its type.
+
+        >>> Settings.load({"port": 9000}, env={"ODRADEK_PORT": "1", "ODRADEK_EPOCH_EVENTS": "5"}, project=Path("/none")).port
+        9000
+        """
+        environ = os.environ if env is None else env
+        merged: dict[str, Any] = _from_project(project or Path("pyproject.toml"))
+        merged.update(_from_env(environ))
+        merged.update({k: v for k, v in (flags or {}).items() if v is not None})
+        kafka = {**merged.pop("kafka", {}), **_kafka_from_env(environ), **((flags or {}).get("kafka") or {})}
+        known = {f.name: f for f in fields(cls)}
+        values: dict[str, Any] = {"kafka": {k: str(v) for k, v in kafka.items()}}
+        for name, value in merged.items():
+            if name not in known:
+                raise SettingsError(f"unknown setting {name!r}: known are {', '.join(sorted(known))}")
+            values[name] = _convert(name, value, getattr(cls(), name))
+        return replace(cls(), **values)
+
+
+def _from_project(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    table = tomllib.loads(path.read_text()).get("tool", {}).get("odradek", {})
+    return {name.replace("-", "_"): value for name, value in table.items()}
+
+
+_NOT_SETTINGS = {"app", "workers", "admin_url", "url"}
+"""Variables that commands read themselves (ODRADEK_APP, ODRADEK_WORKERS ...)."""
+
+
+def _from_env(environ: Mapping[str, str]) -> dict[str, Any]:
+    names = {k[8:].lower(): v for k, v in environ.items() if k.startswith("ODRADEK_") and not k.startswith("ODRADEK_KAFKA_")}
+    return {name: value for name, value in names.items() if name not in _NOT_SETTINGS and not name.startswith("test_")}
+
+
+def _kafka_from_env(environ: Mapping[str, str]) -> dict[str, str]:
+    return {k[14:].lower().replace("_", "."): v for k, v in environ.items() if k.startswith("ODRADEK_KAFKA_")}
+
+
+def _convert(name: str, value: Any, default: Any) -> Any:
+    try:
+        if isinstance(default, bool):
+            if isinstance(value, bool):
+                return value
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[str(value).lower()]
+        return type(default)(value) if not isinstance(default, Path) else Path(value)
+    except (KeyError, TypeError, ValueError):
+        raise SettingsError(f"setting {name}: {value!r} is not a {type(default).__name__}") from None
