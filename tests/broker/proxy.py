@@ -1,0 +1,244 @@
+"""A TCP proxy before one broker, which can lose, hold back and cut: the network's faults, on demand.
+
+Stands between the log and the broker. It reads the frames a client sends (size, API key, API version, …) and passes
+answers through untouched; what it holds back can be delivered later, when the client has long gone on.
+"""
+
+import socket
+import struct
+import threading
+from dataclasses import dataclass, field
+
+from tests.broker.ports import PortLease
+
+END_TXN = 26
+"""API key of the request that commits or aborts a transaction."""
+_HEAD = struct.Struct(">ihh")  # size of what follows it, API key, API version
+
+
+@dataclass(slots=True)
+class HeldFrame:
+    """A request that was to be held back: first awaited, then in hand.
+
+    The connection it came on is cut on the client's side and stays open towards the broker, as when a router dies.
+    """
+
+    api_key: int
+    version: int = -1
+    _frame: bytes = b""
+    _upstream: socket.socket | None = None
+    _caught: threading.Event = field(default_factory=threading.Event)
+
+    def wait(self, timeout_s: float = 30.0) -> None:
+        """Wait until a client has sent such a request.
+
+        Raises:
+            TimeoutError: none came.
+        """
+        if not self._caught.wait(timeout_s):
+            raise TimeoutError(f"no client sent a request with API key {self.api_key} within {timeout_s} s")
+
+    @property
+    def caught(self) -> bool:
+        """Whether the frame is in hand."""
+        return self._caught.is_set()
+
+    def deliver(self) -> None:
+        """Send the frame to the broker now, late, on the connection it was meant for.
+
+        Raises:
+            RuntimeError: nothing was caught yet, or it was delivered or dropped already.
+        """
+        if self._upstream is None:
+            raise RuntimeError("there is no frame in hand: wait() first, and deliver only once")
+        self._upstream.sendall(self._frame)
+        self._upstream = None
+
+    def catch(self, version: int, frame: bytes, upstream: socket.socket) -> None:
+        """Called by the proxy."""
+        self.version, self._frame, self._upstream = version, frame, upstream
+        self._caught.set()
+
+
+class TcpProxy:
+    """Listens on a loopback port of its own choosing and forwards to one broker.
+
+    Args:
+        upstream_host: where the broker listens.
+        upstream_port: its port there; the broker must advertise `port`, the proxy's, on that listener.
+
+    Example:
+        held = proxy.hold(END_TXN)          # the next commit's request never arrives …
+        producer.commit_transaction()
+        held.deliver()                      # … until now
+    """
+
+    def __init__(self, upstream_host: str, upstream_port: int) -> None:
+        self._upstream_address = (upstream_host, upstream_port)
+        self._lease = PortLease.take()
+        self._lock = threading.Lock()
+        self._connections: set[_Connection] = set()
+        self._holds: list[HeldFrame] = []
+        self._requests_seen: dict[int, int] = {}
+        self._flowing = threading.Event()
+        self._flowing.set()
+        self._closed = False
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind(("127.0.0.1", self._lease.port))
+        self._listener.listen(64)
+        threading.Thread(target=self._accept, name=f"proxy-{self.port}", daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """Where clients connect, on 127.0.0.1."""
+        return self._lease.port
+
+    def requests_seen(self, api_key: int) -> int:
+        """How many requests with this API key clients have sent so far, held ones included."""
+        with self._lock:
+            return self._requests_seen.get(api_key, 0)
+
+    def hold(self, api_key: int) -> HeldFrame:
+        """Hold back the next request with this API key, and cut its client's connection at that moment."""
+        held = HeldFrame(api_key)
+        with self._lock:
+            self._holds.append(held)
+        return held
+
+    def cut(self) -> int:
+        """Cut all connections now, on both sides; returns how many. New ones are accepted at once."""
+        with self._lock:
+            connections = list(self._connections)
+        for connection in connections:
+            connection.cut()
+        return len(connections)
+
+    def blackhole(self) -> None:
+        """From now on swallow time: connections stay up, new ones are accepted, not a byte passes in either direction."""
+        self._flowing.clear()
+
+    def heal(self) -> None:
+        """End a blackhole; what was sent meanwhile arrives now."""
+        self._flowing.set()
+
+    def close(self) -> None:
+        """Cut everything and stop listening."""
+        self._closed = True
+        self._flowing.set()
+        try:
+            self._listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # some systems refuse this on a listening socket, and wake the thread by close alone
+        self._listener.close()
+        self.cut()
+        self._lease.release()
+
+    def wait_flowing(self) -> None:
+        """Block during a blackhole (called by the connections' threads)."""
+        self._flowing.wait()
+
+    def holder_of(self, api_key: int) -> HeldFrame | None:
+        """Count a request; return who wants to hold it back, if anybody (called by the connections' threads)."""
+        with self._lock:
+            self._requests_seen[api_key] = self._requests_seen.get(api_key, 0) + 1
+            for held in self._holds:
+                if held.api_key == api_key:
+                    self._holds.remove(held)
+                    return held
+        return None
+
+    def forget(self, connection: "_Connection") -> None:
+        """A connection has ended (called by its threads)."""
+        with self._lock:
+            self._connections.discard(connection)
+
+    def _accept(self) -> None:
+        while not self._closed:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                upstream = socket.create_connection(self._upstream_address, timeout=5)
+            except OSError:
+                client.close()  # the broker is down: so is its proxy's connection
+                continue
+            upstream.settimeout(None)
+            connection = _Connection(self, client, upstream)
+            with self._lock:
+                self._connections.add(connection)
+            connection.start()
+
+
+class _Connection:
+    """One client connection and its twin to the broker, pumped by a thread in each direction."""
+
+    def __init__(self, proxy: TcpProxy, client: socket.socket, upstream: socket.socket) -> None:
+        self._proxy = proxy
+        self._client = client
+        self._upstream = upstream
+        self._keeps_upstream = False  # a frame of this connection is held: its way to the broker must stay open
+        for end in (client, upstream):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def start(self) -> None:
+        for pump in (self._pump_requests, self._pump_answers):
+            threading.Thread(target=pump, name=f"proxy-{self._proxy.port}", daemon=True).start()
+
+    def cut(self) -> None:
+        """Both sides see a closed connection; the pumps end."""
+        self._keeps_upstream = False
+        self._shut(self._client)
+        self._shut(self._upstream)
+
+    def _pump_requests(self) -> None:
+        pending = bytearray()
+        try:
+            while received := self._client.recv(65536):
+                self._proxy.wait_flowing()
+                pending += received
+                if not self._forward_frames(pending):
+                    break
+        except OSError:
+            pass  # cut from either side: the end of this connection, as its closing is
+        self._end()
+
+    def _forward_frames(self, pending: bytearray) -> bool:
+        """Send every whole frame on; False once one was held back."""
+        while len(pending) >= _HEAD.size:
+            size, api_key, version = _HEAD.unpack_from(pending)
+            if len(pending) < 4 + size:
+                return True
+            frame = bytes(pending[: 4 + size])
+            del pending[: 4 + size]
+            held = self._proxy.holder_of(api_key)
+            if held is not None:
+                self._keeps_upstream = True
+                self._shut(self._client)
+                held.catch(version, frame, self._upstream)
+                return False
+            self._upstream.sendall(frame)
+        return True
+
+    def _pump_answers(self) -> None:
+        try:
+            while received := self._upstream.recv(65536):
+                self._proxy.wait_flowing()
+                self._client.sendall(received)
+        except OSError:
+            pass  # as above; a held frame's answer ends here too, its client being gone
+        self._end()
+
+    def _end(self) -> None:
+        self._shut(self._client)
+        if not self._keeps_upstream:
+            self._shut(self._upstream)
+            self._proxy.forget(self)
+
+    @staticmethod
+    def _shut(end: socket.socket) -> None:
+        try:
+            end.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # already shut

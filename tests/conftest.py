@@ -1,0 +1,52 @@
+"""What every test may ask for: a Kafka shared by the run, a cluster of one's own, names that nobody else uses.
+
+Stands before all tests. The broker is started by the first test that asks for one; none to be had is a failure.
+"""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.broker import KafkaCluster, running_broker
+
+
+class ClusterFactory(Protocol):
+    """What the `kafka_cluster` fixture gives: `kafka_cluster(brokers=3, properties={...}, proxied=True)`."""
+
+    def __call__(
+        self, *, brokers: int = 1, properties: dict[str, str | int | bool] | None = None, proxied: bool = False
+    ) -> KafkaCluster:
+        """Return a started cluster, killed when the test ends."""
+        ...
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """The bootstrap servers of the single-node Kafka shared by the run: use `topic_prefix`, harm nothing."""
+    with running_broker() as bootstrap_servers:
+        yield bootstrap_servers
+
+
+@pytest.fixture
+def kafka_cluster(tmp_path: Path) -> Iterator[ClusterFactory]:
+    """Makes clusters that belong to one test, which may kill, freeze and cut off their brokers."""
+    with ExitStack() as clusters:
+
+        def start(
+            *, brokers: int = 1, properties: dict[str, str | int | bool] | None = None, proxied: bool = False
+        ) -> KafkaCluster:
+            directory = tmp_path / f"kafka-{uuid.uuid4().hex[:8]}"
+            cluster = KafkaCluster(directory, brokers=brokers, properties=properties, proxied=proxied)
+            return clusters.enter_context(cluster)
+
+        yield start
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A prefix for topics, groups and app names that no other test, run or machine uses."""
+    return f"t{uuid.uuid4().hex[:12]}"
