@@ -1,6 +1,6 @@
 """Start and stop a Kafka from a shell: `python -m tests.broker start|stop|jars`.
 
-Stands outside every record's journey: it gives `make demo-kafka`, `make bench` and a curious person a broker that stays.
+Stands outside every record's journey: a broker that stays, for demos, benches and the curious.
 """
 
 import argparse
@@ -31,7 +31,9 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.broker", description="a Kafka on this machine, without Docker")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.broker", description="a Kafka on this machine, without Docker"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     start = commands.add_parser("start", help="start it and print its bootstrap servers; a running one is left alone")
     start.add_argument("--brokers", type=int, default=1, help="how many (default 1)")
@@ -60,9 +62,7 @@ def _start(record: Path, options: argparse.Namespace) -> None:
     )
     began = time.monotonic()
     cluster.start()
-    record.write_text(
-        json.dumps({"bootstrap_servers": cluster.bootstrap_servers, "pids": list(cluster.pids.values())})
-    )
+    record.write_text(json.dumps({"bootstrap_servers": cluster.bootstrap_servers, "pids": list(cluster.pids.values())}))
     print(f"up in {time.monotonic() - began:.1f} s, logs under {record.parent}", file=sys.stderr)
     print(cluster.bootstrap_servers)
 

@@ -1,4 +1,4 @@
-"""A cluster of one to three brokers on loopback: KRaft, each node broker and controller, quick to start and made to be hurt.
+"""A cluster of one to three brokers on loopback: KRaft, each node broker and controller; quick to start and to hurt.
 
 Stands at the far end of every record's journey. It is real Kafka: the same code as in production, with small settings.
 """
@@ -21,7 +21,7 @@ from tests.broker.proxy import TcpProxy
 
 START_TIMEOUT_S = 90.0
 JVM_OPTIONS = ("-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-"""A short heap and no optimising compiler: a broker that lives for a minute is up sooner and leaves the cores to the tests."""
+"""A short heap and no optimising compiler: a broker that lives for a minute is up sooner and leaves tests the cores."""
 BENCH_JVM_OPTIONS = ("-Xmx1g", "-Xms1g")
 """As one would run a broker under load."""
 
@@ -80,14 +80,12 @@ class KafkaCluster:
         for node_id in range(1, brokers + 1):
             home = directory / f"broker-{node_id}"
             home.mkdir(parents=True, exist_ok=True)
-            process = BrokerProcess(
-                jars, home / "server.properties", home / "server.log", jvm_options, outlives_parent
-            )  # fmt: skip
+            files = home / "server.properties", home / "server.log"
+            process = BrokerProcess(jars, *files, jvm_options, outlives_parent)
             inner = PortLease.take() if proxied else None
             proxy = TcpProxy("127.0.0.1", inner.port) if inner is not None else None
-            self._nodes[node_id] = _Node(
-                node_id, PortLease.take(), PortLease.take(), inner, proxy, process, home
-            )  # fmt: skip
+            plain, controller = PortLease.take(), PortLease.take()
+            self._nodes[node_id] = _Node(node_id, plain, controller, inner, proxy, process, home)
 
     @property
     def bootstrap_servers(self) -> str:
@@ -244,7 +242,8 @@ class KafkaCluster:
             "share.coordinator.state.topic.min.isr": min(2, replicas),
             "group.initial.rebalance.delay.ms": 0,
             "broker.heartbeat.interval.ms": 500,
-            "broker.session.timeout.ms": 4000,  # how long a killed broker is leader still, and how long its restart is refused
+            # For this long a killed broker stays the leader, and its restart is refused:
+            "broker.session.timeout.ms": 4000,
             "log.cleaner.dedupe.buffer.size": 16_777_216,  # the default, 128 MB, is a quarter of the heap
             "num.network.threads": 2,
             "num.io.threads": 4,

@@ -13,7 +13,7 @@ from pathlib import Path
 KAFKA_VERSION = "4.1.0"
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
-# slf4j-simple is no dependency of Kafka's: without it the server logs nothing, and a failed start could not be explained.
+# slf4j-simple is not among Kafka's dependencies; without it the server logs nothing, not even why a start failed.
 POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>odradek</groupId><artifactId>broker-jars</artifactId><version>1</version><packaging>pom</packaging>

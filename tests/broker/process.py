@@ -16,7 +16,7 @@ LOGGING = [
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
     "-Dorg.slf4j.simpleLogger.showThreadName=false",
 ]
-# Reads until its input ends, which it does when the process that opened it is gone however it died; then kills the broker.
+# Reads until its input ends, which is when the process that opened it is gone, however it died; then kills the broker.
 WATCHDOG = 'read -r _; kill -9 "$1"'
 
 

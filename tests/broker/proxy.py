@@ -16,14 +16,15 @@ END_TXN = 26
 _HEAD = struct.Struct(">ihh")  # size of what follows it, API key, API version
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class HeldFrame:
-    """A request that was to be held back: first awaited, then in hand.
+    """A request singled out by the proxy: first awaited, then in hand (or sent on at once, its answer lost).
 
     The connection it came on is cut on the client's side and stays open towards the broker, as when a router dies.
     """
 
     api_key: int
+    sent_at_once: bool = False
     version: int = -1
     _frame: bytes = b""
     _upstream: socket.socket | None = None
@@ -55,8 +56,10 @@ class HeldFrame:
         self._upstream = None
 
     def catch(self, version: int, frame: bytes, upstream: socket.socket) -> None:
-        """Called by the proxy."""
+        """Take the frame in hand (called by the proxy)."""
         self.version, self._frame, self._upstream = version, frame, upstream
+        if self.sent_at_once:
+            self.deliver()
         self._caught.set()
 
 
@@ -87,7 +90,8 @@ class TcpProxy:
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.bind(("127.0.0.1", self._lease.port))
         self._listener.listen(64)
-        threading.Thread(target=self._accept, name=f"proxy-{self.port}", daemon=True).start()
+        self._acceptor = threading.Thread(target=self._accept, name=f"proxy-{self.port}", daemon=True)
+        self._acceptor.start()
 
     @property
     def port(self) -> int:
@@ -101,10 +105,17 @@ class TcpProxy:
 
     def hold(self, api_key: int) -> HeldFrame:
         """Hold back the next request with this API key, and cut its client's connection at that moment."""
-        held = HeldFrame(api_key)
+        return self._single_out(HeldFrame(api_key))
+
+    def lose_answer(self, api_key: int) -> HeldFrame:
+        """Pass on the next request with this API key, but cut its client's connection before the answer arrives."""
+        return self._single_out(HeldFrame(api_key, sent_at_once=True))
+
+    def let_go(self, held: HeldFrame) -> None:
+        """Do not wait for this request any more; harmless when it was caught already."""
         with self._lock:
-            self._holds.append(held)
-        return held
+            if held in self._holds:
+                self._holds.remove(held)
 
     def cut(self) -> int:
         """Cut all connections now, on both sides; returns how many. New ones are accepted at once."""
@@ -115,7 +126,7 @@ class TcpProxy:
         return len(connections)
 
     def blackhole(self) -> None:
-        """From now on swallow time: connections stay up, new ones are accepted, not a byte passes in either direction."""
+        """From now on no byte passes in either direction, while connections stay up and new ones are accepted."""
         self._flowing.clear()
 
     def heal(self) -> None:
@@ -131,7 +142,12 @@ class TcpProxy:
         except OSError:
             pass  # some systems refuse this on a listening socket, and wake the thread by close alone
         self._listener.close()
-        self.cut()
+        self._acceptor.join()
+        with self._lock:
+            connections = list(self._connections)
+        for connection in connections:
+            connection.cut()
+            connection.join()
         self._lease.release()
 
     def wait_flowing(self) -> None:
@@ -152,6 +168,11 @@ class TcpProxy:
         """A connection has ended (called by its threads)."""
         with self._lock:
             self._connections.discard(connection)
+
+    def _single_out(self, held: HeldFrame) -> HeldFrame:
+        with self._lock:
+            self._holds.append(held)
+        return held
 
     def _accept(self) -> None:
         while not self._closed:
@@ -179,18 +200,25 @@ class _Connection:
         self._client = client
         self._upstream = upstream
         self._keeps_upstream = False  # a frame of this connection is held: its way to the broker must stay open
+        self._requests = threading.Thread(target=self._pump_requests, name=f"proxy-{proxy.port}-requests", daemon=True)
+        self._answers = threading.Thread(target=self._pump_answers, name=f"proxy-{proxy.port}-answers", daemon=True)
         for end in (client, upstream):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def start(self) -> None:
-        for pump in (self._pump_requests, self._pump_answers):
-            threading.Thread(target=pump, name=f"proxy-{self._proxy.port}", daemon=True).start()
+        """Begin to pump."""
+        self._answers.start()
+        self._requests.start()
 
     def cut(self) -> None:
-        """Both sides see a closed connection; the pumps end."""
+        """Let both sides see a closed connection, which ends the pumps."""
         self._keeps_upstream = False
-        self._shut(self._client)
-        self._shut(self._upstream)
+        _shut(self._client)
+        _shut(self._upstream)
+
+    def join(self) -> None:
+        """Wait until the sockets are closed."""
+        self._answers.join()
 
     def _pump_requests(self) -> None:
         pending = bytearray()
@@ -202,7 +230,9 @@ class _Connection:
                     break
         except OSError:
             pass  # cut from either side: the end of this connection, as its closing is
-        self._end()
+        _shut(self._client)
+        if not self._keeps_upstream:
+            _shut(self._upstream)
 
     def _forward_frames(self, pending: bytearray) -> bool:
         """Send every whole frame on; False once one was held back."""
@@ -215,30 +245,41 @@ class _Connection:
             held = self._proxy.holder_of(api_key)
             if held is not None:
                 self._keeps_upstream = True
-                self._shut(self._client)
+                _shut(self._client)
                 held.catch(version, frame, self._upstream)
                 return False
             self._upstream.sendall(frame)
         return True
 
     def _pump_answers(self) -> None:
+        """Pass answers on until the broker's side ends; then, being the last to need them, close both sockets."""
         try:
             while received := self._upstream.recv(65536):
                 self._proxy.wait_flowing()
-                self._client.sendall(received)
+                if not self._keeps_upstream:
+                    self._client.sendall(received)
         except OSError:
-            pass  # as above; a held frame's answer ends here too, its client being gone
-        self._end()
+            pass  # cut from either side
+        if self._keeps_upstream:
+            self._drain()
+        _shut(self._client)
+        _shut(self._upstream)
+        self._requests.join()
+        self._client.close()
+        self._upstream.close()
+        self._proxy.forget(self)
 
-    def _end(self) -> None:
-        self._shut(self._client)
-        if not self._keeps_upstream:
-            self._shut(self._upstream)
-            self._proxy.forget(self)
-
-    @staticmethod
-    def _shut(end: socket.socket) -> None:
+    def _drain(self) -> None:
+        """The client was cut while an answer was on its way to it: swallow this and all further answers."""
         try:
-            end.shutdown(socket.SHUT_RDWR)
+            while self._upstream.recv(65536):
+                pass
         except OSError:
-            pass  # already shut
+            pass  # cut by the broker
+
+
+def _shut(end: socket.socket) -> None:
+    try:
+        end.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # shut already

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def running_broker(
     *,
     properties: Mapping[str, str | int | bool] | None = None,
     jvm_options: Sequence[str] = JVM_OPTIONS,
-) -> Iterator[str]:
+) -> Generator[str]:
     """Give the bootstrap servers of a Kafka: `KAFKA_BOOTSTRAP_SERVERS`, else a container, else a broker of our own.
 
     Args:
@@ -57,7 +57,7 @@ def _docker_runs() -> bool:
 
 
 @contextmanager
-def _container(properties: Mapping[str, str | int | bool]) -> Iterator[str]:
+def _container(properties: Mapping[str, str | int | bool]) -> Generator[str]:
     # Imported here: whoever has no Docker needs no testcontainers either.
     from testcontainers.core.container import DockerContainer
     from testcontainers.core.wait_strategies import LogMessageWaitStrategy
