@@ -1,0 +1,79 @@
+# Everything one does with a clone of odradek. It takes Python 3.11+, Java 17, Maven and make; the rest comes by itself.
+
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+PYTEST  := $(BIN)/python -m pytest
+SOURCES := $(wildcard sdk runtime connectors tests examples bench)
+ARGS    ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv broker-jars lint format test test-faults soak mutants demo demo-kafka bench broker-start broker-stop \
+        constraints clean
+
+help: ## show this
+	@echo "odradek: durable execution for Python, on Kafka. Needs Python 3.11+, Java 17 and Maven on the PATH."
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "Start with 'make demo'. Extra arguments: make test ARGS='-k journal -x', make demo ARGS=--help"
+	@echo "Tests use the Kafka at KAFKA_BOOTSTRAP_SERVERS if that is set, else Docker, else a broker they start themselves."
+
+venv: $(VENV)/.made ## make .venv with odradek (editable) and all tools, in the versions of constraints.txt
+
+# Made again when what it is made from changes. pyright's first run says at once if something it needs is missing.
+$(VENV)/.made: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("odradek needs Python 3.11 or later, this is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
+	@echo "== $(VENV): odradek (editable) with its development tools, about a minute the first time"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --version
+	@touch $@
+
+broker-jars: venv ## fetch Kafka's jars into .cache (45 MB, once)
+	@$(BIN)/python -m tests.broker jars
+
+lint: venv ## ruff, mypy, pyright (both strict), import-linter
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+
+format: venv ## let ruff put imports and layout in order
+	$(BIN)/ruff check --fix-only $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+test: broker-jars lint ## lint, then every test but the long fault suites
+	$(PYTEST) -m "not faults and not soak" $(ARGS)
+
+test-faults: broker-jars ## kill, freeze and cut off real brokers and workers
+	$(PYTEST) -m "faults and not soak" --durations=10 $(ARGS)
+
+soak: broker-jars ## load and faults for a long time
+	$(PYTEST) -m soak --durations=10 $(ARGS)
+
+mutants: broker-jars ## take each invariant out of the code (tests/mutants/*.patch) and see its test fail
+	@$(BIN)/python -m tests.mutants $(ARGS)
+
+demo: venv ## a year of flights through the embedded log, with a kill -9 midway; compares the totals
+	@$(BIN)/python -m examples.demo $(ARGS)
+
+demo-kafka: broker-jars ## the same on a real Kafka, started for it
+	@$(BIN)/python -m examples.demo --kafka $(ARGS)
+
+bench: broker-jars ## odradek beside its peers, in one run (bench/README.md or docs/bench.md)
+	@$(BIN)/python -m bench.throughput $(ARGS)
+
+broker-start: broker-jars ## start a Kafka that stays, print its address
+	@$(BIN)/python -m tests.broker start $(ARGS)
+
+broker-stop: venv ## stop it
+	@$(BIN)/python -m tests.broker stop
+
+constraints: venv ## write the versions in .venv to constraints.txt
+	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new
+	@mv constraints.new constraints.txt && touch $(VENV)/.made
+
+clean: ## remove all that make made, .venv and .cache included
+	rm -rf $(VENV) .cache .odradek dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
