@@ -8,7 +8,7 @@ SOURCES := $(wildcard sdk runtime connectors tests examples bench)
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv broker-jars lint format test test-faults soak mutants demo demo-kafka bench broker-start broker-stop \
+.PHONY: help venv broker-jars lint format test test-faults soak k8s mutants demo demo-kafka bench broker-start broker-stop \
         constraints clean
 
 help: ## show this
@@ -43,14 +43,18 @@ format: venv ## let ruff put imports and layout in order
 	$(BIN)/ruff check --fix-only $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-test: broker-jars lint ## lint, then every test but the long fault suites
-	$(PYTEST) -m "not faults and not soak" $(ARGS)
+test: broker-jars lint ## lint, then every test but the long fault suites and k8s
+	$(PYTEST) -m "not faults and not soak and not k8s" $(ARGS)
 
 test-faults: broker-jars ## kill, freeze and cut off real brokers and workers
 	$(PYTEST) -m "faults and not soak" --durations=10 $(ARGS)
 
 soak: broker-jars ## load and faults for a long time
 	$(PYTEST) -m soak --durations=10 $(ARGS)
+
+k8s: venv ## the chart on a real API server, the compose file and the Dockerfile (needs Go; 10 minutes once, then 1)
+	@bash tests/k8s/build.sh
+	$(PYTEST) -m k8s tests/k8s $(ARGS)
 
 mutants: broker-jars ## take each invariant out of the code (tests/mutants/*.patch) and see its test fail
 	@$(BIN)/python -m tests.mutants $(ARGS)
