@@ -1,0 +1,123 @@
+"""What a context hands out to wait for: eager futures that the engine completes.
+
+`Future` is an asyncio future with three differences: awaiting it never cancels it, it hashes by sequence number (asyncio keeps
+futures in sets, whose order must be the same at every replay), and an error that nobody looks at is not logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from typing import Any, Generic, TypeVar
+
+from odradek._errors import comes_later
+
+T = TypeVar("T")
+
+
+class Future(asyncio.Future[T]):
+    """A result that will come: of a step, a timer, a call. Works in `await`, `asyncio.wait`, `gather` and `as_completed`.
+
+    It acts when made, not when awaited. It may be awaited again, and a cancelled or timed-out `await` leaves it running;
+    `.cancel()` stops the waiting here only. `await` raises what the step or the callee raised (TerminalError).
+
+    Made by the engine: `loop` is the loop it completes on, `seq` its number within the invocation.
+    """
+
+    __slots__ = ("seq",)
+
+    seq: int
+
+    def __init__(self, *, loop: asyncio.AbstractEventLoop, seq: int) -> None:
+        super().__init__(loop=loop)
+        self.seq = seq
+
+    def __hash__(self) -> int:
+        return self.seq
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def set_exception(self, exception: type[BaseException] | BaseException, /) -> None:
+        super().set_exception(exception)
+        self._log_traceback = False
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if not self.done():
+            if getattr(self.get_loop(), "durable", False):
+                yield self  # the engine resumes the coroutine once this is done, and never cancels what it waits for
+            else:
+                yield from self._wait_shielded()
+        return self.result()
+
+    def _wait_shielded(self) -> Generator[Any, None, None]:
+        # An ordinary asyncio task waits for (and, if cancelled, cancels) a future of its own.
+        waiter = self.get_loop().create_future()
+
+        def wake(_: asyncio.Future[T]) -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        self.add_done_callback(wake)
+        try:
+            yield from waiter
+        finally:
+            self.remove_done_callback(wake)
+
+    __iter__ = __await__
+
+
+class Call(Future[T]):
+    """The result of another handler, to come. `invocation_id` names it, for `ctx.attach` and `ctx.cancel`."""
+
+    __slots__ = ("_invocation_id",)
+
+    def __init__(self, *, loop: asyncio.AbstractEventLoop, seq: int, invocation_id: str = "") -> None:
+        super().__init__(loop=loop, seq=seq)
+        self._invocation_id = invocation_id
+
+    @property
+    def invocation_id(self) -> str:
+        """The callee's invocation id. Raises RuntimeError while a `Client` has not been told it yet: await the call first."""
+        if not self._invocation_id:
+            raise RuntimeError("Call.invocation_id: the reply that names it has not come yet; await the call first")
+        return self._invocation_id
+
+    def _named(self, invocation_id: str) -> None:
+        self._invocation_id = invocation_id
+
+
+class Awakeable(Future[T]):
+    """A result that the outside gives: whoever holds `id` completes it by `resolve` or `reject`, over HTTP or from a handler."""
+
+    __slots__ = ("_id",)
+
+    def __init__(self, *, loop: asyncio.AbstractEventLoop, seq: int, id: str) -> None:  # noqa: A002  (the word of the public surface)
+        super().__init__(loop=loop, seq=seq)
+        self._id = id
+
+    @property
+    def id(self) -> str:
+        """What the outside completes it by."""
+        return self._id
+
+
+class Promise(Generic[T]):
+    """A durable promise of a workflow: awaited by its `run`, resolved by its other handlers. Comes in a later release."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        comes_later("Promise")
+
+    def peek(self) -> T | None:
+        """Give the value if it is there, without waiting."""
+        comes_later("Promise.peek")
+
+    def resolve(self, value: T) -> bool:
+        """Complete it; False if it was complete already."""
+        comes_later("Promise.resolve")
+
+    def reject(self, message: str, *, code: int = 500) -> bool:
+        """Fail it with TerminalError(message, code=code); False if it was complete already."""
+        comes_later("Promise.reject")
