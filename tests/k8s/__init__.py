@@ -1,0 +1,1 @@
+"""What deploys odradek (Dockerfile, docker-compose.yml, helm/), judged by the tools that will read it."""
