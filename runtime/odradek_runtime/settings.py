@@ -25,6 +25,8 @@ class Settings:
     port: int = 8080
     admin_host: str = "127.0.0.1"
     admin_port: int = 9070
+    private_port: int = 0
+    """Where `host` listens for the app's other workers; 0 = a free port. Fixed where `advertised_url` has to name it: in containers."""
     advertised_url: str = ""
     """Where peers reach this worker's private HTTP port; empty = http://<host>:<private port chosen at start>."""
     group_protocol: str = "classic"
