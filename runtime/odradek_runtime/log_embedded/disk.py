@@ -1,0 +1,199 @@
+"""The embedded log's RocksDB: one process at a time, atomic durable writes, and a way back after a full disk.
+
+Owns the folder, its lock file and the open database. Everything above it thinks in rows (rows.py).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+    WriteOptions,
+)
+
+from odradek_runtime.log.port import LogError
+
+WRITE_BUFFER_BYTES = 32 * 1024 * 1024
+BLOCK_CACHE_BYTES = 64 * 1024 * 1024
+RESERVE_BYTES = 64 * 1024 * 1024
+"""Room that must stay free on the disk, so that RocksDB can always flush and reopen."""
+
+
+class DiskError(LogError):
+    """A write failed. `reached` None: whether it is on disk shows only when the database has been reopened."""
+
+    def __init__(self, message: str, *, reached: bool | None) -> None:
+        super().__init__(message)
+        self.reached = reached
+
+
+class Disk:
+    """An open folder. `directory` None: a temporary one, removed at close."""
+
+    def __init__(self, directory: Path | None, *, fsync: bool, reserve_bytes: int = RESERVE_BYTES) -> None:
+        self._temporary = directory is None
+        self.path = Path(tempfile.mkdtemp(prefix="odradek-")) if directory is None else directory
+        self._reserve_bytes = reserve_bytes
+        self._lock_fd = _take_lock(self.path)
+        self._options = _options()
+        self._sync = WriteOptions()
+        self._sync.sync = fsync and not self._temporary
+        self._lazy = WriteOptions()
+        self._turn = threading.Condition()
+        self._readers = 0
+        self._db: Rdict | None = None
+        self._failure = "the log is closed"
+        self._closed = False
+        try:
+            self._db = self._open()
+        except DiskError:
+            os.close(self._lock_fd)
+            raise
+
+    def _open(self) -> Rdict:
+        try:
+            return Rdict(str(self.path / "db"), self._options)
+        except Exception as error:
+            message = f"cannot open the log in {self.path}: {error}. Free disk space or check its permissions"
+            raise DiskError(message, reached=None) from error
+
+    @property
+    def broken(self) -> bool:
+        """True from a failed write until `reopen` has succeeded."""
+        return self._db is None
+
+    @contextmanager
+    def reading(self) -> Iterator[Rdict]:
+        """The database, which stays open inside the block."""
+        with self._turn:
+            if self._db is None:
+                raise LogError(self._failure, retriable=not self._closed)
+            self._readers += 1
+            db = self._db
+        try:
+            yield db
+        finally:
+            with self._turn:
+                self._readers -= 1
+                if not self._readers:
+                    self._turn.notify_all()
+
+    def get(self, row: bytes) -> bytes | None:
+        with self.reading() as db:
+            return db.get(row)
+
+    def prefixed(self, prefix: bytes) -> list[tuple[bytes, bytes]]:
+        """All rows whose name begins so (for the few rows that describe others)."""
+        with self.reading() as db:
+            return list(rows_between(db, prefix, prefix + b"\xff" * 8))
+
+    def write(self, batch: WriteBatch, *, durable: bool = True) -> None:
+        """All rows or none, on disk when it returns if the log was opened so. Raises DiskError."""
+        free = os.statvfs(self.path)
+        room = free.f_bavail * free.f_frsize
+        if room < self._reserve_bytes + batch.size_in_bytes():
+            message = (
+                f"the disk of {self.path} has {room // 2**20} MiB left and the log keeps {self._reserve_bytes // 2**20} MiB"
+                " in reserve: free some space, it goes on by itself"
+            )
+            raise DiskError(message, reached=False)
+        try:
+            with self.reading() as db:
+                db.write(batch, self._sync if durable else self._lazy)
+        except DiskError:
+            raise
+        except LogError as error:
+            raise DiskError(str(error), reached=False) from error
+        except Exception as error:
+            self._fail(f"writing the log in {self.path} failed: {error}. Free disk space, it goes on by itself")
+            raise DiskError(self._failure, reached=None) from error
+
+    def _fail(self, message: str) -> None:
+        with self._turn:
+            db, self._db, self._failure = self._db, None, message
+            self._turn.wait_for(lambda: not self._readers)
+            if db is not None:
+                db.close()
+
+    def reopen(self) -> None:
+        """After a failed write: recover what reached the disk. Raises DiskError while there is no room for it."""
+        with self._turn:
+            if self._closed:
+                raise LogError(self._failure, retriable=False)
+            if self._db is None:
+                self._db = self._open()
+
+    def compact(self, begin: bytes, end: bytes) -> None:
+        """Give the room of deleted rows back to the file system."""
+        with self.reading() as db:
+            db.compact_range(begin, end)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._fail("the log is closed")
+        os.close(self._lock_fd)
+        if self._temporary:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+def rows_between(db: Rdict, begin: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Rows with begin <= name < end, in order.
+
+    A generator, because it must hold the options: RocksDB keeps a bare pointer to the bound that lives in them.
+    """
+    options = ReadOptions()
+    options.set_iterate_upper_bound(end)
+    yield from cast("Iterator[tuple[bytes, bytes]]", db.items(from_key=begin, read_opt=options))
+
+
+def _options() -> Options:
+    options = Options(raw_mode=True)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+    options.set_max_write_buffer_number(3)
+    options.set_max_background_jobs(2)
+    options.set_keep_log_file_num(2)
+    options.set_max_open_files(256)
+    options.set_level_compaction_dynamic_level_bytes(True)
+    options.add_compact_on_deletion_collector_factory(10_000, 5_000, 0.5)
+    table = BlockBasedOptions()
+    table.set_block_cache(Cache(BLOCK_CACHE_BYTES))
+    options.set_block_based_table_factory(table)
+    return options
+
+
+def _take_lock(folder: Path) -> int:
+    """Raises LogError naming the process that has the folder open; the lock goes with its process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fd = os.open(folder / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(fd, 4096).decode(errors="replace").strip() or "another process"
+        os.close(fd)
+        raise LogError(
+            f"the log in {folder} is open in {holder}: stop that process, talk to it over HTTP,"
+            " or choose another folder with --data-dir",
+            retriable=False,
+        ) from None
+    os.ftruncate(fd, 0)
+    os.write(fd, f"process {os.getpid()} ({' '.join(sys.argv)[:200]})".encode())
+    return fd
