@@ -11,5 +11,15 @@ from tests.broker.jars import KafkaJars
 from tests.broker.process import BrokerFailedError
 from tests.broker.proxy import END_TXN, HeldFrame, TcpProxy
 from tests.broker.source import running_broker
+from tests.broker.topics import create_topics
 
-__all__ = ["END_TXN", "BrokerFailedError", "HeldFrame", "KafkaCluster", "KafkaJars", "TcpProxy", "running_broker"]
+__all__ = [
+    "END_TXN",
+    "BrokerFailedError",
+    "HeldFrame",
+    "KafkaCluster",
+    "KafkaJars",
+    "TcpProxy",
+    "create_topics",
+    "running_broker",
+]
