@@ -1,0 +1,1 @@
+"""Admin: health, readiness, metrics, and the topics for commands beside a running worker."""

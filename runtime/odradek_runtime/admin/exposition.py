@@ -1,0 +1,115 @@
+"""`/metrics`: a worker's `Metrics` and `Snapshot` as Prometheus text, read at the moment of the scrape.
+
+The registry is the worker's own: two workers in one process (tests) do not meet in a global one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from odradek_runtime.ingress.port import Engine
+    from odradek_runtime.metrics import Histogram, Metrics, Snapshot
+
+COUNTERS: dict[str, str] = {
+    "events": "Records and commands whose effects are committed",
+    "epochs": "Committed epochs",
+    "epochs_refused": "Epochs that were fenced, aborted, or had an unknown outcome",
+    "outputs": "Records that handlers published",
+    "invocations_started": "Invocations begun",
+    "invocations_completed": "Invocations that returned",
+    "invocations_failed": "Invocations that ended with a TerminalError",
+    "steps": "Step results recorded",
+    "timers_fired": "Timers that came due",
+    "replays": "Coroutines rebuilt from their journal",
+    "forwarded": "Records sent on to the shard of their key",
+    "retries": "Attempts repeated after a failure",
+    "dead_letters": "Records that went to a dead-letter topic",
+}
+"""Field of `Metrics` -> help; the exported name is `odradek_<field>_total`."""
+
+
+class WorkerCollector(Collector):
+    """Gives prometheus-client what a worker holds now; `waiting` counts the HTTP requests that wait here."""
+
+    def __init__(self, engine: Engine, waiting: Callable[[], int]) -> None:
+        self._engine = engine
+        self._waiting = waiting
+
+    def collect(self) -> Iterable[Metric]:
+        """Called at each scrape."""
+        yield from _counters(self._engine.metrics)
+        yield _histogram("odradek_commit_latency_seconds", "From sending to committed", self._engine.metrics.commit_s)
+        yield from _gauges(self._engine.snapshot())
+        yield _gauge("odradek_ready", "1 when every owned shard is restored", float(self._engine.ready))
+        yield _gauge("odradek_http_requests_waiting", "HTTP requests that wait for an answer", self._waiting())
+
+
+class Exposition:
+    """The text of `/metrics`."""
+
+    content_type = "text/plain; version=0.0.4; charset=utf-8"
+
+    def __init__(self, engine: Engine, waiting: Callable[[], int]) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(WorkerCollector(engine, waiting))
+
+    def text(self) -> bytes:
+        """The exposition at this moment."""
+        return generate_latest(self._registry)
+
+
+def _counters(metrics: Metrics) -> Iterator[Metric]:
+    for field, help_ in COUNTERS.items():
+        yield CounterMetricFamily(f"odradek_{field}", help_, value=getattr(metrics, field))
+
+
+def _histogram(name: str, help_: str, histogram: Histogram) -> Metric:
+    buckets: list[tuple[str, float]] = []
+    below = 0
+    counts = list(histogram.counts)
+    for bound, count in zip([*map(str, histogram.bounds), "+Inf"], counts, strict=True):
+        below += count
+        buckets.append((bound, below))
+    return HistogramMetricFamily(name, help_, buckets=buckets, sum_value=histogram.sum)
+
+
+def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
+    owned, restoring = snapshot.get("shards_owned"), snapshot.get("restoring")
+    if owned is not None:
+        yield _gauge("odradek_shards_owned", "Shards this worker owns", len(owned))
+    if restoring is not None:
+        yield _gauge("odradek_shards_restoring", "Owned shards that are not yet restored", len(restoring))
+        yield _by_label(
+            "odradek_restore_remaining_records",
+            "Changelog records still to read",
+            "shard",
+            {str(shard): part["total_records"] - part["done_records"] for shard, part in restoring.items()},
+        )
+    if (lag := snapshot.get("lag_records")) is not None:
+        family = GaugeMetricFamily("odradek_lag_records", "Committed position to end", labels=["topic", "partition"])
+        for (topic, partition), records in lag.items():
+            family.add_metric([topic, str(partition)], records)
+        yield family
+    if (in_flight := snapshot.get("in_flight")) is not None:
+        yield _gauge("odradek_invocations_in_flight", "Invocations that have begun and not ended", in_flight)
+    if (cached := snapshot.get("coroutines_cached")) is not None:
+        yield _gauge("odradek_coroutines_cached", "Suspended coroutines kept live", cached)
+    if (queues := snapshot.get("queues")) is not None:
+        yield _by_label("odradek_queue_length", "Entries of a bounded queue", "queue", queues)
+
+
+def _gauge(name: str, help_: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, help_, value=value)
+
+
+def _by_label(name: str, help_: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily(name, help_, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family

@@ -1,0 +1,216 @@
+"""Topics over the admin port: what the CLI needs beside a running worker, because the embedded log has one process.
+
+Every path here needs the token of `worker.json`: who may read that file may write into the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from odradek_runtime.admin import wire
+from odradek_runtime.ingress.admission import read_body
+from odradek_runtime.ingress.errors import HttpError, bad_field, suggestion, unavailable
+from odradek_runtime.log.port import Log, LogError, Output, Partition, Publisher, TopicInfo
+
+if TYPE_CHECKING:
+    from starlette.requests import Request as HttpRequest
+
+T = TypeVar("T")
+BATCH_BYTES = 64 * 1024 * 1024
+PAGE_RECORDS = 10_000
+PAGE_BYTES = 8 * 1024 * 1024
+PUBLISHERS_OPEN = 64
+
+
+class TopicRoutes:
+    """Reads and writes the log in a few threads of its own: its calls block."""
+
+    def __init__(self, log: Log, token: str) -> None:
+        self._log = log
+        self._token = token
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="odradek-admin")
+        self._publishers: dict[str, tuple[Publisher, asyncio.Lock]] = {}
+
+    def table(self) -> list[Route]:
+        """The routes, every one behind the token."""
+        return [
+            Route("/topics", self.names, methods=["GET"]),
+            Route("/topics", self.create, methods=["POST"]),
+            Route("/topics/{topic}", self.topic, methods=["GET"]),
+            Route("/topics/{topic}/offsets", self.offsets, methods=["GET"]),
+            Route("/topics/{topic}/records", self.read, methods=["GET"]),
+            Route("/records", self.publish, methods=["POST"]),
+            Route("/publishers", self.position, methods=["GET"]),
+            Route("/publishers", self.close_publisher, methods=["DELETE"]),
+        ]
+
+    async def names(self, request: HttpRequest) -> Response:
+        """`GET /topics`."""
+        self._admit(request)
+        return _answer(request, wire.TopicNames(list(await self._run(self._log.topics))))
+
+    async def create(self, request: HttpRequest) -> Response:
+        """`POST /topics` {"name", "partitions", "config"}."""
+        self._admit(request)
+        wanted = await _body(request, wire.WireTopic)
+        if wanted.partitions < 1:
+            raise bad_field("$.partitions", f"must be at least 1, is {wanted.partitions}")
+        info = await self._run(lambda: self._log.create_topic(wanted.name, wanted.partitions, wanted.config))
+        return _answer(request, _wire_topic(info))
+
+    async def topic(self, request: HttpRequest) -> Response:
+        """`GET /topics/{topic}`."""
+        return _answer(request, _wire_topic(await self._known(request)))
+
+    async def offsets(self, request: HttpRequest) -> Response:
+        """`GET /topics/{topic}/offsets?partition=`, with `at_ms=` the first offset at or after that time."""
+        partition = await self._partition(request)
+        at_ms = _number(request, "at_ms", -1)
+        if at_ms >= 0:
+            offset = await self._run(lambda: self._log.offset_at(partition, at_ms))
+            return _answer(request, wire.Bounds(offset, offset))
+        return _answer(request, wire.Bounds(*await self._run(lambda: self._log.offsets(partition))))
+
+    async def read(self, request: HttpRequest) -> Response:
+        """`GET /topics/{topic}/records?partition=&offset=&stop=&max=`: committed records, a page of them."""
+        partition = await self._partition(request)
+        first, end = await self._run(lambda: self._log.offsets(partition))
+        start = _number(request, "offset", first)
+        stop = min(_number(request, "stop", end), end)
+        limit = min(_number(request, "max", PAGE_RECORDS), PAGE_RECORDS)
+        if start >= stop or limit < 1:
+            return _answer(request, wire.Page([], start))
+        return _answer(request, await self._run(lambda: self._page(partition, start, stop, limit)))
+
+    async def publish(self, request: HttpRequest) -> Response:
+        """`POST /records?name=&position=`, body a list of records: written together with the position, exactly once."""
+        self._admit(request)
+        records = await _body(request, list[wire.WireRecord])
+        outputs = [Output(r.topic, r.partition, r.key, r.value, r.headers, r.timestamp_ms) for r in records]
+        position = _number(request, "position", -1)
+        if position < 0:
+            raise bad_field("position", "is required: how many source items are published when this batch is")
+        publisher, lock = await self._publisher(request)
+        async with lock:
+            await self._run(lambda: publisher.publish(outputs, position))
+        return _answer(request, wire.Position(position))
+
+    async def position(self, request: HttpRequest) -> Response:
+        """`GET /publishers?name=`: how far earlier runs under this name have come."""
+        self._admit(request)
+        publisher, lock = await self._publisher(request)
+        async with lock:
+            return _answer(request, wire.Position(await self._run(publisher.position)))
+
+    async def close_publisher(self, request: HttpRequest) -> Response:
+        """`DELETE /publishers?name=`: free it; its position stays."""
+        self._admit(request)
+        publisher, lock = self._publishers.pop(_name(request), (None, None))
+        if publisher is not None and lock is not None:
+            async with lock:
+                await self._run(publisher.close)
+        return Response(status_code=204)
+
+    async def close(self) -> None:
+        """Free every publisher and the threads."""
+        while self._publishers:
+            publisher, lock = self._publishers.popitem()[1]
+            async with lock:
+                await self._run(publisher.close)
+        self._threads.shutdown(wait=False)
+
+    def _admit(self, request: HttpRequest) -> None:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(given.encode(), self._token.encode()):
+            raise HttpError(
+                401,
+                "this needs `authorization: Bearer TOKEN`, with the token in worker.json of the worker's data_dir",
+                headers={"www-authenticate": "Bearer"},
+            )
+
+    async def _known(self, request: HttpRequest) -> TopicInfo:
+        self._admit(request)
+        name = request.path_params["topic"]
+        info = await self._run(lambda: self._log.topic(name))
+        if info is None:
+            names = await self._run(self._log.topics)
+            raise HttpError(404, f"no topic {name!r}{suggestion(name, names, 'topics')}")
+        return info
+
+    async def _partition(self, request: HttpRequest) -> Partition:
+        info = await self._known(request)
+        number = _number(request, "partition", 0)
+        if not 0 <= number < info.partitions:
+            raise bad_field("partition", f"{info.name} has partitions 0 to {info.partitions - 1}, not {number}")
+        return Partition(info.name, number)
+
+    def _page(self, partition: Partition, start: int, stop: int, limit: int) -> wire.Page:
+        records: list[wire.WireMessage] = []
+        size = 0
+        for batch in self._log.scan(partition, start, stop):
+            for m in batch:
+                records.append(wire.WireMessage(m.offset(), m.timestamp(), m.key(), m.value(), m.headers()))
+                size += len(m.value() or b"")
+                if len(records) >= limit or size >= PAGE_BYTES:
+                    return wire.Page(records, m.offset() + 1)
+        return wire.Page(records, stop)
+
+    async def _publisher(self, request: HttpRequest) -> tuple[Publisher, asyncio.Lock]:
+        name = _name(request)
+        if name not in self._publishers:
+            if len(self._publishers) >= PUBLISHERS_OPEN:
+                raise unavailable(f"{PUBLISHERS_OPEN} publishers are open already")
+            publisher = await self._run(lambda: self._log.publisher(name))
+            # Somebody may have opened the same one meanwhile; one is kept, so that they do not fence each other.
+            if name in self._publishers:
+                await self._run(publisher.close)
+            else:
+                self._publishers[name] = publisher, asyncio.Lock()
+        return self._publishers[name]
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except LogError as error:
+            raise (unavailable(str(error)) if error.retriable else HttpError(400, str(error))) from error
+
+
+def _wire_topic(info: TopicInfo) -> wire.WireTopic:
+    return wire.WireTopic(info.name, info.partitions, dict(info.config), info.id)
+
+
+def _name(request: HttpRequest) -> str:
+    name = request.query_params.get("name", "")
+    if not name:
+        raise bad_field("name", "is required: the name under which a run is recognised")
+    return name
+
+
+def _number(request: HttpRequest, field: str, default: int) -> int:
+    text = request.query_params.get(field)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit():
+        raise bad_field(field, f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
+def _answer(request: HttpRequest, value: object) -> Response:
+    media_type = wire.MSGPACK if wire.MSGPACK in request.headers.get("accept", "") else wire.JSON
+    return Response(wire.encode(value, media_type), media_type=media_type)
+
+
+async def _body(request: HttpRequest, kind: type[T]) -> T:
+    media_type = request.headers.get("content-type", wire.JSON).partition(";")[0].strip()
+    body = await read_body(request, BATCH_BYTES)
+    try:
+        return wire.decode(body, media_type, kind)
+    except ValueError as error:
+        raise bad_field("body", str(error)) from error

@@ -1,0 +1,79 @@
+"""What the admin API and its client say about topics: msgspec structs, as JSON (bytes in base64) or msgpack."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+JSON = "application/json"
+MSGPACK = "application/msgpack"
+T = TypeVar("T")
+
+
+class WireRecord(msgspec.Struct, array_like=True):
+    """A record to publish; the fields are `port.Output`'s."""
+
+    topic: str
+    partition: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]] | None = None
+    timestamp_ms: int = 0
+
+
+class WireMessage(msgspec.Struct, array_like=True):
+    """A record as read; `timestamp` is (type, Unix milliseconds)."""
+
+    offset: int
+    timestamp: tuple[int, int]
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]] | None = None
+
+
+class Page(msgspec.Struct):
+    """Some records of a partition; reading goes on at `next_offset`."""
+
+    records: list[WireMessage]
+    next_offset: int
+
+
+class WireTopic(msgspec.Struct):
+    """A topic; the fields are `port.TopicInfo`'s. `id` is empty when it is asked to be made."""
+
+    name: str
+    partitions: int
+    config: dict[str, str]
+    id: str = ""
+
+
+class Bounds(msgspec.Struct):
+    """Where a partition begins and ends."""
+
+    first: int
+    end: int
+
+
+class Position(msgspec.Struct):
+    """How many source items a publisher has durably published."""
+
+    position: int
+
+
+class TopicNames(msgspec.Struct):
+    """All topics."""
+
+    topics: list[str]
+
+
+def encode(value: Any, media_type: str) -> bytes:
+    """In msgpack when that is asked for, else JSON."""
+    return msgspec.msgpack.encode(value) if media_type == MSGPACK else msgspec.json.encode(value)
+
+
+def decode(body: bytes, media_type: str, kind: type[T]) -> T:
+    """Raises ValueError that names the field."""
+    if media_type == MSGPACK:
+        return msgspec.msgpack.decode(body, type=kind)
+    return msgspec.json.decode(body, type=kind)

@@ -1,0 +1,33 @@
+"""The Starlette apps of a worker's public and private ports: routes and error forms, nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from odradek_runtime.ingress import wire
+from odradek_runtime.ingress.errors import HANDLERS
+
+if TYPE_CHECKING:
+    from odradek_runtime.ingress.private import PrivateRoutes
+    from odradek_runtime.ingress.routes import Routes
+
+ANY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+def public_app(routes: Routes) -> Starlette:
+    """What clients reach."""
+    table = [
+        Route("/odradek/health", routes.health, methods=["GET"]),
+        Route("/odradek/invocations/{id}/attach", routes.invocation, methods=["GET"]),
+        Route("/odradek/invocations/{id}/output", routes.invocation, methods=["GET"]),
+        Route("/{path:path}", routes.handler, methods=ANY_METHOD),
+    ]
+    return Starlette(routes=table, exception_handlers=HANDLERS)
+
+
+def private_app(routes: PrivateRoutes) -> Starlette:
+    """What the app's other workers reach."""
+    return Starlette(routes=[Route(wire.ASK_PATH, routes.ask, methods=["POST"])], exception_handlers=HANDLERS)

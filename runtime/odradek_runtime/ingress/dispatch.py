@@ -1,0 +1,169 @@
+"""From a request to the engine that owns its shard, wherever that is, until there is an answer.
+
+The invocation id is fixed before the first try, so that a try whose outcome is unknown (owner killed, shard moved) is
+repeated as the same invocation. A shard without an owner is waited for, in bounded time, then the client is told 503.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
+
+import httpx
+
+from odradek_runtime.ingress import wire
+from odradek_runtime.ingress.errors import HttpError, too_many, unavailable
+from odradek_runtime.request import Invoke, Reply, Request
+from odradek_runtime.routing import id_hash
+
+if TYPE_CHECKING:
+    from odradek_runtime.ingress.bridge import Bridge
+    from odradek_runtime.ingress.peers import Owners
+    from odradek_runtime.ingress.port import Engine
+
+LONG_TRY_S = 1.0
+"""A try that lasted this long had found an engine: the patience for a missing owner starts anew after it."""
+
+
+class Acceptor(Protocol):
+    """Makes a one-way request durable although nobody owns its shard now (it goes to the commands topic)."""
+
+    async def accept(self, request: Invoke, shard: int) -> Reply:
+        """Durable when it returns. Raises HttpError 503 when the log cannot be reached."""
+        ...
+
+
+class Dispatcher:
+    """Lives in the loop of the HTTP servers. `url` is this worker's own private URL."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        owners: Owners,
+        bridge: Bridge,
+        client: httpx.AsyncClient,
+        *,
+        url: str,
+        waiting_limit: int,
+        acceptor: Acceptor | None = None,
+        patience_s: float = 30.0,
+        acceptance_s: float = 1.0,
+        watch_s: float = 1.0,
+    ) -> None:
+        self._engine = engine
+        self._owners = owners
+        self._bridge = bridge
+        self._client = client
+        self._url = url
+        self._waiting_limit = waiting_limit
+        self._acceptor = acceptor
+        self._patience_s = patience_s
+        self._acceptance_s = acceptance_s
+        self._watch_s = watch_s
+        self.waiting = 0
+
+    def drain(self, patience_s: float) -> None:
+        """This worker is leaving: whoever still waits may follow the shard to its next owner, but not for long."""
+        self._patience_s = min(self._patience_s, patience_s)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncGenerator[None]:
+        """One place among the requests that may wait here. Raises HttpError 429 when all are taken."""
+        if self.waiting >= self._waiting_limit:
+            raise too_many(f"{self._waiting_limit} requests wait at this worker already (setting requests_waiting)")
+        self.waiting += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
+
+    async def ask_here(self, request: Request) -> Reply:
+        """Ask this worker's own engine alone (what a peer's request gets): `moved` when the shard is not here."""
+        self._check_alive()
+        if not self._engine.shards or not self._engine.owns(self.shard_of(request)):
+            return Reply("moved", request.invocation_id)
+        return await self._bridge.ask(request)
+
+    async def ask(self, request: Request) -> Reply:
+        """The owner's answer. Raises HttpError: 429 (too many wait), 503 (nobody owns the shard, worker failed)."""
+        async with self.place():
+            return await self._until_answered(request)
+
+    def shard_of(self, request: Request) -> int:
+        """Raises ValueError when the id is not one of ours."""
+        return id_hash(request.invocation_id) % self._engine.shards
+
+    async def _until_answered(self, request: Request) -> Reply:
+        missing_since: float | None = None
+        pause_s = 0.02
+        while True:
+            began = time.monotonic()
+            self._check_alive()
+            if self._engine.shards and (reply := await self._try_once(request)) is not None:
+                return reply
+            now = time.monotonic()
+            if missing_since is None or now - began > LONG_TRY_S:
+                missing_since, pause_s = now, 0.02
+            missing_s = now - missing_since
+            if missing_s >= self._acceptance_s and (reply := await self._accept(request)) is not None:
+                return reply
+            if missing_s >= self._patience_s:
+                raise self._nobody(request)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 0.5)
+
+    async def _try_once(self, request: Request) -> Reply | None:
+        """None: the shard is elsewhere, or nowhere; try again."""
+        shard = self.shard_of(request)
+        reply: Reply | None
+        if self._engine.owns(shard):
+            reply = await self._bridge.ask(request)
+        else:
+            owner = await self._owners.of(shard)
+            if owner is None or owner == self._url:
+                self._owners.forget()
+                return None
+            reply = await self._forward(owner, shard, request)
+        if reply is None or reply.status == "moved":
+            self._owners.forget()
+            return None
+        return reply
+
+    async def _forward(self, owner: str, shard: int, request: Request) -> Reply | None:
+        """Ask the owner while it stays the owner: a frozen one keeps its connections open and never answers."""
+        sending = asyncio.ensure_future(self._client.post(owner + wire.ASK_PATH, content=wire.encode_request(request)))
+        try:
+            while not (await asyncio.wait({sending}, timeout=self._watch_s))[0]:
+                if self._engine.owns(shard) or await self._owners.of(shard) != owner:
+                    return None
+            response = sending.result()
+        except httpx.TransportError:
+            return None
+        finally:
+            sending.cancel()
+        if response.status_code == 429:
+            raise too_many("too many requests wait at the owner of this key; retry later")
+        if response.status_code != 200:
+            return None
+        try:
+            return wire.decode_reply(response.content)
+        except ValueError:
+            # Somebody else listens where the owner did.
+            return None
+
+    async def _accept(self, request: Request) -> Reply | None:
+        if self._acceptor is None or not isinstance(request, Invoke) or request.wait or not self._engine.shards:
+            return None
+        return await self._acceptor.accept(request, self.shard_of(request))
+
+    def _check_alive(self) -> None:
+        if (error := self._engine.failed) is not None:
+            raise unavailable(f"this worker has failed and is about to end: {error}", retry_after_s=5)
+
+    def _nobody(self, request: Request) -> HttpError:
+        if not self._engine.shards:
+            return unavailable("this worker is starting and does not know its shards yet")
+        return unavailable(f"shard {self.shard_of(request)} has no owner that answers; the request may be repeated")

@@ -1,0 +1,47 @@
+"""What the ingress needs of the worker below it. Tests stand in for it; `worker.Worker` is the real one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from odradek_runtime.metrics import Metrics, Snapshot
+    from odradek_runtime.request import Answer, Request
+
+
+class Engine(Protocol):
+    """A worker as HTTP sees it."""
+
+    metrics: Metrics
+
+    @property
+    def shards(self) -> int:
+        """N of the app; 0 until the worker has started."""
+        ...
+
+    def owns(self, shard: int) -> bool:
+        """Whether this worker owns the shard now."""
+        ...
+
+    def ask(self, request: Request, answer: Answer) -> None:
+        """Post a request from any thread; `answer` is called once, later, in the engine's thread."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """True when every owned shard is restored."""
+        ...
+
+    @property
+    def failed(self) -> Exception | None:
+        """What the engine died of."""
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """What it holds at this moment."""
+        ...
+
+
+Entropy = Callable[[int], bytes]
+"""`os.urandom`, or its deterministic stand-in."""

@@ -1,0 +1,98 @@
+"""One thread, one event loop, several HTTP servers: uvicorn on sockets that are bound already."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import uvicorn
+
+if TYPE_CHECKING:
+    import socket
+    from concurrent.futures import Future
+
+    from starlette.applications import Starlette
+
+log = logging.getLogger("odradek.ingress")
+
+T = TypeVar("T")
+KEEP_ALIVE_S = 75
+"""Longer than the idle time of usual client pools, so that the client is the one who closes."""
+
+
+class HttpThread:
+    """Runs servers until it is stopped. `start` returns when the loop runs, `serve` when the socket is being served."""
+
+    def __init__(self, name: str = "odradek-http") -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._servers: dict[str, tuple[uvicorn.Server, asyncio.Task[None]]] = {}
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def serve(self, name: str, app: Starlette, sock: socket.socket, *, grace_s: int) -> None:
+        """Serve an app on a bound socket; `stop_serving` gives its open requests `grace_s` to end."""
+        self.call(self._serve(name, app, sock, grace_s))
+
+    def stop_serving(self, name: str) -> Future[None]:
+        """Close the listening socket now; done when the open requests have ended or their grace is over."""
+        return asyncio.run_coroutine_threadsafe(self._stop_serving(name), self.loop)
+
+    def call(self, work: Coroutine[Any, Any, T], timeout_s: float | None = 30.0) -> T:
+        """Run a coroutine in the loop and wait for its result."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout_s)
+
+    def stop(self, last: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Stop every server, run `last` in the loop, end the thread."""
+        if not self._thread.is_alive():
+            self.loop.close()
+            return
+        for stopping in [self.stop_serving(name) for name in list(self._servers)]:
+            stopping.result()
+        self.call(self._wind_up(last))
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    async def _serve(self, name: str, app: Starlette, sock: socket.socket, grace_s: int) -> None:
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=grace_s,
+        )
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server.serve(sockets=[sock]))
+        self._servers[name] = server, task
+        while not server.started:
+            if task.done():
+                task.result()
+            await asyncio.sleep(0.005)
+
+    async def _stop_serving(self, name: str) -> None:
+        server, task = self._servers.pop(name)
+        server.should_exit = True
+        await task
+
+    async def _wind_up(self, last: Callable[[], Awaitable[None]] | None) -> None:
+        if last is not None:
+            await last()
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self.loop.shutdown_default_executor()

@@ -1,0 +1,45 @@
+"""The private wire between workers of one app: a request or a reply as msgpack, on a port that only peers reach.
+
+Workers of one app run the same version at a time (one code, one deployment), and nothing of this is stored.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from odradek_runtime.request import Attach, Invoke, Reply, Request
+
+ASK_PATH = "/odradek/private/ask"
+_encoder = msgspec.msgpack.Encoder()
+_invoke = msgspec.msgpack.Decoder(Invoke)
+_attach = msgspec.msgpack.Decoder(Attach)
+_reply = msgspec.msgpack.Decoder(Reply)
+
+
+def encode_request(request: Request) -> bytes:
+    """One byte of kind, then the fields."""
+    return (b"I" if isinstance(request, Invoke) else b"A") + _encoder.encode(request)
+
+
+def decode_request(body: bytes) -> Request:
+    """Raises ValueError when a peer of another version, or nobody's peer, speaks."""
+    kind, fields = body[:1], body[1:]
+    if kind not in {b"I", b"A"}:
+        raise ValueError(f"unknown kind {kind!r} of request")
+    try:
+        return _invoke.decode(fields) if kind == b"I" else _attach.decode(fields)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"not a request of a peer: {error}") from error
+
+
+def encode_reply(reply: Reply) -> bytes:
+    """The fields as a map."""
+    return _encoder.encode(reply)
+
+
+def decode_reply(body: bytes) -> Reply:
+    """Raises ValueError when it is no reply."""
+    try:
+        return _reply.decode(body)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"not a reply of a peer: {error}") from error

@@ -1,0 +1,90 @@
+"""What a worker counts: plain integers the engine bumps once per epoch, and what a scrape reads beside them.
+
+It knows nothing of Prometheus: `admin.exposition` turns a `Metrics` and a `Snapshot` into the text of `/metrics`.
+Counting must stay cheaper than the work counted, so there are no locks: the engine's thread writes, others only read.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+COMMIT_BOUNDS_S = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the commit-latency buckets, in seconds: fine about 2 to 10 ms, coarse about the timeouts."""
+
+
+class Histogram:
+    """A histogram with fixed buckets: `counts[i]` values were <= `bounds[i]` and above the bound before it.
+
+    >>> h = Histogram((1.0, 2.0)); h.observe(1.5); h.observe(9.0); (h.counts, h.total, h.sum)
+    ([0, 1, 1], 2, 10.5)
+    """
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float] = COMMIT_BOUNDS_S) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value (seconds, for the commit latency)."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    @property
+    def total(self) -> int:
+        """How many values were observed."""
+        return sum(self.counts)
+
+
+@dataclass(slots=True)
+class Metrics:
+    """Counters of one worker since it started. The engine adds to them when an epoch has been committed."""
+
+    events: int = 0
+    """Records and commands whose effects are committed."""
+    epochs: int = 0
+    epochs_refused: int = 0
+    """Epochs that were fenced, aborted, or whose outcome was unknown."""
+    outputs: int = 0
+    """Records published to topics by handlers."""
+    invocations_started: int = 0
+    invocations_completed: int = 0
+    invocations_failed: int = 0
+    """Ended with a TerminalError."""
+    steps: int = 0
+    """Step results recorded."""
+    timers_fired: int = 0
+    replays: int = 0
+    """Coroutines rebuilt from their journal."""
+    forwarded: int = 0
+    """Records sent on to the shard of their key."""
+    retries: int = 0
+    dead_letters: int = 0
+    commit_s: Histogram = field(default_factory=Histogram)
+    """Seconds from sending a transaction to knowing that it is durable."""
+
+
+class Restore(TypedDict):
+    """How far the restore of one shard has come, in changelog records."""
+
+    done_records: int
+    total_records: int
+
+
+class Snapshot(TypedDict, total=False):
+    """What `Worker.snapshot()` tells at one moment; what is missing is not exported."""
+
+    shards_owned: Sequence[int]
+    restoring: Mapping[int, Restore]
+    """Shards that are owned and not yet restored."""
+    lag_records: Mapping[tuple[str, int], int]
+    """(topic, partition) -> committed-to-end distance of the input and commands partitions that are read here."""
+    in_flight: int
+    """Invocations that have started and not ended."""
+    coroutines_cached: int
+    queues: Mapping[str, int]
+    """Name of a bounded queue -> its length now."""
