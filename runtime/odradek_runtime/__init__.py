@@ -1,0 +1,1 @@
+"""The engine behind `odradek`: what takes a record from the log, through its handler, to the commit of all it caused."""
