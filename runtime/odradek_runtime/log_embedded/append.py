@@ -1,20 +1,23 @@
 """One transaction on its way to the disk: records get their offsets and are laid out, then all is written, then shown.
 
-Used by a member's commit and by a publisher, always under the catalog's lock. Until `write` has returned nothing of it can
-be read; if it raises, nothing has changed.
+Used by a member's commit and by a publisher, always under the catalog's lock. Until `write` has returned nothing of it
+can be read; if it raises, nothing has changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rocksdict import WriteBatch
 
-from odradek_runtime.log.port import Headers, Output, Partition
 from odradek_runtime.log_embedded import rows
-from odradek_runtime.log_embedded.catalog import Catalog, Tail, Topic
 from odradek_runtime.log_embedded.framing import encode_headers, encode_pair, encode_record, long
 from odradek_runtime.log_embedded.partitioner import partition_of
+
+if TYPE_CHECKING:
+    from odradek_runtime.log.port import Headers, Output, Partition
+    from odradek_runtime.log_embedded.catalog import Catalog, Tail, Topic
 
 BLOCK_RECORDS = 1_000
 BLOCK_BYTES = 1024 * 1024
@@ -60,10 +63,10 @@ class Append:
                 if topic is None:
                     raise _absent(name)
                 if key is not None:
-                    partition = partition_of(key, len(topic.tails))  # noqa: PLW2901
+                    partition = partition_of(key, len(topic.tails))
                 else:
                     topic.turn += 1
-                    partition = topic.turn % len(topic.tails)  # noqa: PLW2901
+                    partition = topic.turn % len(topic.tails)
             growth = growths.get((name, partition)) or self._growth(name, partition)
             encoded = encode_headers(headers) if headers else b"\x00"
             if timestamp_ms:
@@ -102,7 +105,8 @@ class Append:
         if size + RECORD_OVERHEAD_BYTES > growth.topic.record_bytes:
             limit = growth.topic.record_bytes
             raise BadRecordError(
-                f"a record for {growth.topic.name!r} has {size} bytes, more than max.message.bytes={limit}: make it smaller"
+                f"a record for {growth.topic.name!r} has {size} bytes, more than max.message.bytes={limit}:"
+                " make it smaller"
             )
         if key is None and growth.topic.compacted:
             raise BadRecordError(f"a record for the compacted topic {growth.topic.name!r} has no key: give it one")

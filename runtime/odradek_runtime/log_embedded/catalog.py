@@ -1,7 +1,7 @@
 """What topics there are, and where each partition begins and ends.
 
-Owns the in-memory picture of the log's shape and the one lock under which it changes; appends (append.py), the group and
-the cleaner all work on it. A reader may look at `first` and `end` without the lock: they only grow, after the write.
+Owns the in-memory picture of the log's shape and the one lock under which it changes; appends, the group and the
+cleaner all work on it. A reader may look at `first` and `end` without the lock: they only grow, after the write.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rocksdict import WriteBatch
 
 from odradek_runtime.log.port import LogError, Partition, TopicInfo
 from odradek_runtime.log_embedded import rows
-from odradek_runtime.log_embedded.disk import Disk, rows_between
+from odradek_runtime.log_embedded.disk import Disk, last_row, rows_between
 from odradek_runtime.log_embedded.framing import (
     EmbeddedMessage,
     decode_long,
@@ -69,7 +69,7 @@ class Catalog:
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
         self.lock = threading.RLock()
-        """Held while a transaction is laid out and written, and while shards change hands: so no zombie slips between."""
+        """Held while a transaction is laid out and written, and while shards change hands: no zombie slips between."""
         self.writes = 0
         self.topics: dict[str, Topic] = {}
         self._numbers = 0
@@ -89,7 +89,7 @@ class Catalog:
                 self._numbers = max(self._numbers, number + 1)
 
     def reopen(self) -> None:
-        """After a failed write: open the database again and read what is there. Raises LogError while that cannot be."""
+        """After a failed write: open the database again and read what is there. Raises LogError until it can."""
         with self.lock:
             if self.disk.broken:
                 self.disk.reopen()
@@ -106,7 +106,7 @@ class Catalog:
             return
         begin, end = block_range(topic, tail)
         with self.disk.reading() as db:
-            last = next(iter(db.keys(backwards=True, from_key=end)), b"")
+            last = last_row(db, end)
             tail.block_start = rows.offset_in(last) + 1 if last.startswith(begin[:-8]) else 0
             tail.block_bytes = tail.block_newest_ms = 0
             start = max(tail.block_start, tail.first)

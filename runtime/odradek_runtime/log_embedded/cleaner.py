@@ -1,8 +1,8 @@
 """What keeps the folder from growing for ever: retention of queues, compaction of changelogs, room given back.
 
-One thread, in bounded turns, at most a quarter of its time. Compaction walks each compacted partition once: it keeps a row
-per key that says where the key's newest record is, deletes the one before, and remembers in the same write how far it came.
-Offsets never change. A tombstone stays for `delete.retention.ms` after the walk has passed it.
+One thread, in bounded turns, at most a quarter of its time. Compaction walks each compacted partition once: it keeps a
+row per key that says where the key's newest record is, deletes the one before, and remembers in the same write how far
+it came. Offsets never change. A tombstone stays for `delete.retention.ms` after the walk has passed it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rocksdict import Rdict, WriteBatch
 from odradek_runtime.log.port import LogError
 from odradek_runtime.log_embedded import rows
 from odradek_runtime.log_embedded.catalog import Catalog, Tail, Topic, block_range, decode_block
-from odradek_runtime.log_embedded.disk import rows_between
+from odradek_runtime.log_embedded.disk import get_all, rows_between
 from odradek_runtime.log_embedded.framing import decode_long, encode_pair, long, record_key
 
 RECORDS_A_TURN = 1_000
@@ -93,7 +93,7 @@ class Cleaner:
         with self._catalog.disk.reading() as db:
             newest, dropped = _newest(db, tail, start, stop)
             indexes = [rows.partition_row(b"K", topic.number, tail.number) + key for key in newest]
-            befores: list[bytes | None] = db.get(indexes) if indexes else []
+            befores = get_all(db, indexes)
         dropped += [decode_long(before) for before in befores if before is not None]
         for offset in dropped:
             batch.delete(tail.records + rows.pack_offset(offset))
@@ -169,7 +169,7 @@ class Cleaner:
 
 
 def _newest(db: Rdict, tail: Tail, start: int, stop: int) -> tuple[dict[bytes, tuple[int, bool]], list[int]]:
-    """For each key its newest offset in this range and whether it is a tombstone; and the offsets that are superseded."""
+    """For each key its newest offset in this range and whether it is a tombstone; and the superseded offsets."""
     newest: dict[bytes, tuple[int, bool]] = {}
     dropped: list[int] = []
     for row, raw in rows_between(db, tail.records + rows.pack_offset(start), tail.records + rows.pack_offset(stop)):

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -79,7 +79,7 @@ class Disk:
         return self._db is None
 
     @contextmanager
-    def reading(self) -> Iterator[Rdict]:
+    def reading(self) -> Generator[Rdict]:
         """The database, which stays open inside the block."""
         with self._turn:
             if self._db is None:
@@ -109,8 +109,8 @@ class Disk:
         room = free.f_bavail * free.f_frsize
         if room < self._reserve_bytes + batch.size_in_bytes():
             message = (
-                f"the disk of {self.path} has {room // 2**20} MiB left and the log keeps {self._reserve_bytes // 2**20} MiB"
-                " in reserve: free some space, it goes on by itself"
+                f"the disk of {self.path} has {room // 2**20} MiB left and the log keeps"
+                f" {self._reserve_bytes // 2**20} MiB in reserve: free some space, it goes on by itself"
             )
             raise DiskError(message, reached=False)
         try:
@@ -162,6 +162,16 @@ def rows_between(db: Rdict, begin: bytes, end: bytes) -> Iterator[tuple[bytes, b
     options = ReadOptions()
     options.set_iterate_upper_bound(end)
     yield from cast("Iterator[tuple[bytes, bytes]]", db.items(from_key=begin, read_opt=options))
+
+
+def last_row(db: Rdict, end: bytes) -> bytes:
+    """The name of the last row up to here; empty when there is none."""
+    return cast("bytes", next(db.keys(backwards=True, from_key=end), b""))
+
+
+def get_all(db: Rdict, names: list[bytes]) -> list[bytes | None]:
+    """The values of these rows, in this order."""
+    return cast("list[bytes | None]", db.get(cast("list[str | int | float | bytes | bool]", names))) if names else []
 
 
 def _options() -> Options:

@@ -1,4 +1,4 @@
-"""Rows of the embedded log as bytes: Avro binary laid out by hand, because the generic encoder is too slow for every record.
+"""Rows of the embedded log as bytes: Avro binary laid out by hand, the generic encoder being too slow for records.
 
 Owns the encoding of what stands on disk and the `Message` that readers get. The shapes are those of
 schemas/embedded_*.avsc; a test decodes every one of them with fastavro.
@@ -7,8 +7,10 @@ schemas/embedded_*.avsc; a test decodes every one of them with fastavro.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from odradek_runtime.log.port import Headers
+if TYPE_CHECKING:
+    from odradek_runtime.log.port import Headers
 
 CREATE_TIME = 1
 

@@ -1,7 +1,8 @@
 """Who owns which shard: the consumer group of one app, for several members inside one process.
 
-Cooperative: a member that joins gets the free shards at once and the others when their owners have released them, or when
-the deadline has passed and they are taken by force. All changes happen under the catalog's lock, which a commit holds too.
+Cooperative: a member that joins gets the free shards at once and the others when their owners have released them, or
+when the deadline has passed and they are taken by force. All changes happen under the catalog's lock, which a commit
+holds too.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """A Kafka cluster's twin inside one process: topics, transactions and groups on a local RocksDB.
 
-Implements `log.port.Log` for `odradek dev`, for tests and for whoever needs no cluster. Durable (fsync at every commit),
-exactly once, and open in one process at a time.
+Implements `log.port.Log` for `odradek dev`, for tests and for whoever needs no cluster. Durable (fsync at every
+commit), exactly once, and open in one process at a time.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from odradek_runtime.log.port import LogError, Message, Partition, Peer, TopicInfo
 from odradek_runtime.log_embedded import reading, rows
@@ -19,6 +19,9 @@ from odradek_runtime.log_embedded.framing import decode_long
 from odradek_runtime.log_embedded.group import Group
 from odradek_runtime.log_embedded.member import EmbeddedMember
 from odradek_runtime.log_embedded.publisher import EmbeddedPublisher, Names
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RELEASE_DEADLINE_S = 30.0
 

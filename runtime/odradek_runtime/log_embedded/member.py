@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from odradek_runtime.log.port import (
     ChangelogPosition,
@@ -18,11 +19,13 @@ from odradek_runtime.log.port import (
 )
 from odradek_runtime.log_embedded import rows
 from odradek_runtime.log_embedded.append import Append, BadRecordError
-from odradek_runtime.log_embedded.catalog import Catalog, Tail
 from odradek_runtime.log_embedded.disk import DiskError
 from odradek_runtime.log_embedded.framing import decode_long
 from odradek_runtime.log_embedded.group import Group, Seat
 from odradek_runtime.log_embedded.reader import Reader
+
+if TYPE_CHECKING:
+    from odradek_runtime.log_embedded.catalog import Catalog, Tail
 
 REOPEN_INTERVAL_S = 0.2
 
@@ -144,19 +147,22 @@ class EmbeddedMember:
             if not self._group.holds(self.seat, transaction.stamps):
                 return Refused(epoch, "fenced", "a shard that it touches has moved to another member")
             append = Append(self._catalog, int(self._clock() * 1000))
-            sequence = append.sequence
             try:
                 positions = self._lay_out(append, transaction)
-                grown = append.write()
             except (BadRecordError, TypeError) as error:
                 return Refused(epoch, "aborted", str(error), poison=True)
+            sequence = append.sequence
+            try:
+                grown = append.write()
             except DiskError as error:
                 failure = error
-                grown = None
-        if grown is None:
-            return self._after_failure(epoch, failure, sequence, positions)
-        self._grown(grown)
-        return Committed(epoch, positions)
+            else:
+                self._grown(grown)
+                return Committed(epoch, positions)
+        self._post(Trouble(str(failure)))
+        if failure.reached is None:
+            return self._settle_write(epoch, failure, sequence, positions)
+        return Refused(epoch, "aborted", str(failure))
 
     def _lay_out(self, append: Append, transaction: Transaction) -> dict[int, ChangelogPosition]:
         append.outputs(transaction.outputs)
@@ -169,23 +175,18 @@ class EmbeddedMember:
         append.offsets(self._app, transaction.offsets)
         return positions
 
-    def _after_failure(
+    def _settle_write(
         self, epoch: int, failure: DiskError, sequence: int, positions: dict[int, ChangelogPosition]
     ) -> Committed | Refused:
-        """Settle what became of a write that failed: reopening the database shows whether it is there."""
-        self._post(Trouble(str(failure)))
-        while failure.reached is None:
+        """What became of a failed write: reopening the database shows whether it is there, and makes it durable."""
+        while True:
             try:
                 with self._catalog.lock:
                     self._catalog.reopen()
-                    if self._catalog.writes >= sequence:
-                        tails = self._catalog.tails()
-                        break
-                    return Refused(epoch, "aborted", str(failure))
+                    if self._catalog.writes < sequence:
+                        return Refused(epoch, "aborted", str(failure))
+                    self._grown(self._catalog.tails())
+                    return Committed(epoch, positions)
             except LogError as error:
                 if not error.retriable or self._closed.wait(REOPEN_INTERVAL_S):
                     return Refused(epoch, "unknown", f"{failure}; closed before it was known what became of it")
-        else:
-            return Refused(epoch, "aborted", str(failure))
-        self._grown(tails)
-        return Committed(epoch, positions)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from odradek_runtime.log.port import LogError, Output
 from odradek_runtime.log_embedded import rows
 from odradek_runtime.log_embedded.append import Append, BadRecordError
-from odradek_runtime.log_embedded.catalog import Catalog, Tail
 from odradek_runtime.log_embedded.disk import DiskError
+
+if TYPE_CHECKING:
+    from odradek_runtime.log_embedded.catalog import Catalog, Tail
 
 
 class Names:

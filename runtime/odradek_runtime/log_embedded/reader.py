@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from odradek_runtime.log.port import Event, LogError, Partition, Records, Trouble
-from odradek_runtime.log_embedded.catalog import Catalog, Tail
-from odradek_runtime.log_embedded.framing import EmbeddedMessage
 from odradek_runtime.log_embedded.reading import read
+
+if TYPE_CHECKING:
+    from odradek_runtime.log_embedded.catalog import Catalog, Tail
+    from odradek_runtime.log_embedded.framing import EmbeddedMessage
 
 BATCH_RECORDS = 1_000
 BATCH_BYTES = 4 * 1024 * 1024
@@ -146,8 +149,8 @@ class Reader:
         first = cursor.tail.first
         self._post(
             Trouble(
-                f"{topic}[{partition}]: the records {position}..{first - 1} were deleted by retention before they were read."
-                " Reading goes on behind them; raise retention.ms or retention.bytes of the topic"
+                f"{topic}[{partition}]: the records {position}..{first - 1} were deleted by retention before they"
+                " were read. Reading goes on behind them; raise retention.ms or retention.bytes of the topic"
             )
         )
 

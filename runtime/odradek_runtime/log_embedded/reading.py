@@ -19,7 +19,7 @@ def read(
 ) -> tuple[list[EmbeddedMessage], int, int]:
     """Records with start <= offset < stop: at most `limit`, and at most `limit_bytes` unless the first alone has more.
 
-    Returns them with the offset to read next and their size in bytes. Offsets that compaction has removed are passed over.
+    Returns them with the offset to read next and their size in bytes. Offsets removed by compaction are passed over.
     """
     topic, number = partition
     found: list[EmbeddedMessage] = []
@@ -37,7 +37,7 @@ def read(
 
 
 def scan(catalog: Catalog, partition: Partition, start: int, stop: int) -> Iterator[list[EmbeddedMessage]]:
-    """Batches of the records with start <= offset < stop. Raises LogError when the first of them are gone or not there yet."""
+    """Batches of the records with start <= offset < stop. Raises LogError when some are gone or not there yet."""
     tail = catalog.tail(partition)
     _check_first(partition, tail, start)
     if stop > tail.end:

@@ -1,8 +1,10 @@
-"""Names of the rows in the embedded log's RocksDB: one letter of kind, then numbers big-endian, so that order is by offset.
+"""Names of the rows in the embedded log's RocksDB: a letter of kind, then numbers, big-endian: order is by offset.
 
-T name -> topic; P topic partition -> first and end; R topic partition offset -> record; B topic partition last-offset -> block;
-K topic partition key -> newest offset (compaction); D topic partition offset -> tombstone; C topic partition -> cleaned up to;
-O group topic partition -> committed offset; N publisher -> position; M -> counters of the log itself.
+T name: a topic                             P topic partition: its first and end offsets
+R topic partition offset: a record          B topic partition last-offset: a block of about 1,000 records
+K topic partition key: its newest offset    D topic partition offset: a tombstone and when it may go
+C topic partition: compacted up to here     O group topic partition: a committed offset
+N name: a publisher's position              M name: a counter of the log itself
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ def offset_in(row: bytes) -> int:
 
 
 def topic_row(name: str) -> bytes:
+    """The row T of a topic."""
     return TOPICS + name.encode()
 
 
@@ -35,8 +38,10 @@ def partition_row(kind: bytes, topic: int, partition: int) -> bytes:
 
 
 def committed_row(group: str, topic: str, partition: int) -> bytes:
+    """The row O of a group and a partition."""
     return b"O" + group.encode() + b"\x00" + topic.encode() + b"\x00" + partition.to_bytes(4, "big")
 
 
 def publisher_row(name: str) -> bytes:
+    """The row N of a publisher."""
     return b"N" + name.encode()
