@@ -12,9 +12,10 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from bench.workload import PARTITIONS, admin_client
 
@@ -36,7 +37,8 @@ class StableOffsets:
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
         self.samples: list[Sample] = []
         self._admin = admin_client(bootstrap_servers)
-        self._wanted = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in range(PARTITIONS)}
+        latest: Any = OffsetSpec.latest  # untyped in the client
+        self._wanted = {TopicPartition(topic, partition): latest() for partition in range(PARTITIONS)}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stable-offsets", daemon=True)
 
@@ -130,7 +132,8 @@ def read_output(bootstrap_servers: str, topic: str) -> Output:
     while len(ended) < PARTITIONS:
         if time.perf_counter() > give_up_at:
             raise RuntimeError(f"{topic} could not be read to its end in {READ_TIMEOUT_S} s")
-        for message in consumer.consume(10_000, 0.1):
+        messages: list[Any] = consumer.consume(10_000, 0.1)  # Any: a consumed record has what the stub doubts
+        for message in messages:
             error = message.error()
             if error is None:
                 output.offsets[message.partition()].append(message.offset())
@@ -151,6 +154,7 @@ class Throughput:
     measured_records: int
     measured_s: float
     samples_with_progress: int
+    events_per_s_by_fifth: list[float]
 
 
 def throughput(samples: list[Sample], output: Output, warm_up_records: int) -> Throughput:
@@ -168,4 +172,14 @@ def throughput(samples: list[Sample], output: Output, warm_up_records: int) -> T
     if len(after) < 2:
         raise RuntimeError(f"only {len(after)} commits seen after the warm-up of {warm_up_records}: run more events")
     (start_s, start), (end_s, end) = after[0], after[-1]
-    return Throughput((end - start) / (end_s - start_s), end - start, end_s - start_s, len(after))
+    return Throughput((end - start) / (end_s - start_s), end - start, end_s - start_s, len(after), by_fifth(steps))
+
+
+def by_fifth(steps: list[tuple[float, int]]) -> list[float]:
+    """The rate over each fifth of the records: shows whether a contender was still warming up."""
+    last = steps[-1][1]
+    marks = [next(step for step in steps if step[1] >= max(1, last * fifth // 5)) for fifth in range(6)]
+    return [
+        round((end - start) / (end_s - start_s)) if end_s > start_s else 0
+        for (start_s, start), (end_s, end) in pairwise(marks)
+    ]

@@ -52,6 +52,7 @@ class Outcome:
     complete: bool
     cpu_us_per_event: float
     mistakes: int
+    events_per_s_by_fifth: list[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,7 @@ def outcome(
         complete=complete,
         cpu_us_per_event=round(cpu_s / records * 1e6, 2),
         mistakes=0,
+        events_per_s_by_fifth=measured.events_per_s_by_fifth,
     )
 
 
@@ -186,7 +188,15 @@ def medians(outcomes: list[Outcome]) -> dict[str, float]:
 def table(outcomes: list[Outcome]) -> Table:
     by_name = medians(outcomes)
     shown = Table(title="keyed stateful events, exactly once, one worker: median of the rounds, and ratios in this run")
-    for heading in ("contender", "events/s", "lowest … highest", "to Streams", "to bare loop", "CPU µs/event"):
+    for heading in (
+        "contender",
+        "events/s",
+        "lowest … highest",
+        "by fifths of the events, k/s",
+        "to Streams",
+        "to bare loop",
+        "CPU µs/event",
+    ):
         shown.add_column(heading, justify="left" if heading == "contender" else "right")
     for name, median in sorted(by_name.items(), key=lambda item: -item[1]):
         own = [each for each in outcomes if each.contender == name]
@@ -195,11 +205,16 @@ def table(outcomes: list[Outcome]) -> Table:
             CONTENDERS[name].title,
             f"{median:,.0f}",
             f"{min(rates):,.0f} … {max(rates):,.0f}",
+            " ".join(f"{rate / 1000:.0f}" for rate in typical_fifths(own)),
             _ratio(median, by_name.get("streams-1")),
             _ratio(median, by_name.get("bare")),
             f"{statistics.median(each.cpu_us_per_event for each in own):.1f}",
         )
     return shown
+
+
+def typical_fifths(outcomes: list[Outcome]) -> list[float]:
+    return [statistics.median(rates) for rates in zip(*(each.events_per_s_by_fifth for each in outcomes), strict=True)]
 
 
 def _ratio(rate: float, to: float | None) -> str:
@@ -238,7 +253,7 @@ def main(
     keys: Annotated[int, typer.Option(help="Distinct keys.")] = 10_000,
     rounds: Annotated[int, typer.Option(help="How often each contender runs.")] = 3,
     only: Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(CONTENDERS)}.")] = ",".join(DEFAULT),
-    warm_up: Annotated[float, typer.Option(help="Share of the events that is not measured.")] = 0.2,
+    warm_up: Annotated[float, typer.Option(help="Share of the events that is not measured.")] = 0.4,
     limit_s: Annotated[float, typer.Option(help="Stop a slow contender then; its rate still counts.")] = 25,
     commit_interval_s: Annotated[float, typer.Option(help="Commit interval of the peers.")] = 0.1,
     partitioner: Annotated[
@@ -271,6 +286,7 @@ def main(
                     done = bench.measure(contender, number, progress, task)
                     outcomes.append(done)
                     progress.update(task, description=f"round {number}: {contender.name} {done.events_per_s:,.0f}/s")
+                    progress.stop_task(task)
         finally:
             delete_topics_of(servers, workload.topic)
     console.print(table(outcomes))

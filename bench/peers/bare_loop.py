@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
@@ -44,7 +45,7 @@ def transactional_producer(options: argparse.Namespace, number: int) -> Producer
     return producer
 
 
-def commit(producer: Producer, group_metadata: object, topic: str, positions: dict[int, int]) -> None:
+def commit(producer: Producer, group_metadata: Any, topic: str, positions: dict[int, int]) -> None:
     offsets = [TopicPartition(topic, partition, position) for partition, position in positions.items()]
     producer.send_offsets_to_transaction(offsets, group_metadata, COMMIT_TIMEOUT_S)
     producer.commit_transaction(COMMIT_TIMEOUT_S)
@@ -55,7 +56,8 @@ def fill(consumer: Consumer, producer: Producer, output: str, until: float) -> d
     positions: dict[int, int] = {}
     produce = producer.produce
     while time.perf_counter() < until:
-        for message in consumer.consume(FETCH_RECORDS, POLL_S):
+        messages: list[Any] = consumer.consume(FETCH_RECORDS, POLL_S)  # Any: a consumed record has what the stub doubts
+        for message in messages:
             error = message.error()
             if error is not None:
                 raise RuntimeError(f"consuming failed: {error}")
