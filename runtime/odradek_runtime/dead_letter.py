@@ -1,0 +1,43 @@
+"""Dead letters: a record that could not be processed, as it was, with what went wrong in its headers.
+
+Written in the same transaction that moves the offset past the record, to `<app>.dead-letters` unless the subscription names
+another topic. Header names start with `odradek-`; the record's own headers follow unchanged.
+"""
+
+from __future__ import annotations
+
+import json
+
+from odradek._port import Origin
+
+from .log.port import Output
+from .request import Failure
+
+
+def dead_letter(
+    topic: str, target: str, origin: Origin, value: bytes | None, failure: Failure, attempts: int = 0
+) -> Output:
+    """The record for the dead-letter topic; `attempts` counts the runs that failed.
+
+    >>> origin = Origin("orders", 2, 17, 0, b"k", ())
+    >>> headers = dict(dead_letter("shop.dead-letters", "customer/ordered", origin, b"{", Failure(400, "$: bad", {"field": "$"})).headers)
+    >>> headers["odradek-offset"], headers["odradek-field"]
+    (b'17', b'$')
+    """
+    told = {
+        "odradek-error": failure.message,
+        "odradek-code": str(failure.code),
+        "odradek-handler": target,
+        "odradek-topic": origin.topic,
+        "odradek-partition": str(origin.partition),
+        "odradek-offset": str(origin.offset),
+        "odradek-timestamp-ms": str(origin.timestamp_ms),
+        "odradek-attempts": str(attempts),
+    }
+    if "field" in failure.metadata:
+        told["odradek-field"] = failure.metadata["field"]
+    rest = {name: text for name, text in failure.metadata.items() if name != "field"}
+    if rest:
+        told["odradek-metadata"] = json.dumps(rest)
+    headers = [(name, text.encode()[:4096]) for name, text in told.items()]
+    return Output(topic, None, origin.key, value, [*headers, *origin.headers], 0)

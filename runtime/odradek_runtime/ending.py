@@ -1,0 +1,241 @@
+"""How an attempt or an invocation ends: return, terminal failure, retry, pause; and what each leaves behind.
+
+A bad record stops nobody (invariant 9): it goes where its subscription says, in the same transaction, and the next one runs.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from odradek import RetryableError, RetryPolicy
+from odradek._port import Origin
+
+from . import keys
+from .dead_letter import dead_letter
+from .formats import COMMAND, INVOCATION, SLOT, TIMER, Command, Slot, Timer
+from .formats import Invocation as Stored
+from .invocation import Live
+from .request import Failure, Reply
+
+if TYPE_CHECKING:
+    from odradek._definition import Subscription
+
+    from .machine import Machine
+    from .shard import Shard
+
+logger = logging.getLogger("odradek")
+
+CALLED = RetryPolicy(initial=0.05, factor=2.0, max_delay=60.0)
+FROM_RECORD = RetryPolicy(initial=0.05, factor=2.0, max_delay=60.0, max_duration=86_400.0)
+
+
+class Ending:
+    """Writes the end of invocations into the epoch."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    # --- ends ---
+
+    def returned(self, live: Live, value: Any) -> None:
+        if live.journal.replaying:
+            entry = live.journal.commands[live.journal.cursor]
+            reason = f"entry {entry.ref}: the journal has {entry.kind} {entry.name}, the code returned without having done it"
+            self.paused(live, "divergence", reason)
+            return
+        try:
+            result = live.handler.encode_result(value)
+        except Exception as error:  # noqa: BLE001  (whatever the serde raises, no retry mends it)
+            self.failed(live, Failure(500, f"{live.handler.target}: its result cannot be encoded: {error}"))
+            return
+        self._end(live, result, None)
+
+    def failed(self, live: Live, failure: Failure) -> None:
+        """A terminal end: what the handler did before it stays."""
+        if live.subscription is not None:
+            if live.subscription.on_error == "pause" and not live.closed:
+                self.paused(live, "bad_input", f"{failure.code} {failure.message}")
+                return
+            origin = live.origin
+            assert origin is not None
+            attempts = live.stored.attempts if live.stored else 0
+            self.reject(live.subscription, origin, live.payload, failure, attempts)
+        elif live.stored is not None and not live.stored.caller_id and not live.shard.waiters.get(live.id):
+            logger.warning("%s %s failed: %d %s", live.handler.target, live.id, failure.code, failure.message)
+        self._end(live, None, failure)
+
+    rejected = failed
+
+    def reject(
+        self, subscription: Subscription, origin: Origin, value: bytes | None, failure: Failure, attempts: int = 0
+    ) -> None:
+        """The record goes where its subscription says: a dead-letter topic with the error in the headers, or nowhere."""
+        machine = self._machine
+        where = f"{origin.topic}[{origin.partition}]@{origin.offset}"
+        if subscription.on_error == "skip":
+            machine.metrics.skipped += 1
+            logger.warning("%s skipped (%s): %s", where, subscription.handler.target, failure.message)
+            return
+        topic = subscription.dead_letter or machine.dead_letters
+        machine.metrics.dead_letters += 1
+        machine.epoch.outputs.append(dead_letter(topic, subscription.handler.target, origin, value, failure, attempts))
+        logger.warning("%s -> %s (%s): %s", where, topic, subscription.handler.target, failure.message)
+
+    def _end(self, live: Live, result: bytes | None, failure: Failure | None) -> None:
+        machine, shard = self._machine, live.shard
+        stored = live.stored
+        if stored is not None:
+            live.started, live.sleeps = [], []
+            live.pending = {}
+        machine.runner.merge(live)
+        if stored is None:
+            return
+        self._clear_journal(live)
+        self._report(shard, stored, result, failure)
+        self._keep(live, stored, result, failure)
+        machine.runner.forget(live)
+        self.release(live)
+
+    def _clear_journal(self, live: Live) -> None:
+        shard = live.shard
+        live.journal.unwritten = []
+        self._machine.epoch.journaled.pop(live.id, None)
+        for key in live.journal.chunks:
+            shard.put(key, None)
+        for timer in live.timers.values():
+            if shard.read(timer) is not None:
+                shard.put(timer, None)
+
+    def _report(self, shard: Shard, stored: Stored, result: bytes | None, failure: Failure | None) -> None:
+        """Tell whoever waits: the caller, those that attached, HTTP."""
+        machine = self._machine
+        if stored.caller_id:
+            complete = completion(stored.caller_app, stored.caller_id, stored.caller_ref, result, failure)
+            machine.route(complete, shard)
+        if stored.retain_ms:
+            for key, raw in list(shard.scan_prefix(keys.attached(stored.id))):
+                machine.route(COMMAND.decode(raw), shard)
+                shard.put(key, None)
+        for answer in shard.waiters.pop(stored.id, ()):
+            machine.epoch.replies.append((answer, reply_of(stored.id, result, failure)))
+            machine.epoch.urgent = True
+        machine.touch(shard)
+
+    def _keep(self, live: Live, stored: Stored, result: bytes | None, failure: Failure | None) -> None:
+        """Its completion stays for as long as somebody may ask for it."""
+        shard, key = live.shard, keys.invocation(stored.id)
+        if not stored.retain_ms:
+            if live.anchored:
+                shard.put(key, None)
+            return
+        stored.status = "completed" if failure is None else "failed"
+        stored.result, stored.failure = result, failure
+        stored.payload, stored.headers = None, []
+        shard.put(key, INVOCATION.encode(stored))
+        due_ms = int(self._machine.now_ms) + stored.retain_ms
+        shard.set_timer(keys.timer(due_ms, stored.id, keys.REF_PURGE), TIMER.encode(Timer("purge")))
+
+    def release(self, live: Live) -> None:
+        """The key is free for the next in its inbox."""
+        if live.handler.mode != "exclusive":
+            return
+        lock_key = keys.lock(live.base)
+        lock = live.shard.locks.get(lock_key)
+        if lock is not None and lock.holder == live.id:
+            following = live.shard.pass_on(lock_key)
+            if following is not None:
+                self._machine.ready.append((live.shard, following))
+            self._machine.touch(live.shard)
+
+    # --- goes on later ---
+
+    def attempt_failed(self, live: Live, error: BaseException) -> None:
+        """Drop what was done since the last wait, and try again from there after a while (invariant 5)."""
+        machine = self._machine
+        drop_segment(live)
+        machine.runner.endure(live)
+        stored = live.stored
+        assert stored is not None
+        stored.attempts += 1
+        stored.failed_ms = stored.failed_ms or int(machine.now_ms)
+        stored.reason = f"{type(error).__name__}: {error}"
+        policy = live.handler.retry or (FROM_RECORD if live.subscription is not None else CALLED)
+        elapsed_s = (machine.now_ms - stored.failed_ms) / 1000
+        if not policy.retries(error) or policy.gives_up(stored.attempts, elapsed_s):
+            self._exhausted(live, stored)
+            return
+        delay_s = policy.delay_s(stored.attempts)
+        if isinstance(error, RetryableError) and error.retry_after_s is not None:
+            delay_s = error.retry_after_s
+        log_attempt(live, stored, error, delay_s)
+        machine.metrics.retries += 1
+        stored.status = "backing_off"
+        due_ms = int(machine.now_ms + delay_s * 1000)
+        self._set_aside(live)
+        live.shard.set_timer(keys.timer(due_ms, stored.id, keys.REF_RETRY), TIMER.encode(Timer("retry")))
+
+    def _exhausted(self, live: Live, stored: Stored) -> None:
+        if live.handler.on_exhausted == "pause":
+            self.paused(live, "exhausted", f"gave up after {stored.attempts} attempts: {stored.reason}")
+        else:
+            self.failed(live, Failure(500, f"gave up after {stored.attempts} attempts: {stored.reason}"))
+
+    def paused(self, live: Live, kind: str, reason: str) -> None:
+        """It cannot go on without somebody's help; it keeps its key, and nothing else waits for it."""
+        drop_segment(live)
+        self._machine.runner.endure(live)
+        assert live.stored is not None
+        live.stored.status, live.stored.pause, live.stored.reason = "paused", kind, reason
+        self._set_aside(live)
+        self._mark_paused(live.shard, live.stored)
+
+    def pause(self, shard: Shard, stored: Stored, kind: str, reason: str) -> None:
+        """As `paused`, for one that never came to life."""
+        stored.status, stored.pause, stored.reason = "paused", kind, reason
+        shard.put(keys.invocation(stored.id), INVOCATION.encode(stored))
+        self._mark_paused(shard, stored)
+
+    def _mark_paused(self, shard: Shard, stored: Stored) -> None:
+        shard.put(keys.paused(stored.id), SLOT.encode(Slot(stored.id)))
+        self._machine.touch(shard)
+        self._machine.metrics.paused += 1
+        logger.error("%s %s is paused (%s): %s", stored.target, stored.id, stored.pause, stored.reason)
+
+    def _set_aside(self, live: Live) -> None:
+        runner = self._machine.runner
+        runner.anchor(live)
+        runner.persist(live)
+        runner.flush(live)
+        self._machine.epoch.journaled.pop(live.id, None)
+        runner.forget(live)
+
+
+def drop_segment(live: Live) -> None:
+    """Nothing since the last wait happened. What had come back by then stays recorded."""
+    live.commands, live.writes, live.outputs, live.sends = [], {}, [], []
+    if live.stored is not None:
+        live.started, live.sleeps = [], []
+
+
+def log_attempt(live: Live, stored: Stored, error: BaseException, delay_s: float) -> None:
+    """The traceback at the first failed attempt, a line at the others."""
+    origin = live.origin
+    where = f"{origin.topic}[{origin.partition}]@{origin.offset}" if origin else stored.id
+    logger.warning(
+        "%s (%s): attempt %d failed, again in %.2f s: %s", where, stored.target, stored.attempts, delay_s, stored.reason,
+        exc_info=error if stored.attempts == 1 else None,
+    )  # fmt: skip
+
+
+def completion(app: str, id_: str, ref: int, result: bytes | None, failure: Failure | None) -> Command:
+    """The command that brings a result to the invocation that waits for it; `name` is the app it goes to."""
+    return Command(kind="complete", id=id_, ref=ref, payload=result, failure=failure, name=app)
+
+
+def reply_of(id_: str, result: bytes | None, failure: Failure | None) -> Reply:
+    if failure is not None:
+        return Reply("failed", id_, failure=failure)
+    return Reply("completed", id_, value=result or b"")
+
+

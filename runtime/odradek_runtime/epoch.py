@@ -1,0 +1,87 @@
+"""An epoch: everything one worker does between two commits, gathered so that it commits or vanishes as one.
+
+The machine fills it; the worker turns it into a `Transaction` and, once that is durable, lets out what waited for it:
+replies, steps, and step results for their handlers (invariant 4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from odradek._port import StepBody
+
+from . import keys
+from .formats import POSITIONS, Position, Positions
+from .log.port import Output, Partition, Transaction
+from .request import Answer, Reply
+
+if TYPE_CHECKING:
+    from .invocation import Live
+    from .shard import Shard
+
+
+@dataclass(slots=True)
+class StepRun:
+    """A step to run once its start is durable; `attempt` counts the runs that failed before."""
+
+    shard: int
+    incarnation: int
+    id: str
+    ref: int
+    body: StepBody
+    key: str
+    attempt: int
+    first_ms: int
+
+
+@dataclass(slots=True)
+class Epoch:
+    """`urgent`: somebody waits for this commit, so it is not worth gathering more."""
+
+    number: int
+    started_ms: float = 0.0
+    events: int = 0
+    bytes: int = 0
+    handovers: int = 0
+    urgent: bool = False
+    touched: dict[int, Shard] = field(default_factory=dict[int, "Shard"])
+    outputs: list[Output] = field(default_factory=list[Output])
+    replies: list[tuple[Answer, Reply]] = field(default_factory=list[tuple[Answer, Reply]])
+    steps: list[StepRun] = field(default_factory=list[StepRun])
+    deliveries: list[Live] = field(default_factory=list["Live"])
+    journaled: dict[str, Live] = field(default_factory=dict[str, "Live"])
+
+    @property
+    def empty(self) -> bool:
+        return not self.touched and not self.replies
+
+    def transaction(self, app: str, shards: int) -> Transaction:
+        """The epoch as the log takes it; each touched shard ends with its positions record and fences with its offsets."""
+        transaction = Transaction(epoch=self.number, stamps={p: shard.stamp for p, shard in self.touched.items()})
+        transaction.outputs = self.outputs
+        for number, shard in self.touched.items():
+            state: list[tuple[bytes, bytes | None]] = []
+            journal: list[tuple[bytes, bytes | None]] = []
+            for key, value in shard.changes.items():
+                if key[0] == 115:  # b"s": the state changelog carries the key without the letter
+                    state.append((key[1:], value))
+                else:
+                    journal.append((key, value))
+            record = POSITIONS.encode(positions_record(shard, shards, self.number, int(self.started_ms)))
+            shard.changes[keys.POSITIONS] = record
+            journal.append((keys.POSITIONS, record))
+            transaction.state[number] = state
+            transaction.journal[number] = journal
+            transaction.state_headers[number] = [("odradek", f"{shard.incarnation}.{self.number}".encode())]
+            commands = Partition(f"{app}.commands", number)
+            transaction.offsets[commands] = shard.positions.get(commands, 0)
+            for partition in shard.advanced:
+                transaction.offsets[partition] = shard.positions[partition]
+        return transaction
+
+
+def positions_record(shard: Shard, shards: int, epoch: int, time_ms: int) -> Positions:
+    """Where a shard stands in every partition it reads: the record that closes its part of an epoch."""
+    inputs = [Position(p.topic, p.partition, offset) for p, offset in shard.positions.items()]
+    return Positions(shards, shard.incarnation, epoch, shard.sequence, time_ms, inputs)

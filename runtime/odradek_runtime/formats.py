@@ -1,0 +1,208 @@
+"""Formats: everything written to Kafka or to the store, in Avro single-object encoding (Avro 1.11 specification).
+
+A value is C3 01, the CRC-64-AVRO fingerprint of its writer's schema, then the datum. `schemas/*.avsc` hold today's
+schemas; `schemas/past/*.avsc` every one that was ever shipped and has changed since, so that old data decodes for ever.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+from .request import Failure
+
+S = TypeVar("S", bound=msgspec.Struct)
+_MAGIC = b"\xc3\x01"
+
+
+class FormatError(Exception):
+    """Bytes that this version cannot read: not ours, torn, or written by a newer odradek."""
+
+
+class Header(msgspec.Struct, frozen=True):
+    name: str
+    value: bytes | None
+
+
+class Command(msgspec.Struct):
+    kind: str
+    id: str = ""
+    target: str = ""
+    key: bytes | None = None
+    payload: bytes | None = None
+    headers: list[Header] = []
+    caller_app: str = ""
+    caller_id: str = ""
+    ref: int = -1
+    at_ms: int = 0
+    idempotent: bool = False
+    failure: Failure | None = None
+    topic: str = ""
+    partition: int = -1
+    offset: int = -1
+    timestamp_ms: int = 0
+    name: str = ""
+
+
+class Invocation(msgspec.Struct):
+    id: str
+    target: str
+    key: bytes
+    payload: bytes | None
+    headers: list[Header]
+    status: str = "running"
+    topic: str = ""
+    partition: int = -1
+    offset: int = -1
+    timestamp_ms: int = 0
+    record_key: bytes | None = None
+    caller_app: str = ""
+    caller_id: str = ""
+    caller_ref: int = -1
+    retain_ms: int = 0
+    created_ms: int = 0
+    failed_ms: int = 0
+    attempts: int = 0
+    reason: str = ""
+    pause: str = ""
+    python: str = ""
+    result: bytes | None = None
+    failure: Failure | None = None
+
+
+class Entry(msgspec.Struct):
+    kind: str
+    ref: int
+    name: str = ""
+    key: bytes | None = None
+    value: bytes | None = None
+    failure: Failure | None = None
+    at_ms: float = 0.0
+
+
+class Chunk(msgspec.Struct):
+    entries: list[Entry]
+
+
+class Lock(msgspec.Struct):
+    holder: str
+    head: int
+    tail: int
+
+
+class Slot(msgspec.Struct):
+    id: str
+
+
+class Timer(msgspec.Struct):
+    kind: str
+    attempt: int = 0
+    first_ms: int = 0
+
+
+class Position(msgspec.Struct):
+    topic: str
+    partition: int
+    offset: int
+
+
+class Positions(msgspec.Struct):
+    shards: int
+    incarnation: int
+    epoch: int
+    sequence: int
+    time_ms: int
+    inputs: list[Position]
+
+
+class StorePosition(msgspec.Struct):
+    journal_id: str
+    state_id: str
+    journal_offset: int
+    state_offset: int
+    time_ms: int
+
+
+class Format(Generic[S]):
+    """The codec of one schema: `encode` writes today's form, `decode` reads every form ever shipped.
+
+    >>> SLOT.decode(SLOT.encode(Slot(id="inv_1")))
+    Slot(id='inv_1')
+    """
+
+    def __init__(self, name: str, type_: type[S]) -> None:
+        source = _load(f"{name}.avsc")
+        self._type = type_
+        self._schema: Any = parse_schema(source)
+        self._prefix = _MAGIC + _fingerprint(source)
+        self._writers: dict[bytes, Any] = {self._prefix: self._schema}
+        for past in _past(name):
+            self._writers[_MAGIC + _fingerprint(past)] = parse_schema(past)
+
+    def encode(self, value: S) -> bytes:
+        buffer = io.BytesIO()
+        buffer.write(self._prefix)
+        schemaless_writer(buffer, self._schema, _plain(value))
+        return buffer.getvalue()
+
+    def decode(self, data: bytes) -> S:
+        """Raises FormatError when the bytes are not of this schema, in any version."""
+        writer = self._writers.get(data[:10])
+        if writer is None:
+            raise FormatError(
+                f"not a {self._type.__name__} that this version of odradek knows (starts with {data[:10].hex()}); "
+                "it was written by a newer version, or by something else"
+            )
+        try:
+            datum: Any = schemaless_reader(io.BytesIO(data[10:]), writer, self._schema)
+            return msgspec.convert(datum, self._type)
+        except (EOFError, ValueError, IndexError, TypeError, msgspec.ValidationError) as error:
+            raise FormatError(f"a damaged {self._type.__name__}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    """Structs as the nested dicts that fastavro writes."""
+    if isinstance(value, msgspec.Struct):
+        return {name: _nested(getattr(value, name)) for name in value.__struct_fields__}
+    return value
+
+
+def _nested(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, Failure):
+        return {"code": value.code, "message": value.message, "metadata": dict(value.metadata)}
+    return value
+
+
+def _load(name: str) -> Any:
+    return json.loads(files("odradek").joinpath("schemas", name).read_text())
+
+
+def _past(name: str) -> list[Any]:
+    folder = files("odradek").joinpath("schemas", "past")
+    if not folder.is_dir():
+        return []
+    found = sorted(item.name for item in folder.iterdir() if item.name.split(".")[0] == name)
+    return [_load(f"past/{item}") for item in found]
+
+
+def _fingerprint(schema: Mapping[str, Any]) -> bytes:
+    return bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
+
+
+COMMAND = Format("command", Command)
+INVOCATION = Format("invocation", Invocation)
+CHUNK = Format("chunk", Chunk)
+LOCK = Format("lock", Lock)
+SLOT = Format("slot", Slot)
+TIMER = Format("timer", Timer)
+POSITIONS = Format("positions", Positions)
+STORE_POSITION = Format("store_position", StorePosition)

@@ -1,0 +1,333 @@
+"""A live invocation: the engine's side of a context. It turns what the handler does into a segment, or replays its journal.
+
+A segment is all that happens between two waits: state writes, records, commands, journal entries. The runner merges it into the
+epoch when the coroutine waits or ends, and drops it when an attempt fails (invariant 5). Attributes that only a long-lived
+invocation needs are class-level defaults: most invocations start and end in one epoch and never touch them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from odradek import TerminalError
+from odradek._future import Call, Future
+from odradek._port import Headers, Origin, StepBody
+
+from . import keys
+from .formats import Command as LogCommand
+from .formats import Header
+from .formats import Invocation as Stored
+from .journal import Command, Diverged, Journal
+from .log.port import Message, Output
+from .routing import derived_id, id_hash, key_hash, request_id
+
+if TYPE_CHECKING:
+    from odradek._context import Context
+    from odradek._definition import Handler, Subscription
+
+    from .machine import Machine
+    from .shard import Shard
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_EMPTY = Journal()
+_SUFFIXES: dict[str, bytes] = {}
+
+
+def suffix_of(name: str) -> bytes:
+    """`/name` as state keys end; names are few, so they are encoded once."""
+    suffix = _SUFFIXES.get(name)
+    if suffix is None:
+        if len(_SUFFIXES) > 10_000:
+            _SUFFIXES.clear()
+        suffix = _SUFFIXES[name] = b"/" + keys.escape(name.encode())
+    return suffix
+
+
+class Live:
+    """One invocation with a coroutine (or about to have one). Implements `odradek._port.Operations`."""
+
+    stored: Stored | None = None
+    subscription: Subscription | None = None
+    journal = _EMPTY
+    context: Context
+    coroutine: Coroutine[Any, Any, Any] | None = None
+    waits_for: Future[Any] | None = None
+    anchored = False
+    closed = False
+    diverged = ""
+    message: Message | None = None
+    _id = ""
+    _origin: Origin | None = None
+    _uuids = 0
+
+    def __init__(self, machine: Machine, shard: Shard, handler: Handler, key: bytes, payload: bytes | None) -> None:
+        self.machine = machine
+        self.shard = shard
+        self.handler = handler
+        self.key = key
+        self.base = machine.bases[handler.service] + keys.escape(key)
+        self.payload = payload
+        self.commands: list[Command] = []
+        self.writes: dict[bytes, bytes | None] = {}
+        self.outputs: list[Output] = []
+        self.sends: list[LogCommand] = []
+
+    def endure(self, stored: Stored) -> None:
+        """It outlives its epoch: it has an entry in the journal topic from now on."""
+        self.stored = stored
+        self._id = stored.id
+        self.journal = Journal()
+        self.pending: dict[int, Future[Any]] = {}
+        self.decoders: dict[int, Callable[[bytes], Any]] = {}
+        self.bodies: dict[int, StepBody] = {}
+        self.timers: dict[int, bytes] = {}
+        self.started: list[int] = []
+        self.sleeps: list[int] = []
+        self.held: list[tuple[int, int]] = []
+
+    # --- what a context asks ---
+
+    @property
+    def id(self) -> str:
+        if not self._id:
+            origin = self.origin
+            assert origin is not None, "only an invocation that a record started may not know its id yet"
+            hash_ = key_hash(self.key) if self.key else self.shard.number
+            self._id = derived_id(hash_, origin.topic, origin.partition, origin.offset, self.handler.target)
+        return self._id
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        if self.origin is not None:
+            pairs: Headers = self.origin.headers
+        else:
+            pairs = [(h.name, h.value) for h in self.stored.headers] if self.stored else ()
+        texts = {name.lower(): value.decode("utf-8", "replace") for name, value in pairs if value is not None}
+        return MappingProxyType(texts)
+
+    @property
+    def origin(self) -> Origin | None:
+        """The record that started it; made when asked for, since most handlers never ask."""
+        if self._origin is None:
+            if self.message is not None:
+                self._origin = origin_of(self.message)
+            elif self.stored is not None and self.stored.topic:
+                stored = self.stored
+                headers = tuple((h.name, h.value) for h in stored.headers)
+                self._origin = Origin(
+                    stored.topic, stored.partition, stored.offset, stored.timestamp_ms, stored.record_key, headers
+                )
+        return self._origin
+
+    @property
+    def replaying(self) -> bool:
+        return self.journal.replaying
+
+    def read(self, name: str) -> bytes | None:
+        if self.journal.replaying:
+            return self._replay("get", name).value
+        key = self.base + suffix_of(name)
+        value = self.writes[key] if key in self.writes else self.shard.read(key)
+        self.commands.append(("get", name, None, value, 0.0))
+        return value
+
+    def write(self, name: str, value: bytes | None) -> None:
+        if self.journal.replaying:
+            self._replay("set", name)
+            return
+        self.writes[self.base + suffix_of(name)] = value
+        self.commands.append(("set", name, None, None, 0.0))
+
+    def clear(self) -> None:
+        if self.journal.replaying:
+            self._replay("clear", "")
+            return
+        for key in self._state_keys():
+            self.writes[key] = None
+        self.commands.append(("clear", "", None, None, 0.0))
+
+    def names(self) -> Sequence[str]:
+        if self.journal.replaying:
+            recorded = self._replay("names", "").value or b""
+            return [name.decode() for name in recorded.split(b"\n")] if recorded else []
+        names = sorted(key[len(self.base) + 1 :] for key in self._state_keys())
+        self.commands.append(("names", "", None, b"\n".join(names), 0.0))
+        return [keys.unescape(name).decode() for name in names]
+
+    def publish(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None,
+        partition: int | None,
+        timestamp_ms: int | None,
+    ) -> None:
+        if self.journal.replaying:
+            self._replay("publish", topic, key)
+            return
+        self.machine.targets.check(topic, key, value, headers, partition, timestamp_ms, self.machine.now_ms)
+        self.outputs.append(Output(topic, partition, key, value, headers, timestamp_ms or 0))
+        self.commands.append(("publish", topic, key, None, 0.0))
+
+    def run(self, body: StepBody) -> Future[Any]:
+        fresh = not self.journal.replaying
+        ref = self._record("step", body.name, None)
+        if self.closed:
+            return self._future(ref, body.decode)
+        self._long_lived()
+        self.bodies[ref] = body
+        self.timers[ref] = keys.timer(0, self.id, ref)
+        if fresh:
+            self.started.append(ref)
+        return self._future(ref, body.decode)
+
+    def sleep(self, delay_s: float) -> Future[None]:
+        due_ms = self.machine.now_ms + delay_s * 1000
+        fresh = not self.journal.replaying
+        if fresh:
+            ref = self._record("sleep", "", None, at_ms=due_ms)
+        else:
+            entry = self._replay("sleep", "")
+            ref, due_ms = entry.ref, entry.at_ms
+        if not self.closed:
+            self._long_lived()
+            self.timers[ref] = keys.timer(int(due_ms), self.id, ref)
+            if fresh:
+                self.sleeps.append(ref)
+        return self._future(ref, _nothing)
+
+    def call(
+        self,
+        target: str,
+        key: bytes | None,
+        payload: bytes,
+        decode: Callable[[bytes], Any],
+        idempotency_key: str | None,
+        headers: Mapping[str, str],
+    ) -> Call[Any]:
+        app, local = self.machine.resolve(target, key)
+        key = key or b""
+        if not app and key == self.key and local == self._own_exclusive(local):
+            raise TerminalError(
+                f"{target} with key {key.decode('utf-8', 'replace')!r} is this invocation's own key: a call to itself would wait "
+                "for itself for ever; use ctx.send, or an ordinary function",
+                code=409,
+            )
+        fresh = not self.journal.replaying
+        ref = self._record("call", target, key)
+        id_ = self._child(target, key, idempotency_key, ref)
+        if fresh and not self.closed:
+            self._long_lived()
+            command = self._invoke(app, local, id_, key, payload, headers, idempotency_key)
+            command.caller_app, command.caller_id, command.ref = self.machine.app.name, self.id, ref
+            self.sends.append(command)
+        call: Call[Any] = Call(loop=self.machine.loop, seq=ref, invocation_id=id_)
+        return self._wait_for(ref, call, decode)
+
+    def send(
+        self,
+        target: str,
+        key: bytes | None,
+        payload: bytes,
+        delay_s: float | None,
+        at_ms: int | None,
+        idempotency_key: str | None,
+        headers: Mapping[str, str],
+    ) -> str:
+        app, local = self.machine.resolve(target, key)
+        key = key or b""
+        fresh = not self.journal.replaying
+        ref = self._record("send", target, key)
+        id_ = self._child(target, key, idempotency_key, ref)
+        if fresh and not self.closed:
+            command = self._invoke(app, local, id_, key, payload, headers, idempotency_key)
+            command.at_ms = at_ms or (int(self.machine.now_ms + delay_s * 1000) if delay_s else 0)
+            self.sends.append(command)
+        return id_
+
+    def now_ms(self) -> float:
+        if self.journal.replaying:
+            return self._replay("now", "").at_ms
+        now_ms = self.machine.now_ms
+        self.commands.append(("now", "", None, None, now_ms))
+        return now_ms
+
+    def seed(self) -> int:
+        return int.from_bytes(self.id.encode(), "big")
+
+    def uuid_bytes(self) -> bytes:
+        self._uuids += 1
+        return blake2b(f"{self.id}/uuid/{self._uuids}".encode(), digest_size=16).digest()
+
+    # --- inside ---
+
+    def _state_keys(self) -> list[bytes]:
+        found = {key for key, _ in self.shard.scan_prefix(self.base + b"/")}
+        found.update(key for key, value in self.writes.items() if value is not None)
+        return sorted(key for key in found if self.writes.get(key, b"") is not None)
+
+    def _replay(self, kind: str, name: str, key: bytes | None = None) -> Any:
+        try:
+            return self.journal.replay(kind, name, key)
+        except Diverged as error:
+            self.diverged = str(error)
+            raise
+
+    def _record(self, kind: str, name: str, key: bytes | None, at_ms: float = 0.0) -> int:
+        """Journal (or replay) one command; gives its index."""
+        if self.journal.replaying:
+            entry: Any = self._replay(kind, name, key)
+            index: int = entry.ref
+            return index
+        self.commands.append((kind, name, key, None, at_ms))
+        return len(self.journal.commands) + len(self.commands) - 1
+
+    def _long_lived(self) -> None:
+        if self.stored is None:
+            self.machine.runner.endure(self)
+
+    def _future(self, ref: int, decode: Callable[[bytes], Any]) -> Future[Any]:
+        return self._wait_for(ref, Future(loop=self.machine.loop, seq=ref), decode)
+
+    def _wait_for(self, ref: int, future: Any, decode: Callable[[bytes], Any]) -> Any:
+        if not self.closed:
+            self.pending[ref] = future
+            self.decoders[ref] = decode
+        return future
+
+    def _own_exclusive(self, target: str) -> str:
+        """The target, if it takes the lock that this invocation holds; else something no target equals."""
+        other = self.machine.handlers.get(target)
+        if other is None or self.handler.mode != "exclusive" or other.mode != "exclusive":
+            return "-"
+        return target if other.service == self.handler.service else "-"
+
+    def _child(self, target: str, key: bytes, idempotency_key: str | None, ref: int) -> str:
+        if idempotency_key is not None:
+            return request_id(target, key, idempotency_key)
+        hash_ = key_hash(key) if key else id_hash(self.id)
+        return derived_id(hash_, self.id, ref)
+
+    def _invoke(
+        self, app: str, target: str, id_: str, key: bytes, payload: bytes, headers: Mapping[str, str], idempotent: str | None
+    ) -> LogCommand:
+        return LogCommand(
+            kind="invoke", id=id_, target=target, key=key, payload=payload, idempotent=idempotent is not None, name=app,
+            headers=[Header(name, value.encode()) for name, value in headers.items()],
+        )  # fmt: skip
+
+
+def origin_of(message: Message) -> Origin:
+    """A record as `ctx.record` shows it."""
+    headers = tuple(message.headers() or ())
+    return Origin(
+        message.topic(), message.partition(), message.offset(), message.timestamp()[1], message.key(), headers
+    )
+
+
+def _nothing(_: bytes) -> None:
+    return None

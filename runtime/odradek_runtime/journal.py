@@ -1,0 +1,100 @@
+"""The journal of one invocation: what its code did (commands) and what came back (completions), each in its own order.
+
+The coroutine is a function of the completions alone: one is delivered whenever it waits, never otherwise. So replay needs
+no clock and no interleaving: it repeats the commands, compares them one by one, and feeds the completions in their order.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable
+from types import FrameType
+
+from .formats import CHUNK, Chunk, Entry
+
+Command = tuple[str, str, bytes | None, bytes | None, float]
+"""What the code just did and no epoch holds yet: (kind, name, key, value, at_ms)."""
+
+
+class Diverged(BaseException):
+    """The code did something else than its journal says. Not an Exception, so that no handler swallows it."""
+
+
+class Journal:
+    """The recorded part, and how far replay has come in it."""
+
+    __slots__ = ("chunks", "commands", "completions", "cursor", "delivered", "unwritten")
+
+    def __init__(self) -> None:
+        self.commands: list[Entry] = []
+        self.completions: list[Entry] = []
+        self.cursor = 0
+        self.delivered = 0
+        self.unwritten: list[Entry] = []
+        self.chunks: list[bytes] = []
+
+    @classmethod
+    def load(cls, chunks: Iterable[tuple[bytes, bytes]]) -> Journal:
+        """From the chunks in their order. Raises FormatError when one cannot be read."""
+        journal = cls()
+        completed: set[int] = set()
+        for key, value in chunks:
+            journal.chunks.append(key)
+            for entry in CHUNK.decode(value).entries:
+                if entry.kind != "completion":
+                    journal.commands.append(entry)
+                elif entry.ref not in completed:  # the first result of an entry is final
+                    completed.add(entry.ref)
+                    journal.completions.append(entry)
+        return journal
+
+    @property
+    def replaying(self) -> bool:
+        return self.cursor < len(self.commands)
+
+    def replay(self, kind: str, name: str, key: bytes | None) -> Entry:
+        """The recorded entry for what the code does now. Raises Diverged when they differ."""
+        entry = self.commands[self.cursor]
+        if entry.kind != kind or entry.name != name or (entry.key != key and kind != "sleep"):
+            raise Diverged(
+                f"entry {self.cursor}: the journal has {describe(entry.kind, entry.name, entry.key)}, "
+                f"the code did {describe(kind, name, key)} at {where()}"
+            )
+        self.cursor += 1
+        return entry
+
+    def add_commands(self, commands: list[Command]) -> None:
+        """A segment has become part of the epoch."""
+        for kind, name, key, value, at_ms in commands:
+            entry = Entry(kind, len(self.commands), name, key, value, None, at_ms)
+            self.commands.append(entry)
+            self.unwritten.append(entry)
+        self.cursor = len(self.commands)
+
+    def add_completion(self, completion: Entry) -> None:
+        self.completions.append(completion)
+        self.unwritten.append(completion)
+
+    def take_unwritten(self) -> bytes:
+        """The chunk that this epoch adds."""
+        entries, self.unwritten = self.unwritten, []
+        return CHUNK.encode(Chunk(entries))
+
+
+def describe(kind: str, name: str, key: bytes | None) -> str:
+    """An entry as people read it: call customer/thank (key 'bob')."""
+    text = f"{kind} {name}".rstrip()
+    return f"{text} (key {key.decode('utf-8', 'replace')!r})" if key is not None else text
+
+
+def where() -> str:
+    """File and line of the user's code that is running: the innermost frame that is not odradek's own."""
+    for frame, line in traceback.walk_stack(None):
+        if not _ours(frame):
+            return f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_name}"
+    return "an unknown place"
+
+
+def _ours(frame: FrameType) -> bool:
+    module = frame.f_globals.get("__name__", "")
+    return module.startswith(("odradek.", "odradek_runtime")) or module in ("odradek", "traceback", "asyncio")

@@ -1,0 +1,88 @@
+"""Keys of the store and of the changelogs: one letter says what a key holds, the rest names it.
+
+State keys are `s` + object/key/name, escaped; `<app>.state` carries them without the letter. Journal keys: `i` invocation,
+`j` journal chunk, `l` lock of an object key, `q` inbox slot, `t` timer, `a` attached caller, `z` paused,
+`p` positions. `m` stays in the store alone.
+"""
+
+from __future__ import annotations
+
+import struct
+
+STATE = b"s"
+POSITIONS = b"p"
+STORE_POSITION = b"m"
+
+_U64 = struct.Struct(">Q")
+
+
+def escape(part: bytes) -> bytes:
+    """Percent-escape what separates the parts of a state key.
+
+    >>> escape(b"a/b%")
+    b'a%2Fb%25'
+    """
+    if b"%" in part or b"/" in part:
+        return part.replace(b"%", b"%25").replace(b"/", b"%2F")
+    return part
+
+
+def unescape(part: bytes) -> bytes:
+    return part.replace(b"%2F", b"/").replace(b"%25", b"%")
+
+
+def state_prefix(service: str) -> bytes:
+    """`s` + object + "/": what every state key of the object starts with."""
+    return STATE + escape(service.encode()) + b"/"
+
+
+def invocation(id_: str) -> bytes:
+    return b"i" + id_.encode()
+
+
+def chunks(id_: str) -> bytes:
+    """The prefix of all journal chunks of one invocation."""
+    return b"j" + id_.encode() + b"/"
+
+
+def chunk(id_: str, sequence: int) -> bytes:
+    return b"j" + id_.encode() + b"/" + _U64.pack(sequence)
+
+
+def lock(state_base: bytes) -> bytes:
+    """The lock of an object key, from the base of its state keys (`s` + object/key)."""
+    return b"l" + state_base[1:]
+
+
+def slot(lock_key: bytes, number: int) -> bytes:
+    return b"q" + lock_key[1:] + b"/" + _U64.pack(number)
+
+
+def attached(id_: str) -> bytes:
+    """The prefix of those that wait for an invocation beside its first caller."""
+    return b"a" + id_.encode() + b"/"
+
+
+def attachment(id_: str, caller_id: str, ref: int) -> bytes:
+    return attached(id_) + caller_id.encode() + struct.pack(">i", ref)
+
+
+def paused(id_: str) -> bytes:
+    """Marks an invocation to be looked at again after a restart."""
+    return b"z" + id_.encode()
+
+
+def timer(due_ms: int, id_: str, ref: int) -> bytes:
+    """Sorted by due time. `ref` is the index of the entry it completes, or one of the negative REF_* numbers."""
+    return b"t" + _U64.pack(due_ms) + id_.encode() + struct.pack(">i", ref)
+
+
+def split_timer(key: bytes) -> tuple[int, str, int]:
+    """(due_ms, id, ref) of a timer key."""
+    return _U64.unpack(key[1:9])[0], key[9:-4].decode(), struct.unpack(">i", key[-4:])[0]
+
+
+REF_RETRY = -2
+REF_START = -3
+REF_PURGE = -4
+REF_TIMEOUT = -5

@@ -1,0 +1,387 @@
+"""The runner drives live invocations: start, segment, wait, completion, replay. How they end is `ending`'s.
+
+What a handler does between two waits is merged into the epoch here, and nowhere else (invariant 5).
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from odradek import TerminalError
+from odradek._current import CURRENT
+from odradek._future import Future
+from odradek._port import Origin
+from odradek._serde import BadInput
+
+from . import keys
+from .epoch import StepRun
+from .formats import INVOCATION, TIMER, Entry, FormatError, Header, Timer
+from .formats import Invocation as Stored
+from .handler_loop import ForeignAwaitable
+from .invocation import Live
+from .journal import Diverged, Journal
+from .request import Failure
+
+if TYPE_CHECKING:
+    from .machine import Machine
+    from .shard import Shard
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+_ENDED = object()
+
+
+class Runner:
+    """Drives coroutines for the machine; keeps the suspended ones, least recently used first to go."""
+
+    def __init__(self, machine: Machine, cache: int) -> None:
+        self._machine = machine
+        self._cache = cache
+        self._suspended: dict[tuple[int, str], Live] = {}
+
+    # --- starting ---
+
+    def start_record(self, live: Live, value: Any) -> None:
+        """Run an invocation that a record started, from its decoded value: the fast path. Ends here unless it has to wait."""
+        subscription = live.subscription
+        assert subscription is not None, "a record comes through a subscription"
+        live.context, coroutine = subscription.start_decoded(live, value)
+        CURRENT.set(live.context)
+        try:
+            waits_for = coroutine.send(None)
+        except StopIteration as stop:
+            if live.stored is None:
+                self.merge(live)
+                return
+            live.coroutine = coroutine
+            self._machine.ending.returned(live, stop.value)
+        except BaseException as error:  # noqa: BLE001  (whatever a handler raises decides its end, invariant 9)
+            live.coroutine = coroutine
+            self._raised(live, error)
+        else:
+            live.coroutine = coroutine
+            self.endure(live)
+            self._run_on(live, waits_for or _BARE_YIELD)
+
+    def start(self, live: Live) -> None:
+        """Run an invocation that has (or will have) an entry in the journal, from its bytes: a call, or a replay."""
+        try:
+            if live.subscription is not None:
+                live.context, live.coroutine = live.subscription.start(live, live.payload)
+            else:
+                live.context, live.coroutine = live.handler.start(live, live.payload or b"")
+        except BadInput as error:
+            failure = Failure(400, str(error), {"field": error.field})
+            self._machine.ending.rejected(live, failure)
+            return
+        self._run_on(live, None)
+
+    def endure(self, live: Live) -> None:
+        """It has something to wait for: give it the entry that the journal topic will hold if it does not end in this epoch."""
+        if live.stored is None:
+            origin = live.origin
+            assert origin is not None, "a call has its entry from the start"
+            live.endure(stored_record(live, origin, self._machine.now_ms))
+
+    def anchor(self, live: Live) -> None:
+        """It outlives this epoch: write its entry, and let it hold the key of its object."""
+        self.endure(live)
+        if live.anchored:
+            return
+        live.anchored = True
+        live.shard.live[live.id] = live
+        self.persist(live)
+        if live.handler.mode == "exclusive":
+            lock_key = keys.lock(live.base)
+            if lock_key not in live.shard.locks:
+                live.shard.hold(lock_key, live.id)
+        if live.handler.timeout_s is not None and live.stored is not None:
+            due_ms = live.stored.created_ms + int(live.handler.timeout_s * 1000)
+            timer = live.timers[keys.REF_TIMEOUT] = keys.timer(due_ms, live.id, keys.REF_TIMEOUT)
+            live.shard.set_timer(timer, TIMER.encode(Timer("timeout")))
+
+    def persist(self, live: Live) -> None:
+        assert live.stored is not None
+        live.shard.put(keys.invocation(live.id), INVOCATION.encode(live.stored))
+        self._machine.touch(live.shard)
+
+    # --- running ---
+
+    def _run_on(self, live: Live, waits_for: Any) -> None:
+        """Go on until it ends or waits for something that has not happened yet."""
+        while True:
+            if waits_for is not None and not self._acceptable(live, waits_for):
+                waits_for = self._throw(live, ForeignAwaitable(f"the handler awaited {type(waits_for).__name__}"))
+            elif waits_for is None or waits_for.done():
+                waits_for = self._send(live)
+            elif not self._next_completion(live):
+                live.waits_for = waits_for
+                self._suspend(live)
+                return
+            if waits_for is _ENDED:
+                return
+
+    def _acceptable(self, live: Live, waits_for: Any) -> bool:
+        return isinstance(waits_for, Future) and waits_for.get_loop() is self._machine.loop
+
+    def _send(self, live: Live) -> Any:
+        coroutine = live.coroutine
+        assert coroutine is not None
+        CURRENT.set(live.context)
+        try:
+            return coroutine.send(None) or _BARE_YIELD
+        except StopIteration as stop:
+            self._machine.ending.returned(live, stop.value)
+        except BaseException as error:  # noqa: BLE001  (whatever a handler raises decides its end, invariant 9)
+            self._raised(live, error)
+        return _ENDED
+
+    def _throw(self, live: Live, error: Exception) -> Any:
+        coroutine = live.coroutine
+        assert coroutine is not None
+        CURRENT.set(live.context)
+        try:
+            return coroutine.throw(error) or _BARE_YIELD
+        except StopIteration as stop:
+            self._machine.ending.returned(live, stop.value)
+        except BaseException as raised:  # noqa: BLE001  (as above)
+            self._raised(live, raised)
+        return _ENDED
+
+    def _raised(self, live: Live, error: BaseException) -> None:
+        ending = self._machine.ending
+        if live.diverged or isinstance(error, Diverged):
+            ending.paused(live, "divergence", live.diverged or str(error))
+        elif isinstance(error, TerminalError):
+            ending.failed(live, Failure(error.code, error.message, error.metadata))
+        else:
+            ending.attempt_failed(live, error)
+
+    def _next_completion(self, live: Live) -> bool:
+        """Deliver the next completion, if there is one whose epoch has committed (invariant 4)."""
+        journal = live.journal
+        if journal.delivered == len(journal.completions):
+            return False
+        if live.held and live.held[0][0] == journal.delivered:
+            if live.held[0][1] > self._machine.committed_epoch:
+                return False
+            live.held.pop(0)
+        entry = journal.completions[journal.delivered]
+        journal.delivered += 1
+        future = live.pending.pop(entry.ref, None)
+        timer = live.timers.pop(entry.ref, None)
+        if timer is not None and live.shard.read(timer) is not None:
+            live.shard.put(timer, None)
+            self._machine.touch(live.shard)
+        live.bodies.pop(entry.ref, None)
+        decode = live.decoders.pop(entry.ref, None)
+        if future is not None and decode is not None and not future.done():
+            self._complete(future, decode, entry)
+        return True
+
+    def _complete(self, future: Future[Any], decode: Any, entry: Entry) -> None:
+        if entry.failure is not None:
+            failure = entry.failure
+            future.set_exception(TerminalError(failure.message, code=failure.code, metadata=failure.metadata))
+            return
+        try:
+            future.set_result(decode(entry.value or b""))
+        except Exception as error:  # noqa: BLE001  (a recorded result that today's type refuses is the awaiting code's to see)
+            future.set_exception(TerminalError(f"the recorded result does not fit its type: {error}", code=500))
+
+    # --- segments ---
+
+    def merge(self, live: Live) -> None:
+        """The segment becomes part of the epoch."""
+        if live.writes:
+            live.shard.changes.update(live.writes)
+        if live.outputs:
+            self._machine.epoch.outputs.extend(live.outputs)
+        if live.stored is not None:
+            self._merge_journal(live)
+        if live.sends:
+            sends, live.sends = live.sends, []
+            for command in sends:
+                self._machine.route(command, live.shard)
+
+    def _merge_journal(self, live: Live) -> None:
+        live.journal.add_commands(live.commands)
+        live.commands, live.writes, live.outputs = [], {}, []
+        epoch = self._machine.epoch
+        for ref in live.sleeps:
+            live.shard.set_timer(live.timers[ref], TIMER.encode(Timer("sleep")))
+        live.sleeps = []
+        for ref in live.started:
+            self._start_step(live, ref)
+        live.started = []
+        if live.journal.unwritten:
+            epoch.journaled[live.id] = live
+        self._machine.touch(live.shard)
+
+    def _start_step(self, live: Live, ref: int, attempt: int = 0, first_ms: int = 0) -> None:
+        """Run a step once this epoch is durable. Until its result is delivered it is a timer that is due: a crash runs it again."""
+        first_ms = first_ms or int(self._machine.now_ms)
+        timer = live.timers[ref] = keys.timer(0, live.id, ref)
+        live.shard.put(timer, TIMER.encode(Timer("step", attempt, first_ms)))
+        epoch = self._machine.epoch
+        epoch.urgent = True
+        key = f"{live.id}-{ref}"
+        body = live.bodies[ref]
+        epoch.steps.append(StepRun(live.shard.number, live.shard.incarnation, live.id, ref, body, key, attempt, first_ms))
+        self._machine.touch(live.shard)
+
+    def _suspend(self, live: Live) -> None:
+        """It waits: keep what it did, and the coroutine for as long as there is room."""
+        if live.journal.replaying:
+            self._machine.ending.paused(live, "divergence", self._unfinished(live))
+            return
+        self.anchor(live)
+        self.merge(live)
+        slot = (live.shard.number, live.id)
+        self._suspended.pop(slot, None)
+        self._suspended[slot] = live
+
+    def _unfinished(self, live: Live) -> str:
+        entry = live.journal.commands[live.journal.cursor]
+        return f"entry {entry.ref}: the journal has {entry.kind} {entry.name}, the code waits without having done it"
+
+    def forget(self, live: Live) -> None:
+        """It has ended, or its coroutine is of no use any more."""
+        self._suspended.pop((live.shard.number, live.id), None)
+        live.shard.live.pop(live.id, None)
+        close(live)
+
+    def flush(self, live: Live) -> None:
+        """Write what this epoch added to its journal."""
+        if live.journal.unwritten:
+            key = keys.chunk(live.id, live.shard.next_sequence())
+            live.journal.chunks.append(key)
+            live.shard.put(key, live.journal.take_unwritten())
+
+    def evict(self) -> None:
+        """Drop the coroutines beyond the cache's size; a replay rebuilds them. Called between epochs."""
+        while len(self._suspended) > self._cache:
+            slot = next(iter(self._suspended))
+            live = self._suspended[slot]
+            if live.journal.unwritten or live.held:
+                self._suspended[slot] = self._suspended.pop(slot)
+                return
+            self.forget(live)
+
+    def drop_shard(self, shard: Shard) -> None:
+        """The shard goes, or starts over: nothing in memory counts any more."""
+        for live in list(shard.live.values()):
+            self.forget(live)
+
+    @property
+    def suspended(self) -> int:
+        return len(self._suspended)
+
+    # --- completions ---
+
+    def complete(self, shard: Shard, id_: str, completion: Entry, *, after_commit: bool) -> None:
+        """Something an invocation waits for has happened. `after_commit`: the handler sees it once it is durable (a step's result)."""
+        live = shard.live.get(id_)
+        if live is None:
+            stored = self._machine.stored(shard, id_)
+            if stored is None or stored.status in ("completed", "failed"):
+                return
+            live = None if stored.status in ("paused", "backing_off") else self._rebuild(shard, stored)
+            if live is None:
+                self._note(shard, id_, completion)
+                return
+        if any(entry.ref == completion.ref for entry in live.journal.completions):
+            return
+        live.journal.add_completion(completion)
+        epoch = self._machine.epoch
+        epoch.journaled[live.id] = live
+        self._machine.touch(shard)
+        if after_commit:
+            live.held.append((len(live.journal.completions) - 1, epoch.number))
+            epoch.deliveries.append(live)
+            epoch.urgent = True
+        if live.coroutine is None:
+            self.start(live)
+        else:
+            self.wake(live)
+
+    def _note(self, shard: Shard, id_: str, completion: Entry) -> None:
+        """Journal a completion of an invocation that cannot run now; its next attempt will find it."""
+        journal = Journal()
+        journal.add_completion(completion)
+        shard.put(keys.chunk(id_, shard.next_sequence()), journal.take_unwritten())
+        self._machine.touch(shard)
+
+    def wake(self, live: Live) -> None:
+        """Go on with a suspended invocation if the next completion may be delivered."""
+        if live.closed or live.coroutine is None:
+            return
+        waits_for = live.waits_for
+        if waits_for is None:
+            return
+        if self._next_completion(live):
+            live.waits_for = None
+            self._run_on(live, waits_for)
+
+    def _rebuild(self, shard: Shard, stored: Stored) -> Live | None:
+        """A suspended invocation whose coroutine is gone, with its journal loaded, not yet run. None: it cannot run (it is paused)."""
+        machine = self._machine
+        live = machine.revive(shard, stored)
+        if live is None:
+            return None
+        try:
+            live.journal = Journal.load(shard.scan_prefix(keys.chunks(stored.id)))
+        except FormatError as error:
+            machine.ending.pause(shard, stored, "divergence", str(error))
+            return None
+        live.anchored = True
+        shard.live[stored.id] = live
+        return live
+
+    def replay(self, shard: Shard, stored: Stored) -> Live | None:
+        """Rebuild an invocation from its journal and run it as far as it goes."""
+        live = shard.live.get(stored.id) or self._rebuild(shard, stored)
+        if live is not None and live.coroutine is None:
+            self.start(live)
+        return shard.live.get(stored.id)
+
+    def rerun_step(self, shard: Shard, stored: Stored, ref: int, timer: Timer) -> None:
+        """A step's time has come (again): after a failed attempt, or because its worker died before it ended."""
+        live = self.replay(shard, stored)
+        if live is None or live.closed:
+            return
+        if ref in live.bodies and ref in live.pending:
+            self._start_step(live, ref, timer.attempt, timer.first_ms)
+        else:
+            shard.put(keys.timer(0, stored.id, ref), None)
+            self._machine.touch(shard)
+
+
+class _BareYield:
+    """What `await asyncio.sleep(0)` yields: nothing to wait for."""
+
+
+_BARE_YIELD = _BareYield()
+
+
+def close(live: Live) -> None:
+    """Throw the coroutine away; durable operations in its `finally` blocks do nothing."""
+    live.closed = True
+    coroutine, live.coroutine = live.coroutine, None
+    if coroutine is not None:
+        try:
+            coroutine.close()
+        except BaseException:  # noqa: BLE001, S110  (a finally block that awaits, or fails, is of no consequence here)
+            pass
+
+
+def stored_record(live: Live, origin: Origin, now_ms: float) -> Stored:
+    """The journal topic's entry for an invocation that a record started."""
+    return Stored(
+        id=live.id, target=live.handler.target, key=live.key, payload=live.payload,
+        headers=[Header(name, value) for name, value in origin.headers],
+        topic=origin.topic, partition=origin.partition, offset=origin.offset, timestamp_ms=origin.timestamp_ms,
+        record_key=origin.key, created_ms=int(now_ms), python=PYTHON,
+    )  # fmt: skip
+
+

@@ -1,0 +1,154 @@
+"""A shard: the unit of ownership. Its store below the changes of the epochs in flight, its positions, locks and timers.
+
+Reads look through the open epoch, the one that is being committed, then the store. The store is written when an epoch has
+committed (invariant 3); what an epoch that failed had changed is dropped with the whole in-memory shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+from . import keys
+from .formats import LOCK, SLOT, STORE_POSITION, Lock, Slot, StorePosition
+from .log.port import ChangelogPosition, Partition
+from .store import Store
+from .timers import Timers
+
+if TYPE_CHECKING:
+    from .invocation import Live
+    from .request import Answer
+
+_ABSENT: bytes = b"\x00absent"
+Changes = dict[bytes, bytes | None]
+
+
+class Shard:
+    """One owned shard after its restore. `local`: commands may be handed over within an epoch (invariant 11)."""
+
+    def __init__(self, number: int, stamp: int, incarnation: int, sequence: int, store: Store, at: StorePosition) -> None:
+        self.number = number
+        self.stamp = stamp
+        self.incarnation = incarnation
+        self.sequence = sequence
+        self.store = store
+        self.at = at
+        self.phase: Literal["opening", "open"] = "opening"
+        self.positions: dict[Partition, int] = {}
+        self.generations: dict[Partition, int] = {}
+        self.advanced: set[Partition] = set()
+        self.changes: Changes = {}
+        self.committing: Changes = {}
+        self.locks: dict[bytes, Lock] = {}
+        self.timers = Timers()
+        self.live: dict[str, Live] = {}
+        self.waiters: dict[str, list[Answer]] = {}
+        self.barrier = ""
+        self.local = False
+        self.flushed_ms = 0.0
+
+    # --- what it holds ---
+
+    def read(self, key: bytes) -> bytes | None:
+        value = self.changes.get(key, _ABSENT)
+        if value is _ABSENT:
+            value = self.committing.get(key, _ABSENT)
+            if value is _ABSENT:
+                return self.store.get(key)
+        return value
+
+    def put(self, key: bytes, value: bytes | None) -> None:
+        self.changes[key] = value
+
+    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Pairs with start <= key < stop in order, the epochs in flight laid over the store."""
+        laid = {k: v for k, v in self.committing.items() if start <= k < stop}
+        laid.update((k, v) for k, v in self.changes.items() if start <= k < stop)
+        over = sorted(laid.items())
+        index = 0
+        for key, value in self.store.scan(start, stop):
+            while index < len(over) and over[index][0] < key:
+                yield from _present(over[index])
+                index += 1
+            if index < len(over) and over[index][0] == key:
+                yield from _present(over[index])
+                index += 1
+            else:
+                yield key, value
+        for pair in over[index:]:
+            yield from _present(pair)
+
+    def scan_prefix(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return self.scan(prefix, prefix[:-1] + bytes([prefix[-1] + 1]))
+
+    def next_sequence(self) -> int:
+        self.sequence += 1
+        return self.sequence
+
+    # --- locks and inboxes of object keys ---
+
+    def enqueue(self, lock_key: bytes, id_: str) -> None:
+        """Put an invocation at the end of the inbox of a key that is held."""
+        lock = self.locks[lock_key]
+        self.put(keys.slot(lock_key, lock.tail), SLOT.encode(Slot(id_)))
+        lock.tail += 1
+        self.put(lock_key, LOCK.encode(lock))
+
+    def hold(self, lock_key: bytes, id_: str) -> None:
+        """Give a free key to an invocation that has to wait."""
+        assert lock_key not in self.locks, "a key has one holder"
+        lock = self.locks[lock_key] = Lock(id_, 0, 0)
+        self.put(lock_key, LOCK.encode(lock))
+
+    def pass_on(self, lock_key: bytes) -> str | None:
+        """The holder has ended: the next in the inbox holds the key now and is returned; None frees the key."""
+        lock = self.locks[lock_key]
+        if lock.head == lock.tail:
+            del self.locks[lock_key]
+            self.put(lock_key, None)
+            return None
+        slot_key = keys.slot(lock_key, lock.head)
+        raw = self.read(slot_key)
+        assert raw is not None, "every slot between head and tail is filled"
+        self.put(slot_key, None)
+        lock.head += 1
+        lock.holder = SLOT.decode(raw).id
+        self.put(lock_key, LOCK.encode(lock))
+        return lock.holder
+
+    def load_locks(self) -> None:
+        """After a restore: the held keys, from the store."""
+        for key, value in self.store.scan(b"l", b"m"):
+            self.locks[key] = LOCK.decode(value)
+
+    # --- timers ---
+
+    def set_timer(self, key: bytes, value: bytes) -> None:
+        self.put(key, value)
+        self.timers.add(key)
+
+    # --- epochs ---
+
+    def close_epoch(self) -> None:
+        """The open changes go into the commit; the next epoch starts with none."""
+        assert not self.committing, "one commit at a time"
+        self.committing, self.changes = self.changes, {}
+        self.advanced = set()
+
+    def committed(self, position: ChangelogPosition, time_ms: int) -> None:
+        """The commit is durable: write it to the store, with the changelog positions, in one batch."""
+        if position.journal is not None:
+            self.at.journal_offset = position.journal
+        if position.state is not None:
+            self.at.state_offset = position.state
+        self.at.time_ms = time_ms
+        changes = list(self.committing.items())
+        changes.append((keys.STORE_POSITION, STORE_POSITION.encode(self.at)))
+        self.store.write(changes)
+        self.committing = {}
+
+
+def _present(pair: tuple[bytes, bytes | None]) -> Iterator[tuple[bytes, bytes]]:
+    key, value = pair
+    if value is not None:
+        yield key, value
