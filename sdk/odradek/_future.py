@@ -83,7 +83,8 @@ class Call(Future[T]):
             raise RuntimeError("Call.invocation_id: the reply that names it has not come yet; await the call first")
         return self._invocation_id
 
-    def _named(self, invocation_id: str) -> None:
+    def named(self, invocation_id: str) -> None:
+        """Learn the invocation id; for whoever made the call."""
         self._invocation_id = invocation_id
 
 

@@ -1,0 +1,112 @@
+"""From a function and its arguments to a step that the engine can run and record."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, get_args, get_origin, get_type_hints
+
+from odradek._annotations import Annotations
+from odradek._errors import UNSET, Seconds, seconds
+from odradek._port import StepBody
+from odradek._retry import RetryPolicy
+from odradek._serde import Serde, json_serde
+
+STEP_ATTRIBUTE = "__odradek_step__"
+
+_UNDEFINED: Any = object()
+
+
+class Step:
+    """What `@step` knows of a function: the function itself, and how its body runs."""
+
+    __slots__ = ("_annotations", "_serde", "fn", "name", "retry", "timeout_s")
+
+    def __init__(
+        self, fn: Callable[..., Coroutine[Any, Any, Any]], name: str, retry: RetryPolicy | None, timeout_s: float | None
+    ) -> None:
+        self.fn = fn
+        self.name = name
+        self.retry = retry
+        self.timeout_s = timeout_s
+        self._serde: Serde | None = None
+        self._annotations = Annotations(fn, f"@step {name}")
+        self._annotations.try_now(self.serde)
+
+    def serde(self) -> Serde:
+        """How its result travels. Raises TypeError, naming the step, when the type hints cannot be resolved or have no serde."""
+        if self._serde is None:
+            try:
+                self._serde = json_serde(self._annotations.resolve().get("return", Any))
+            except TypeError as error:
+                raise type(error)(f"@step {self.name}: {error}") from error
+        return self._serde
+
+    def body(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> StepBody:
+        """Make one run of it."""
+        serde = self.serde()
+        run = functools.partial(self.fn, *args, **kwargs)
+        return StepBody(self.name, run, True, serde.encode, serde.load, self.retry, self.timeout_s)
+
+
+def step_body(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    returns: Any,
+    name: str | None,
+    retry: RetryPolicy | None,
+    timeout: Seconds | None,
+) -> StepBody:
+    """Make a step of any callable, as `ctx.run` takes it; a `@step` function keeps what it does not override."""
+    timeout_s = None if timeout is None else seconds("ctx.run: timeout", timeout)
+    step: Step | None = getattr(fn, STEP_ATTRIBUTE, None)
+    if step is not None:
+        serde = step.serde() if returns is UNSET else json_serde(returns)
+        return StepBody(
+            name or step.name,
+            functools.partial(step.fn, *args),
+            True,
+            serde.encode,
+            serde.load,
+            retry or step.retry,
+            step.timeout_s if timeout_s is None else timeout_s,
+        )
+    hint = _result_hint(fn)
+    returns_awaitable = get_origin(hint) in (Awaitable, Coroutine)
+    if returns is UNSET:
+        returns = get_args(hint)[-1] if returns_awaitable else hint
+        if returns is _UNDEFINED:
+            raise TypeError(
+                f"ctx.run({_name(fn, name)}): its return annotation is not defined at run time; pass returns="
+            )
+    serde = json_serde(returns)
+    is_async = returns_awaitable or _is_async(fn)
+    return StepBody(_name(fn, name), functools.partial(fn, *args), is_async, serde.encode, serde.load, retry, timeout_s)
+
+
+def _name(fn: Any, given: str | None) -> str:
+    while given is None and isinstance(fn, functools.partial):
+        fn = fn.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  (partial of anything)
+    name = given or str(getattr(fn, "__qualname__", "") or type(fn).__qualname__)  # pyright: ignore[reportUnknownArgumentType]
+    if name.rpartition(".")[2] == "<lambda>":
+        raise TypeError("ctx.run(lambda): a lambda has no name that survives a change of the code; pass name=")
+    return name
+
+
+def _is_async(fn: Any) -> bool:
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004  (its type)
+
+
+def _result_hint(fn: Any) -> Any:
+    """Give the return annotation of any callable: Any when it has none, _UNDEFINED when it names what is not there."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  (partial of anything)
+    if not getattr(fn, "__annotations__", None):  # pyright: ignore[reportUnknownArgumentType]
+        fn = getattr(type(fn), "__call__", None)  # noqa: B004  # pyright: ignore[reportUnknownArgumentType]
+    if not getattr(fn, "__annotations__", None):
+        return Any
+    try:
+        return get_type_hints(fn, include_extras=True).get("return", Any)  # pyright: ignore[reportArgumentType]
+    except NameError:
+        return _UNDEFINED

@@ -1,0 +1,300 @@
+"""Calling handlers: the words that contexts, the client and the test app share.
+
+`Calls` turns a handler (its function, or its name) and a Python argument into a `Target`: bytes and a way to decode the answer.
+What sends it is up to the subclass.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from typing_extensions import TypeForm
+
+from odradek._definition import Handler, handler_of
+from odradek._errors import NOTHING, UNSET, Seconds, comes_later
+from odradek._serde import Decode, encode_any, encode_key, json_serde
+
+if TYPE_CHECKING:
+    from odradek._context import Context, WorkflowContext
+    from odradek._future import Call
+
+T = TypeVar("T")
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A handler to be called: `name` is "service/handler", `key` None when it has none."""
+
+    name: str
+    key: bytes | None
+    payload: bytes
+    decode: Decode
+    raw: bool
+    """The payload is bytes of the caller's own, not JSON."""
+
+
+class Calls:
+    """`call`, `send` and `attach` for handlers given as functions or as "service/handler"."""
+
+    __slots__ = ()
+
+    @overload
+    def call(
+        self,
+        handler: str,
+        arg: object = ...,
+        /,
+        *,
+        returns: TypeForm[T],
+        key: str | None = None,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] = ...,
+    ) -> Call[T]: ...
+    @overload
+    def call(
+        self,
+        handler: Callable[[Context, A], Awaitable[R]],
+        arg: A,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] = ...,
+    ) -> Call[R]: ...
+    @overload
+    def call(
+        self,
+        handler: Callable[[Context], Awaitable[R]],
+        /,
+        *,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] = ...,
+    ) -> Call[R]: ...
+    @overload
+    def call(
+        self,
+        handler: Callable[[WorkflowContext, A], Awaitable[R]],
+        arg: A,
+        /,
+        *,
+        key: str,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] = ...,
+    ) -> Call[R]: ...
+    @overload
+    def call(
+        self,
+        handler: Callable[[WorkflowContext], Awaitable[R]],
+        /,
+        *,
+        key: str,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] = ...,
+    ) -> Call[R]: ...
+
+    def call(
+        self,
+        handler: Any,
+        arg: Any = UNSET,
+        /,
+        *,
+        returns: Any = UNSET,
+        key: str | None = None,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] = NOTHING,
+    ) -> Call[Any]:
+        """Start a handler and give its result, to come.
+
+        Args:
+            handler: the decorated function, or "service/handler" (then `returns` is the type of the result).
+            arg: its argument; leave out when it takes none.
+            key: the object's or workflow's key; needed exactly when the handler has one.
+            idempotency_key: two calls with the same one are the same invocation.
+            headers: text that the callee finds in `ctx.headers`.
+
+        Raises:
+            TypeError: key, argument or `returns` is missing, or one too many.
+            TerminalError: when awaited: what the callee ended with (404 when there is no such handler).
+
+        Example::
+
+            total = await ctx.call(customer_total, key="bob")
+            stock = await ctx.call("stock/reserve", {"sku": "A1"}, returns=int)
+        """
+        if isinstance(handler, str):
+            if returns is UNSET:
+                raise TypeError(f"call({handler!r}): pass returns=, the type of the result")
+        elif returns is not UNSET:
+            raise TypeError(
+                "call(): returns= is for a handler given by name; a function's result has the type it is annotated with"
+            )
+        return self._call(_target(handler, arg, key, returns), idempotency_key, headers)
+
+    @overload
+    def send(
+        self,
+        handler: str,
+        arg: object = ...,
+        /,
+        *,
+        delay: Seconds | datetime | None = None,
+        key: str | None = None,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] = ...,
+    ) -> str: ...
+    @overload
+    def send(
+        self,
+        handler: Callable[[Context, A], Awaitable[object]],
+        arg: A,
+        /,
+        *,
+        delay: Seconds | datetime | None = None,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] = ...,
+    ) -> str: ...
+    @overload
+    def send(
+        self,
+        handler: Callable[[Context], Awaitable[object]],
+        /,
+        *,
+        delay: Seconds | datetime | None = None,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] = ...,
+    ) -> str: ...
+    @overload
+    def send(
+        self,
+        handler: Callable[[WorkflowContext, A], Awaitable[object]],
+        arg: A,
+        /,
+        *,
+        key: str,
+        delay: Seconds | datetime | None = None,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] = ...,
+    ) -> str: ...
+    @overload
+    def send(
+        self,
+        handler: Callable[[WorkflowContext], Awaitable[object]],
+        /,
+        *,
+        key: str,
+        delay: Seconds | datetime | None = None,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] = ...,
+    ) -> str: ...
+
+    def send(
+        self,
+        handler: Any,
+        arg: Any = UNSET,
+        /,
+        *,
+        delay: Seconds | datetime | None = None,
+        key: str | None = None,
+        idempotency_key: str | None = None,
+        headers: Mapping[str, str] = NOTHING,
+    ) -> str:
+        """Start a handler one-way and give its invocation id. It runs even if the sender has long ended.
+
+        As `call`, without a result. `delay` is seconds, a timedelta, or the datetime (with a time zone) before which it does not
+        start. Raises TypeError as `call` does, ValueError for a negative delay or a datetime without a zone.
+
+        Example::
+
+            ctx.send(thank, order.id, key=ctx.key, delay=timedelta(days=30))
+        """
+        if isinstance(delay, datetime) and delay.tzinfo is None:
+            raise ValueError(f"send(): delay={delay!r} has no time zone")
+        return self._send(_target(handler, arg, key, Any), delay, idempotency_key, headers)
+
+    @overload
+    def attach(self, invocation_id: str, /, *, returns: TypeForm[T]) -> Call[T]: ...
+    @overload
+    def attach(self, workflow: Callable[[WorkflowContext, Any], Awaitable[R]], /, *, key: str) -> Call[R]: ...
+
+    def attach(self, target: Any, /, *, returns: Any = UNSET, key: str | None = None) -> Call[Any]:
+        """Give the result of an invocation that exists, by its id, or of a workflow, by its function and key.
+
+        Raises TypeError when `returns` (for an id) or `key` (for a workflow) is missing; when awaited, TerminalError: what the
+        invocation ended with, 404 when there is none.
+
+        Example::
+
+            granted = await client.attach(approve, key="request-7")
+        """
+        if isinstance(target, str):
+            if returns is UNSET or key is not None:
+                raise TypeError("attach(invocation_id): pass returns=, the type of the result, and no key")
+            return self._attach_invocation(target, json_serde(returns).load)
+        handler = handler_of(target)
+        if handler.mode != "run" or not key:
+            raise TypeError(
+                f"attach({handler.target}): pass the run function of a workflow and its key, or an invocation id"
+            )
+        return self._attach_workflow(handler.service, encode_key(key), handler.result.load)
+
+    def resolve(self, awakeable_id: str, value: object, /) -> None:
+        """Complete an awakeable with a value, encoded by its own type."""
+        self._complete(awakeable_id, encode_any(value))
+
+    def reject(self, awakeable_id: str, message: str, /, *, code: int = 500) -> None:
+        """Fail an awakeable: whoever awaits it gets TerminalError(message, code=code)."""
+        self._fail(awakeable_id, message, code)
+
+    def cancel(self, target: str | Call[Any], /) -> None:
+        """Cancel an invocation, by its call or its id: asyncio.CancelledError at its next await."""
+        comes_later("cancel")
+
+    @abstractmethod
+    def _call(self, target: Target, idempotency_key: str | None, headers: Mapping[str, str]) -> Call[Any]: ...
+
+    @abstractmethod
+    def _send(
+        self, target: Target, delay: Seconds | datetime | None, idempotency_key: str | None, headers: Mapping[str, str]
+    ) -> str: ...
+
+    def _attach_invocation(self, invocation_id: str, decode: Decode) -> Call[Any]:
+        comes_later("attach in a handler")
+
+    def _attach_workflow(self, workflow: str, key: bytes, decode: Decode) -> Call[Any]:
+        comes_later("attach in a handler")
+
+    def _complete(self, awakeable_id: str, value: bytes) -> None:
+        comes_later("resolve in a handler")
+
+    def _fail(self, awakeable_id: str, message: str, code: int) -> None:
+        comes_later("reject in a handler")
+
+
+def _target(handler: Any, arg: Any, key: str | None, returns: Any) -> Target:
+    given = arg is not UNSET
+    if isinstance(handler, str):
+        service, slash, name = handler.partition("/")
+        if not (service and slash and name) or "/" in name:
+            raise TypeError(f"{handler!r} does not name a handler: write 'service/handler'")
+        payload = encode_any(arg) if given else b""
+        return Target(handler, _key(handler, key), payload, json_serde(returns).load, isinstance(arg, bytes))
+    found: Handler = handler_of(handler)
+    if found.keyed and key is None:
+        raise TypeError(f"{found.target} runs for one key: pass key=")
+    if not found.keyed and key is not None:
+        raise TypeError(f"{found.target} belongs to a service, which has no keys: leave out key=")
+    payload = found.encode_argument(given, arg)
+    return Target(found.target, _key(found.target, key), payload, found.result.load, isinstance(arg, bytes))
+
+
+def _key(target: str, key: str | None) -> bytes | None:
+    if key is None:
+        return None
+    if key == "":
+        raise ValueError(f"{target}: the key is empty")
+    return encode_key(key)

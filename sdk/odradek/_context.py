@@ -1,0 +1,363 @@
+"""What a handler can do: the context is its first parameter, and the parameter's type says which words it has.
+
+A context turns Python values into bytes and asks the engine through `Operations`; it holds nothing of its own that a replay
+would have to restore. `get`, `set`, `publish` and `key` are on the hot path: everything else is made when first asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
+from uuid import UUID
+
+from typing_extensions import TypeForm
+
+from odradek._body import step_body
+from odradek._calls import Calls, Target
+from odradek._errors import UNSET, Seconds, comes_later, seconds
+from odradek._future import Awakeable, Call, Future, Promise
+from odradek._logger import ContextLogger
+from odradek._port import Operations
+from odradek._retry import RetryPolicy
+from odradek._serde import DECODE_ERRORS, describe, encode_any, explain, json_serde
+from odradek._state import Name, State
+from odradek._topic import Record, Topic
+
+T = TypeVar("T")
+R = TypeVar("R")
+K = TypeVar("K")
+V = TypeVar("V")
+Ts = TypeVarTuple("Ts")
+
+_NO_HEADERS: Mapping[str, str | bytes] = {}
+
+
+class Context(Calls):
+    """What every handler can do: run steps, wait, call, send, publish. The context of a service's handlers.
+
+    `run`, `sleep` and `call` give eager futures: they act when called, not when awaited.
+
+    Example::
+
+        @app.handler
+        async def place(ctx: Context, order: Order) -> str:
+            receipt = await ctx.run(pay, order, retry=RetryPolicy(max_attempts=3))
+            ctx.publish(receipts, receipt, key=order.id)
+            return receipt.id
+    """
+
+    __slots__ = ("_logger", "_ops", "_random", "_target")
+
+    _logger: logging.Logger
+    _random: Random
+
+    def __init__(self, ops: Operations, target: str) -> None:
+        self._ops = ops
+        self._target = target
+
+    @property
+    def invocation_id(self) -> str:
+        """The id of this invocation, the same at every attempt."""
+        return self._ops.id
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers of the call, or those of the record that are text; names in lower case."""
+        return self._ops.headers
+
+    @property
+    def record(self) -> Record:
+        """The record that started this invocation. Raises LookupError when none did (a call, HTTP, a timer)."""
+        origin = self._ops.origin
+        if origin is None:
+            raise LookupError(f"ctx.record: {self._target} was not started by a record")
+        return Record.of(origin)
+
+    @property
+    def logger(self) -> logging.Logger:
+        """A logger that is silent during replay, below "odradek" and named after the handler; records carry `invocation_id`."""
+        try:
+            return self._logger
+        except AttributeError:
+            self._logger = ContextLogger(self._target, self._ops)
+            return self._logger
+
+    @property
+    def random(self) -> Random:
+        """Random numbers that are the same at every replay of this invocation."""
+        try:
+            return self._random
+        except AttributeError:
+            self._random = Random(self._ops.seed())
+            return self._random
+
+    @overload
+    def run(
+        self,
+        fn: Callable[[Unpack[Ts]], object],
+        /,
+        *args: Unpack[Ts],
+        returns: TypeForm[T],
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Seconds | None = None,
+    ) -> Future[T]: ...
+
+    @overload
+    def run(
+        self,
+        fn: Callable[[Unpack[Ts]], Awaitable[R]],
+        /,
+        *args: Unpack[Ts],
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Seconds | None = None,
+    ) -> Future[R]: ...
+
+    @overload
+    def run(
+        self,
+        fn: Callable[[Unpack[Ts]], R],
+        /,
+        *args: Unpack[Ts],
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Seconds | None = None,
+    ) -> Future[R]: ...
+
+    def run(
+        self,
+        fn: Any,
+        /,
+        *args: Any,
+        returns: Any = UNSET,
+        name: str | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: Seconds | None = None,
+    ) -> Future[Any]:
+        """Run a step: a function with side effects, at least once, whose recorded result is final.
+
+        Args:
+            fn: a function, in a thread if it is `def`, on the real event loop if it is `async def`.
+            *args: its arguments.
+            returns: the type of its result; needed where `fn` has no return annotation and JSON's own types do not do.
+            name: its name in the journal; needed for a lambda, else the function's.
+            retry: when a failed run is repeated; None = the step's own policy, else for ever.
+            timeout: of one run, seconds or timedelta.
+
+        Raises:
+            TypeError: a lambda without a name; no serde for the result's type.
+            TerminalError: when awaited: raised by `fn`, or the retries are exhausted.
+
+        Example::
+
+            page = await ctx.run(fetch, url, timeout=10)
+            size = await ctx.run(lambda: os.path.getsize(path), name="size", returns=int)
+        """
+        return self._ops.run(step_body(fn, args, returns, name, retry, timeout))
+
+    def compensate(self, fn: Callable[[Unpack[Ts]], object], /, *args: Unpack[Ts]) -> None:
+        """Run `fn(*args)` as a step if the invocation ends in TerminalError or cancellation; the last one first."""
+        comes_later("ctx.compensate")
+
+    def sleep(self, delay: Seconds, /) -> Future[None]:
+        """Wait durably: seconds or timedelta, from now. Raises ValueError when negative."""
+        return self._ops.sleep(seconds("ctx.sleep: delay", delay))
+
+    def publish(
+        self,
+        topic: Topic[K, V],
+        value: V | None,
+        /,
+        *,
+        key: K | None = None,
+        headers: Mapping[str, str | bytes] = _NO_HEADERS,
+        partition: int | None = None,
+        timestamp: datetime | None = None,
+    ) -> None:
+        """Publish a record, in the same transaction as everything else that happens here.
+
+        Args:
+            topic: where to; its types encode value and key.
+            value: None is a tombstone.
+            key: None = no key.
+            headers: text or bytes.
+            partition: None = chosen by the key, as Java clients do.
+            timestamp: with a time zone; None = when the broker gets it.
+
+        Raises:
+            TypeError: value or key is not what the topic carries.
+            ValueError: the timestamp has no time zone.
+            TerminalError: there is no such topic or partition, or the record is too large.
+
+        Example::
+
+            ctx.publish(invoices, invoice, key=ctx.key)
+        """
+        self._ops.publish(
+            topic.name,
+            None if key is None else topic.encode_key(key),
+            None if value is None else topic.encode(value),
+            [(name, text.encode() if isinstance(text, str) else text) for name, text in headers.items()]
+            if headers
+            else None,
+            partition,
+            None if timestamp is None else _unix_ms("ctx.publish: timestamp", timestamp),
+        )
+
+    def awakeable(self, type: TypeForm[T], /) -> Awakeable[T]:  # noqa: A002  (the word of the public surface)
+        """Wait for a value from outside, given by `resolve(awakeable.id, value)`."""
+        comes_later("ctx.awakeable")
+
+    def signal(self, name: Name[T], /) -> Future[T]:
+        """Wait for a value sent to this invocation under a name."""
+        comes_later("ctx.signal")
+
+    def now(self) -> datetime:
+        """Give the time in UTC, the same at every replay."""
+        return datetime.fromtimestamp(self._ops.now_ms() / 1000, UTC)
+
+    def uuid(self) -> UUID:
+        """Give a UUID, the same at every replay and another one at every call."""
+        return UUID(bytes=self._ops.uuid_bytes(), version=4)
+
+    def patched(self, name: str, /) -> bool:
+        """Tell old journals from new ones where the code has changed: False while replaying one written before."""
+        comes_later("ctx.patched")
+
+    def _call(self, target: Target, idempotency_key: str | None, headers: Mapping[str, str]) -> Call[Any]:
+        return self._ops.call(target.name, target.key, target.payload, target.decode, idempotency_key, headers)
+
+    def _send(
+        self, target: Target, delay: Seconds | datetime | None, idempotency_key: str | None, headers: Mapping[str, str]
+    ) -> str:
+        at_ms = _unix_ms("send: delay", delay) if isinstance(delay, datetime) else None
+        delay_s = None if delay is None or isinstance(delay, datetime) else seconds("send: delay", delay)
+        return self._ops.send(target.name, target.key, target.payload, delay_s, at_ms, idempotency_key, headers)
+
+
+class SharedContext(Context):
+    """What a shared handler of an object or workflow can do: also read its key's state.
+
+    Example::
+
+        @customer.shared
+        async def total(ctx: SharedContext) -> int:
+            return ctx.get(spent)
+    """
+
+    __slots__ = ()
+
+    @property
+    def key(self) -> str:
+        """The object's key. Bytes that are not UTF-8 appear as surrogate escapes, and go back as they came."""
+        return self._ops.key.decode("utf-8", "surrogateescape")
+
+    @overload
+    def get(self, state: State[T], /) -> T: ...
+
+    @overload
+    def get(self, name: str, type: TypeForm[T], /) -> T | None: ...
+
+    @overload
+    def get(self, name: str, type: TypeForm[T], default: T, /) -> T: ...
+
+    def get(self, state: Any, type: Any = Any, default: Any = None, /) -> Any:  # noqa: A002  (the word of the public surface)
+        """Give this key's value of a state name, or its default: at once, a fresh value each time.
+
+        `state` is a declared State, or a name with the type to read it as (and a default, else None). Raises ValueError when
+        what is stored is not of that type: the message says what was expected where.
+
+        Example::
+
+            ctx.get(spent)
+            ctx.get("spent", int, 0)
+        """
+        if state.__class__ is not State:
+            return self._get_named(state, type, default)
+        raw = self._ops.read(state.name)
+        if raw is None:
+            return state.default()
+        try:
+            return state.decode(raw)
+        except DECODE_ERRORS as error:
+            raise self._unreadable(state.name, state.type, error) from error
+
+    def _get_named(self, name: str, type: Any, default: Any) -> Any:  # noqa: A002  (as get)
+        raw = self._ops.read(name)
+        if raw is None:
+            return default
+        try:
+            return json_serde(type).decode(raw)
+        except DECODE_ERRORS as error:
+            raise self._unreadable(name, type, error) from error
+
+    def _unreadable(self, name: str, type: Any, error: Exception) -> ValueError:  # noqa: A002  (as get)
+        why = explain(error, describe(type))
+        return ValueError(f"state {name!r} of {self._target}, key {self.key!r}, is not {describe(type)}: {why}")
+
+    def names(self) -> Sequence[str]:
+        """Give the state names of this key that hold a value, sorted."""
+        return self._ops.names()
+
+    def promise(self, name: Name[T], /) -> Promise[T]:
+        """Give a durable promise of this workflow, to await, peek at, resolve or reject."""
+        comes_later("ctx.promise")
+
+
+class ObjectContext(SharedContext):
+    """What an exclusive handler of an object can do: also write its key's state. One runs at a time for each key.
+
+    Example::
+
+        @customer.on(orders)
+        async def ordered(ctx: ObjectContext, order: Order) -> None:
+            ctx.set(spent, ctx.get(spent) + order.amount)
+    """
+
+    __slots__ = ()
+
+    @overload
+    def set(self, state: State[T], value: T, /) -> None: ...
+
+    @overload
+    def set(self, name: str, value: object, /) -> None: ...
+
+    def set(self, state: Any, value: Any, /) -> None:
+        """Set this key's value of a state name, together with everything else that happens up to the next wait.
+
+        Setting None deletes a State that has no default. Raises TypeError when the value cannot be encoded.
+        """
+        if state.__class__ is not State:
+            self._ops.write(state, encode_any(value))
+        elif value is None and state.deletes_none:
+            self._ops.write(state.name, None)
+        else:
+            self._ops.write(state.name, state.encode(value))
+
+    def clear(self, *names: State[Any] | str) -> None:
+        """Delete these state names of this key; without names, all of them."""
+        if not names:
+            self._ops.clear()
+        for name in names:
+            self._ops.write(name.name if isinstance(name, State) else name, None)
+
+
+class WorkflowContext(ObjectContext):
+    """What the `run` of a workflow can do: as ObjectContext, once per key."""
+
+    __slots__ = ()
+
+
+def operations(context: Context) -> Operations:
+    """Give what a context asks, for the words that are not its methods (`@step`)."""
+    return context._ops
+
+
+def _unix_ms(what: str, moment: datetime) -> int:
+    if moment.tzinfo is None:
+        raise ValueError(f"{what}={moment!r} has no time zone")
+    return round(moment.timestamp() * 1000)

@@ -1,0 +1,83 @@
+"""The errors that a handler raises or catches, and the one that says "not in this release".
+
+Whatever a handler raises decides its end: `TerminalError` ends the invocation like a return, anything else is tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+Seconds = float | timedelta
+"""A length of time: seconds, or a timedelta."""
+
+UNSET: Any = object()
+"""The default of parameters for which None is a value."""
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+"""The default of `headers=` and `metadata=`."""
+
+
+def seconds(name: str, value: Seconds) -> float:
+    """Give `value` in seconds; raises ValueError, naming the parameter, when it is negative or not a length of time."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]  (untyped callers)
+        raise TypeError(f"{name} must be seconds (int or float) or a timedelta, not {value!r}")
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name} must be at least 0 and finite, not {value!r}")
+    return float(value)
+
+
+class TerminalError(Exception):
+    """A failure that ends the invocation: it is not tried again, and what the handler did before stays done.
+
+    `code` is an HTTP status from 400 to 599 (the reply's when the caller came over HTTP), `message` what the caller reads,
+    `metadata` whatever else it should know, text to text. Raises ValueError when `code` is out of range.
+
+    >>> error = TerminalError("out of stock", code=409, metadata={"sku": "A1"})
+    >>> str(error), error.code, error.metadata["sku"]
+    ('out of stock', 409, 'A1')
+    """
+
+    code: int
+    message: str
+    metadata: Mapping[str, str]
+
+    def __init__(self, message: str, *, code: int = 500, metadata: Mapping[str, str] = NOTHING) -> None:
+        super().__init__(message)
+        if not 400 <= code <= 599:
+            raise ValueError(f"TerminalError: code must be an HTTP error status, 400 to 599, not {code!r}")
+        self.code = code
+        self.message = message
+        self.metadata = dict(metadata)
+
+
+class RetryableError(Exception):
+    """A failure that is tried again whatever `retry_on` says; `retry_after` (seconds or timedelta) replaces the next delay.
+
+    `retry_after_s` is that delay in seconds, None when the policy's own backoff applies. Raises ValueError when negative.
+
+    >>> RetryableError("rate limited", retry_after=2).retry_after_s
+    2.0
+    """
+
+    retry_after_s: float | None
+
+    def __init__(self, message: str = "", *, retry_after: Seconds | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = None if retry_after is None else seconds("retry_after", retry_after)
+
+
+class ComesLater(TerminalError, RuntimeError):
+    """Raised by every word of the API that is declared, but has no engine behind it yet.
+
+    It is terminal (code 501), so that an invocation that reaches such a word ends at once instead of retrying for ever.
+    """
+
+
+def comes_later(what: str) -> NoReturn:
+    """Raise ComesLater for `what`, the word as the user wrote it. The only place that does."""
+    raise ComesLater(f"{what} comes in a later release of odradek", code=501)

@@ -1,0 +1,120 @@
+"""Declared names: typed state of a key, and typed promises and signals."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import enum
+import uuid
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Generic, TypeVar, overload
+
+from typing_extensions import TypeForm
+
+from odradek._errors import UNSET
+from odradek._serde import Decode, Encode, json_serde
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+_IMMUTABLE = (
+    bool, int, float, str, bytes, type(None), Decimal, uuid.UUID, enum.Enum,
+    datetime.date, datetime.time, datetime.timedelta, datetime.timezone,
+)  # fmt: skip
+
+
+class State(Generic[T]):
+    """A typed state name of an object: `ctx.get(state)` and `ctx.set(state, value)`. Declare it once, at module level.
+
+    Args:
+        name: the name under which the key holds the value; not empty.
+        type: any type hint that has a serde.
+        default: what `get` gives when the key holds nothing: a value (copied each time) or a callable that makes one (list).
+            Without one, `get` gives None, and setting None deletes.
+
+    Raises:
+        ValueError: the name is empty.
+
+    >>> spent = State("spent", int, default=0)
+    >>> tags = State("tags", list[str], default=list)
+    >>> tags.name
+    'tags'
+    """
+
+    __slots__ = ("_default", "_make_default", "decode", "deletes_none", "encode", "name", "type")
+
+    name: str
+    type: Any
+    encode: Encode
+    decode: Decode
+    deletes_none: bool
+    """Setting None deletes the name (it has no default, so None is what an absent one reads as)."""
+
+    @overload
+    def __new__(cls, name: str, type: TypeForm[V], /) -> State[V | None]: ...
+
+    @overload
+    def __new__(cls, name: str, type: TypeForm[V], /, default: V | Callable[[], V]) -> State[V]: ...
+
+    def __new__(cls, name: str, type: Any, /, default: Any = UNSET) -> Any:
+        if not name:
+            raise ValueError("State: the name is empty")
+        self = object.__new__(cls)
+        self.name = name
+        self.type = type
+        self.deletes_none = default is UNSET
+        self._default = default
+        self._make_default = default if callable(default) else None
+        # Types may name classes that are defined further down: the serde is made at first use.
+        self.encode = self._first_encode
+        self.decode = self._first_decode
+        return self
+
+    def default(self) -> Any:
+        """Give what `get` gives when the key holds nothing: a fresh value each time."""
+        if self._make_default is not None:
+            return self._make_default()
+        if self._default is UNSET:
+            return None
+        return self._default if isinstance(self._default, _IMMUTABLE) else copy.deepcopy(self._default)
+
+    def _first_encode(self, value: Any) -> bytes:
+        self._resolve()
+        return self.encode(value)
+
+    def _first_decode(self, data: bytes) -> Any:
+        self._resolve()
+        return self.decode(data)
+
+    def _resolve(self) -> None:
+        serde = json_serde(self.type)
+        self.encode = serde.encode
+        self.decode = serde.decode
+
+    def __repr__(self) -> str:
+        return f"State({self.name!r})"
+
+
+class Name(Generic[T]):
+    """A typed name of a promise or a signal: `ctx.promise(name)`, `ctx.signal(name)`.
+
+    Raises ValueError when the name is empty.
+
+    >>> Name("decision", bool).name
+    'decision'
+    """
+
+    __slots__ = ("name", "type")
+
+    name: str
+    type: Any
+
+    def __init__(self, name: str, type: TypeForm[T], /) -> None:  # noqa: A002  (the word of the public surface)
+        if not name:
+            raise ValueError("Name: the name is empty")
+        self.name = name
+        self.type = type
+
+    def __repr__(self) -> str:
+        return f"Name({self.name!r})"

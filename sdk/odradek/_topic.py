@@ -1,0 +1,74 @@
+"""Topics and the records read from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from odradek._port import Origin
+from odradek._serde import Encode, Serde, key_encoder, topic_serde
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+
+class Topic(Generic[K, V]):
+    """A Kafka topic with the types of its keys and values; made by `App.topic`, which also says how types choose the serde.
+
+    Raises ValueError when Kafka would not take the name.
+
+    >>> from odradek import App
+    >>> App("shop").topic("orders", value=int).name
+    'orders'
+    """
+
+    name: str
+
+    def __init__(self, name: str, key: Any, value: Any) -> None:
+        if not _NAME.fullmatch(name) or name in (".", ".."):
+            raise ValueError(f"topic {name!r}: a name is 1 to 249 letters, digits, '.', '_' or '-' of ASCII")
+        self.name = name
+        self.key_type = key
+        self.value_type = value
+
+    @cached_property
+    def serde(self) -> Serde:
+        """How its values travel; made at first use, when every type that the hint names is defined."""
+        return topic_serde(self.value_type)
+
+    @cached_property
+    def encode_key(self) -> Encode:
+        """How its keys travel."""
+        return key_encoder(self.key_type)
+
+    @cached_property
+    def encode(self) -> Encode:
+        """Encode a value that is not None."""
+        return self.serde.encode
+
+    def __repr__(self) -> str:
+        return f"Topic({self.name!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The record that started an invocation, as `ctx.record`. `timestamp` is in UTC; `headers` may repeat a name."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: datetime
+    key: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+    @classmethod
+    def of(cls, origin: Origin) -> Record:
+        """Build it from what the engine knows."""
+        timestamp = datetime.fromtimestamp(origin.timestamp_ms / 1000, UTC)
+        return cls(origin.topic, origin.partition, origin.offset, timestamp, origin.key, origin.headers)
