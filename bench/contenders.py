@@ -144,11 +144,11 @@ CONTENDERS = {
     contender.name: contender
     for contender in (
         Contender("odradek", "odradek", odradek),
-        Contender("streams-1", "Kafka Streams EOS v2, 1 thread", streams(1), build_streams),
-        Contender("streams-2", "Kafka Streams EOS v2, 2 threads", streams(2), build_streams),
+        Contender("streams-1", "Kafka Streams, 1 thread", streams(1), build_streams),
+        Contender("streams-2", "Kafka Streams, 2 threads", streams(2), build_streams),
         Contender("streams-1-uncached", "Kafka Streams, no record cache", streams(1, caching=False), build_streams),
-        Contender("bare", "bare consume-produce-commit loop", bare_loop, counted=False),
-        Contender("quix", "Quix Streams exactly-once", quix, build_quix),
+        Contender("bare", "bare loop", bare_loop, counted=False),
+        Contender("quix", "Quix Streams", quix, build_quix),
     )
 }
 DEFAULT = ("odradek", "streams-1", "streams-2", "bare", "quix")

@@ -53,6 +53,7 @@ class Workload:
                 "partitioner": self.partitioner,
                 "linger.ms": 20,
                 "enable.idempotence": True,
+                "log_level": 4,
                 "queue.buffering.max.messages": 2_000_000,
                 "batch.size": 1_000_000,
             }
