@@ -1,4 +1,4 @@
-"""A Kubernetes control plane on loopback: etcd, API server, controllers and scheduler as plain processes, without nodes.
+"""A Kubernetes control plane on loopback: etcd, API server, controllers and scheduler as plain processes, no nodes.
 
 Stands under the tests of the chart: it judges manifests and acts on them as a cluster does, up to the point where
 a node would start a pod. By hand: `python -m tests.k8s.cluster`, which prints a KUBECONFIG and runs until Ctrl-C.
@@ -18,7 +18,7 @@ from tests.broker.ports import PortLease
 from tests.k8s.tools import Outcome, home, run, tool
 
 UP_TIMEOUT_S = 120.0
-# Reads until its input ends, which is when the process that opened it is gone, however it died; then kills the component.
+# Reads until its input ends, which is when the process that opened it is gone, however it died; then kills.
 WATCHDOG = 'read -r _; kill -9 "$1"'
 
 
@@ -51,7 +51,9 @@ class ControlPlane:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stack.close()
 
     def kubectl(self, *arguments: str, given: str | None = None) -> Outcome:
@@ -115,7 +117,8 @@ class ControlPlane:
         authority = self.directory / "certificates" / "apiserver.crt"
         self.kubeconfig.write_text(
             "apiVersion: v1\nkind: Config\ncurrent-context: test\n"
-            f'clusters: [{{name: test, cluster: {{server: "https://127.0.0.1:{api_port}", certificate-authority: {authority}}}}}]\n'
+            "clusters: [{name: test, cluster: "
+            f'{{server: "https://127.0.0.1:{api_port}", certificate-authority: {authority}}}}}]\n'
             f"users: [{{name: admin, user: {{token: {token}}}}}]\n"
             "contexts: [{name: test, context: {cluster: test, user: admin}}]\n"
         )
@@ -131,7 +134,8 @@ class ControlPlane:
         with (self.directory / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [tool("controlplane"), name, *arguments],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd=self.directory,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True, cwd=self.directory,
             )  # fmt: skip
         self._running.append((name, process))
         self._stack.callback(_end, process)

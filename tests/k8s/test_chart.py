@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import pytest
 import yaml
-from odradek_runtime.settings import Settings
 
+from odradek_runtime.settings import Settings
 from tests.k8s.cluster import ControlPlane
-from tests.k8s.tools import CHART, run
+from tests.k8s.tools import CHART, Outcome, run
 
 pytestmark = pytest.mark.k8s
 
@@ -43,10 +43,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         yield control_plane
 
 
-def render(values: Path, *arguments: str, kubernetes: str = KUBERNETES[-1]) -> str:
-    """Return the manifests of a release `w`."""
-    version = ["--kube-version", kubernetes, "--namespace", "odradek"]
-    return run("helm", "template", "w", str(CHART), *version, "--values", str(values), *arguments).succeeded()
+def template(values: Path, *arguments: str) -> Outcome:
+    """Have helm make the manifests of a release `w`."""
+    version = ["--kube-version", KUBERNETES[-1], "--namespace", "odradek"]
+    return run("helm", "template", "w", str(CHART), *version, "--values", str(values), *arguments)
+
+
+def render(values: Path, *arguments: str) -> str:
+    """Return them."""
+    return template(values, *arguments).succeeded()
 
 
 def documents(manifests: str) -> dict[str, dict[str, Any]]:
@@ -66,8 +71,8 @@ def apply(cluster: ControlPlane, manifests: str) -> set[str]:
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
 @pytest.mark.parametrize("kubernetes", KUBERNETES)
 def test_helm_finds_nothing_to_complain_of(values: Path, kubernetes: str) -> None:
-    said = run("helm", "lint", "--strict", str(CHART), "--kube-version", kubernetes, "--values", str(values)).succeeded()
-    assert "1 chart(s) linted, 0 chart(s) failed" in said
+    lint = ["lint", "--strict", str(CHART), "--kube-version", kubernetes, "--values", str(values)]
+    assert "1 chart(s) linted, 0 chart(s) failed" in run("helm", *lint).succeeded()
 
 
 def test_the_api_server_accepts_the_chart_with_everything(cluster: ControlPlane) -> None:
@@ -87,7 +92,7 @@ def test_the_api_server_accepts_the_chart_with_everything_switched_off(cluster: 
     ("right", "wrong", "said"),
     [
         ("podManagementPolicy: Parallel", "podManagmentPolicy: Parallel", "unknown field"),
-        ("terminationGracePeriodSeconds: 30", "terminationGracePeriodSeconds: soon", "terminationGracePeriodSeconds"),
+        ("terminationGracePeriodSeconds: 40", "terminationGracePeriodSeconds: soon", "terminationGracePeriodSeconds"),
         ("runAsNonRoot: true", "runAsNonRoot: false", "restricted"),
         ("readOnlyRootFilesystem: true", "privileged: true", "privileged"),
     ],
@@ -119,10 +124,10 @@ def test_the_api_server_would_refuse_a_wrong_chart(cluster: ControlPlane, right:
     ids=lambda value: value if isinstance(value, str) else value[1],
 )
 def test_wrong_values_are_refused_by_name(arguments: list[str], said: str) -> None:
-    run("helm", "template", "w", str(CHART), "--kube-version", "1.36.3", "--values", str(SMALLEST), *arguments).refused(said)
+    template(SMALLEST, *arguments).refused(said)
 
 
-def environment(manifests: str, secret: str = "from-the-secret") -> dict[str, str]:
+def environment(manifests: str) -> dict[str, str]:
     """Return what a worker would find in its environment, as the pod w-odradek-0."""
     found: dict[str, str] = {}
     (container,) = documents(manifests)["StatefulSet/w-odradek"]["spec"]["template"]["spec"]["containers"]
@@ -130,7 +135,10 @@ def environment(manifests: str, secret: str = "from-the-secret") -> dict[str, st
     for variable in container["env"]:
         assert variable["name"] not in found, f"{variable['name']} is set twice"
         source = variable.get("valueFrom", {})
-        value = fields[source["fieldRef"]["fieldPath"]] if "fieldRef" in source else secret if source else variable["value"]
+        if "fieldRef" in source:
+            value = fields[source["fieldRef"]["fieldPath"]]
+        else:
+            value = f"from {source['secretKeyRef']['name']}" if source else variable["value"]
         for name in ("POD_NAME", "POD_NAMESPACE"):
             value = value.replace(f"$({name})", found.get(name, f"$({name})"))
         found[variable["name"]] = value
@@ -140,20 +148,22 @@ def environment(manifests: str, secret: str = "from-the-secret") -> dict[str, st
 def test_a_worker_understands_its_environment() -> None:
     settings = Settings.load(env=environment(render(SECURED)), project=Path("/nonexistent"))
     assert settings.bootstrap_servers == "b-1.example:9093,b-2.example:9093"
-    assert settings.advertised_url == "http://w-odradek-0.w-odradek-workers.odradek.svc:8080"
+    assert settings.advertised_url == "http://w-odradek-0.w-odradek-workers.odradek.svc:9071"
+    assert settings.private_port == 9071
     assert settings.data_dir == Path("/data")
-    assert (settings.host, settings.port, settings.admin_host, settings.admin_port) == ("0.0.0.0", 8080, "0.0.0.0", 9070)  # noqa: S104 -- a pod's own address
+    assert settings.host == settings.admin_host == "0.0.0.0"  # noqa: S104 -- a pod's own address
+    assert (settings.port, settings.admin_port) == (8080, 9070)
     assert settings.group_instance_id == "w-odradek-0"
     assert (settings.epoch_linger_s, settings.epoch_bytes, settings.coroutine_cache) == (0.02, 33554432, 2000)
     assert dict(settings.kafka) == {
         "security.protocol": "SASL_SSL",
         "sasl.mechanism": "SCRAM-SHA-256",
-        "sasl.username": "from-the-secret",
-        "sasl.password": "from-the-secret",
+        "sasl.username": "from kafka-login",
+        "sasl.password": "from kafka-login",
         "ssl.ca.location": "/etc/odradek/kafka-tls/ca.crt",
         "ssl.certificate.location": "/etc/odradek/kafka-tls/tls.crt",
         "ssl.key.location": "/etc/odradek/kafka-tls/tls.key",
-        "ssl.key.password": "from-the-secret",
+        "ssl.key.password": "from kafka-tls",
         "client.rack": "zone-a",
         "fetch.message.max.bytes": "2000000",
         "enable.ssl.certificate.verification": "true",
@@ -184,7 +194,7 @@ def test_a_release_lives_and_goes(cluster: ControlPlane) -> None:
     cluster.wait("volumes", *get, names, "persistentvolumeclaims", until="data-w-odradek-0 data-w-odradek-1")
     cluster.wait("budget", *get, budget, "poddisruptionbudget/w-odradek", until="2 0")
 
-    cluster.helm("upgrade", *release, *volumes, "--set", "replicas=3", "--set", "settings.epoch_linger_s=0.02").succeeded()
+    cluster.helm("upgrade", *release, *volumes, "--set", "replicas=3,settings.epoch_linger_s=0.02").succeeded()
     cluster.wait("scale-out", *get, names, "pods", until="w-odradek-0 w-odradek-1 w-odradek-2")
     told = "jsonpath={.spec.template.spec.containers[0].env[?(@.name=='ODRADEK_EPOCH_LINGER_S')].value}"
     cluster.wait("setting", *get, told, "statefulset/w-odradek", until="0.02")

@@ -61,7 +61,6 @@ class Outcome:
 def run(name: str, *arguments: str, given: str | None = None, environment: dict[str, str] | None = None) -> Outcome:
     """Run one of the programs from the project's folder, with `given` as its input."""
     command = [tool(name), *arguments]
-    ended = subprocess.run(
-        command, input=given, env={**os.environ, **(environment or {})}, cwd=PROJECT, text=True, capture_output=True, check=False
-    )
+    env = {**os.environ, **(environment or {})}
+    ended = subprocess.run(command, input=given, env=env, cwd=PROJECT, text=True, capture_output=True, check=False)
     return Outcome(command, ended.returncode, ended.stdout, ended.stderr)
