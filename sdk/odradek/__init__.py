@@ -1,6 +1,7 @@
 """odradek: durable execution for Python, on Kafka. Plain async handlers that run to the end, exactly once.
 
-Everything public is here; see `App` for the start. How values travel is in `_serde`, what the engine is asked in `_port`.
+Everything public is here; see `App` for the start. How values travel is in `_serde`, what the engine is asked in
+`_port`.
 """
 
 from odradek._app import App

@@ -1,14 +1,16 @@
 """Type hints of a function, resolved when the names they use are defined.
 
-At decoration first; when a name is missing there (a class further down the module), at first use. Classes local to a function
-are found through the namespace of the code that applied the decorator.
+At decoration first; when a name is missing there (a class further down the module), at first use. Classes local to a
+function are found through the namespace of the code that applied the decorator.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -31,7 +33,7 @@ class Annotations:
             self._namespace = _local_names()
         try:
             resolve()
-        except _Undefined:
+        except _UndefinedError:
             pass
 
     def resolve(self) -> dict[str, Any]:
@@ -39,8 +41,8 @@ class Annotations:
         try:
             return self._get()
         except NameError as error:
-            raise _Undefined(
-                f"{self._what}: the type hint {error.name!r} is not defined here; import it at run time (not under TYPE_CHECKING), since it "
+            raise _UndefinedError(
+                f"{self._what}: the type hint {error.name!r} is not defined; import it (not under TYPE_CHECKING): it "
                 "chooses how values are decoded"
             ) from error
 
@@ -48,13 +50,13 @@ class Annotations:
         return get_type_hints(self._fn, localns=dict(self._namespace) if self._namespace else None, include_extras=True)
 
 
-class _Undefined(TypeError):
+class _UndefinedError(TypeError):
     """A hint's name is not defined, so far."""
 
 
 def _local_names() -> Mapping[str, Any] | None:
     """Give the local names of the function outside this package that is running, None at module level."""
-    frame = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  (the only way to names of an enclosing function)
+    frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]  (the only way to names of an enclosing function)
     while frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE and frame.f_back is not None:
         frame = frame.f_back
     return None if frame.f_locals is frame.f_globals else dict(frame.f_locals)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from typing_extensions import TypeForm
 
-from odradek._definition import Handler, Subscription
 from odradek._service import Base, Object, Service, Workflow
 from odradek._topic import Topic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from odradek._definition import Handler, Subscription
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -19,14 +22,14 @@ S = TypeVar("S", bound=Base)
 
 
 class App(Service):
-    """One deployable: its name is the consumer group and the prefix of its internal topics. It is its own default service.
+    """One deployable, and its own default service. Its name is the consumer group and prefixes its internal topics.
 
     Args:
         name: ASCII letters, digits, '_', '.' and '-'.
         include: services and objects from elsewhere, as they are or as "module:attribute".
         lifespan: an async context manager that a worker holds open while it runs, `lifespan(app)`.
-        shards: N, the unit of ownership; None = the largest partition count among the inputs, else 8. It cannot be changed
-            once the app has run.
+        shards: how many shards there are; None = the largest partition count among the inputs, else 8. It cannot be
+            changed once the app has run.
 
     Raises:
         ValueError: a name or `shards` is out of range.
@@ -71,8 +74,8 @@ class App(Service):
     def topic(self, name: str, /, *, key: Any = str, value: Any = bytes) -> Topic[Any, Any]:
         """Declare a topic, to read (`.on`) or to write (`ctx.publish`); Kafka must have it.
 
-        Types choose the serde: bytes are raw, str is UTF-8, everything else JSON. Keys are text (bytes raw). A value type
-        that admits None takes tombstones. Raises ValueError when Kafka would not take the name.
+        Types choose the serde: bytes are raw, str is UTF-8, everything else JSON. Keys are text (bytes raw). A value
+        type that admits None takes tombstones. Raises ValueError when Kafka would not take the name.
 
         >>> App("shop").topic("orders", value=dict[str, int])
         Topic('orders')
@@ -94,9 +97,9 @@ class App(Service):
     def handlers(self) -> Mapping[str, Handler]:
         """Give every handler by its target, "service/handler", those of included services among them.
 
-        For the engine, which calls it once at start: the type hints that decoration had to leave open are resolved here. Raises
-        TypeError for a hint without a serde or an `include` that is not a service, ValueError for two services of one name,
-        ImportError or AttributeError for an `include` that is not there.
+        For the engine, which calls it once at start: the type hints that decoration had to leave open are resolved
+        here. Raises TypeError for a hint without a serde or an `include` that is not a service, ValueError for two
+        services of one name, ImportError or AttributeError for an `include` that is not there.
         """
         found = {handler.target: handler for service in self._services() for handler in service.registered.values()}
         for handler in found.values():

@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from odradek._annotations import Annotations
 from odradek._errors import UNSET, Seconds, seconds
 from odradek._port import StepBody
-from odradek._retry import RetryPolicy
 from odradek._serde import Serde, json_serde
+
+if TYPE_CHECKING:
+    from odradek._retry import RetryPolicy
 
 STEP_ATTRIBUTE = "__odradek_step__"
 
@@ -35,7 +37,7 @@ class Step:
         self._annotations.try_now(self.serde)
 
     def serde(self) -> Serde:
-        """How its result travels. Raises TypeError, naming the step, when the type hints cannot be resolved or have no serde."""
+        """How its result travels. Raises TypeError, naming the step, when its type has no serde."""
         if self._serde is None:
             try:
                 self._serde = json_serde(self._annotations.resolve().get("return", Any))
@@ -103,7 +105,7 @@ def _result_hint(fn: Any) -> Any:
     while isinstance(fn, functools.partial):
         fn = fn.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  (partial of anything)
     if not getattr(fn, "__annotations__", None):  # pyright: ignore[reportUnknownArgumentType]
-        fn = getattr(type(fn), "__call__", None)  # noqa: B004  # pyright: ignore[reportUnknownArgumentType]
+        fn = getattr(type(fn), "__call__", None)  # noqa: B004  (its signature)  # pyright: ignore[reportUnknownArgumentType]
     if not getattr(fn, "__annotations__", None):
         return Any
     try:

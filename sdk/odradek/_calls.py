@@ -1,13 +1,12 @@
 """Calling handlers: the words that contexts, the client and the test app share.
 
-`Calls` turns a handler (its function, or its name) and a Python argument into a `Target`: bytes and a way to decode the answer.
-What sends it is up to the subclass.
+`Calls` turns a handler (its function, or its name) and a Python argument into a `Target`: bytes and a way to decode the
+answer. What sends it is up to the subclass.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -19,6 +18,8 @@ from odradek._errors import NOTHING, UNSET, Seconds, comes_later
 from odradek._serde import Decode, encode_any, encode_key, json_serde
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from odradek._context import Context, WorkflowContext
     from odradek._future import Call
 
@@ -205,8 +206,8 @@ class Calls:
     ) -> str:
         """Start a handler one-way and give its invocation id. It runs even if the sender has long ended.
 
-        As `call`, without a result. `delay` is seconds, a timedelta, or the datetime (with a time zone) before which it does not
-        start. Raises TypeError as `call` does, ValueError for a negative delay or a datetime without a zone.
+        As `call`, without a result. `delay` is seconds, a timedelta, or the datetime (with a time zone) before which it
+        does not start. Raises TypeError as `call` does, ValueError for a negative delay or a datetime without a zone.
 
         Example::
 
@@ -224,8 +225,8 @@ class Calls:
     def attach(self, target: Any, /, *, returns: Any = UNSET, key: str | None = None) -> Call[Any]:
         """Give the result of an invocation that exists, by its id, or of a workflow, by its function and key.
 
-        Raises TypeError when `returns` (for an id) or `key` (for a workflow) is missing; when awaited, TerminalError: what the
-        invocation ended with, 404 when there is none.
+        Raises TypeError when `returns` (for an id) or `key` (for a workflow) is missing; when awaited, TerminalError:
+        what the invocation ended with, 404 when there is none.
 
         Example::
 

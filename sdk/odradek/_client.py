@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote_from_bytes
 
 import httpx
-from typing_extensions import Self
 
 from odradek._calls import Calls, Target
 from odradek._errors import NOTHING, Seconds, TerminalError, seconds
 from odradek._future import Call
 from odradek._serde import JSON, RAW, Decode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
 
 _CONNECT_TIMEOUT_S = 5.0
 _SEND_TIMEOUT_S = 30.0
@@ -27,8 +28,8 @@ class Client(Calls):
     """Calls handlers from outside, over HTTP. Use it as an async context manager.
 
     `call` and `attach` give a future that is on its way at once; awaiting it raises what the handler ended with
-    (TerminalError), or httpx.TransportError when the app cannot be reached. `send`, `resolve` and `reject` return when the app
-    has made it durable: they block for that one round trip.
+    (TerminalError), or httpx.TransportError when the app cannot be reached. `send`, `resolve` and `reject` return when
+    the app has made it durable: they block for that one round trip.
 
     Args:
         url: where a worker's ingress listens.
@@ -130,7 +131,7 @@ async def _complete(http: httpx.AsyncClient, request: httpx.Request, decode: Dec
     except asyncio.CancelledError:
         call.cancel()
         raise
-    except Exception as error:  # noqa: BLE001  (whatever it is, it is the call's outcome)
+    except Exception as error:  # noqa: BLE001  (whatever it is, it is the outcome)
         if not call.done():
             call.set_exception(error)
     else:

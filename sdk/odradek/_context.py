@@ -1,16 +1,16 @@
 """What a handler can do: the context is its first parameter, and the parameter's type says which words it has.
 
-A context turns Python values into bytes and asks the engine through `Operations`; it holds nothing of its own that a replay
-would have to restore. `get`, `set`, `publish` and `key` are on the hot path: everything else is made when first asked for.
+A context turns Python values into bytes and asks the engine through `Operations`; it holds nothing of its own that a
+replay would have to restore. `get`, `set`, `publish` and `key` are on the hot path: everything else is made when first
+asked for.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from random import Random
-from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 from uuid import UUID
 
 from typing_extensions import TypeForm
@@ -18,13 +18,18 @@ from typing_extensions import TypeForm
 from odradek._body import step_body
 from odradek._calls import Calls, Target
 from odradek._errors import UNSET, Seconds, comes_later, seconds
-from odradek._future import Awakeable, Call, Future, Promise
 from odradek._logger import ContextLogger
-from odradek._port import Operations
-from odradek._retry import RetryPolicy
 from odradek._serde import DECODE_ERRORS, describe, encode_any, explain, json_serde
 from odradek._state import Name, State
 from odradek._topic import Record, Topic
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from odradek._future import Awakeable, Call, Future, Promise
+    from odradek._port import Operations
+    from odradek._retry import RetryPolicy
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -78,7 +83,7 @@ class Context(Calls):
 
     @property
     def logger(self) -> logging.Logger:
-        """A logger that is silent during replay, below "odradek" and named after the handler; records carry `invocation_id`."""
+        """A logger below "odradek", named after the handler, silent during replay; records carry `invocation_id`."""
         try:
             return self._logger
         except AttributeError:
@@ -97,9 +102,9 @@ class Context(Calls):
     @overload
     def run(
         self,
-        fn: Callable[[Unpack[Ts]], object],
+        fn: Callable[[*Ts], object],
         /,
-        *args: Unpack[Ts],
+        *args: *Ts,
         returns: TypeForm[T],
         name: str | None = None,
         retry: RetryPolicy | None = None,
@@ -109,9 +114,9 @@ class Context(Calls):
     @overload
     def run(
         self,
-        fn: Callable[[Unpack[Ts]], Awaitable[R]],
+        fn: Callable[[*Ts], Awaitable[R]],
         /,
-        *args: Unpack[Ts],
+        *args: *Ts,
         name: str | None = None,
         retry: RetryPolicy | None = None,
         timeout: Seconds | None = None,
@@ -120,9 +125,9 @@ class Context(Calls):
     @overload
     def run(
         self,
-        fn: Callable[[Unpack[Ts]], R],
+        fn: Callable[[*Ts], R],
         /,
-        *args: Unpack[Ts],
+        *args: *Ts,
         name: str | None = None,
         retry: RetryPolicy | None = None,
         timeout: Seconds | None = None,
@@ -130,9 +135,9 @@ class Context(Calls):
 
     def run(
         self,
-        fn: Any,
+        fn: Callable[[*Ts], Any],
         /,
-        *args: Any,
+        *args: *Ts,
         returns: Any = UNSET,
         name: str | None = None,
         retry: RetryPolicy | None = None,
@@ -159,7 +164,7 @@ class Context(Calls):
         """
         return self._ops.run(step_body(fn, args, returns, name, retry, timeout))
 
-    def compensate(self, fn: Callable[[Unpack[Ts]], object], /, *args: Unpack[Ts]) -> None:
+    def compensate(self, fn: Callable[[*Ts], object], /, *args: *Ts) -> None:
         """Run `fn(*args)` as a step if the invocation ends in TerminalError or cancellation; the last one first."""
         comes_later("ctx.compensate")
 
@@ -208,7 +213,7 @@ class Context(Calls):
             None if timestamp is None else _unix_ms("ctx.publish: timestamp", timestamp),
         )
 
-    def awakeable(self, type: TypeForm[T], /) -> Awakeable[T]:  # noqa: A002  (the word of the public surface)
+    def awakeable(self, type: TypeForm[T], /) -> Awakeable[T]:
         """Wait for a value from outside, given by `resolve(awakeable.id, value)`."""
         comes_later("ctx.awakeable")
 
@@ -265,11 +270,11 @@ class SharedContext(Context):
     @overload
     def get(self, name: str, type: TypeForm[T], default: T, /) -> T: ...
 
-    def get(self, state: Any, type: Any = Any, default: Any = None, /) -> Any:  # noqa: A002  (the word of the public surface)
+    def get(self, state: Any, type: Any = Any, default: Any = None, /) -> Any:
         """Give this key's value of a state name, or its default: at once, a fresh value each time.
 
-        `state` is a declared State, or a name with the type to read it as (and a default, else None). Raises ValueError when
-        what is stored is not of that type: the message says what was expected where.
+        `state` is a declared State, or a name with the type to read it as (and a default, else None). Raises ValueError
+        when what is stored is not of that type: the message says what was expected where.
 
         Example::
 
@@ -286,7 +291,7 @@ class SharedContext(Context):
         except DECODE_ERRORS as error:
             raise self._unreadable(state.name, state.type, error) from error
 
-    def _get_named(self, name: str, type: Any, default: Any) -> Any:  # noqa: A002  (as get)
+    def _get_named(self, name: str, type: Any, default: Any) -> Any:
         raw = self._ops.read(name)
         if raw is None:
             return default
@@ -295,7 +300,7 @@ class SharedContext(Context):
         except DECODE_ERRORS as error:
             raise self._unreadable(name, type, error) from error
 
-    def _unreadable(self, name: str, type: Any, error: Exception) -> ValueError:  # noqa: A002  (as get)
+    def _unreadable(self, name: str, type: Any, error: Exception) -> ValueError:
         why = explain(error, describe(type))
         return ValueError(f"state {name!r} of {self._target}, key {self.key!r}, is not {describe(type)}: {why}")
 
@@ -352,9 +357,8 @@ class WorkflowContext(ObjectContext):
     __slots__ = ()
 
 
-def operations(context: Context) -> Operations:
-    """Give what a context asks, for the words that are not its methods (`@step`)."""
-    return context._ops
+operations: Callable[[Context], Operations] = attrgetter("_ops")
+"""What a context asks, for the words that are not its methods (`@step`)."""
 
 
 def _unix_ms(what: str, moment: datetime) -> int:

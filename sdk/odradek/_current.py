@@ -1,7 +1,7 @@
 """What "here" means: the context of the handler that is running, and the step whose body is running.
 
-The runtime sets CURRENT while it drives a handler's coroutine, and STEP_KEY while it runs a step's body (where CURRENT is not
-set, so that a step called by a step is an ordinary function). This is the one piece of ambient state.
+The runtime sets CURRENT while it drives a handler's coroutine, and STEP_KEY while it runs a step's body (where CURRENT
+is not set, so that a step called by a step is an ordinary function). This is the one piece of ambient state.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ def current(kind: type[C], /) -> C: ...
 def current(kind: type[Context] = Context, /) -> Context:
     """Give the context of the running handler, for integrations that cannot be handed one.
 
-    `kind` asks for its capabilities: `current(ObjectContext)`. Raises RuntimeError outside a handler (also in the body of a
-    step), and when the handler's context is of another kind.
+    `kind` asks for its capabilities: `current(ObjectContext)`. Raises RuntimeError outside a handler (also in the body
+    of a step), and when the handler's context is of another kind.
 
     >>> current()
     Traceback (most recent call last):
-    RuntimeError: current(): no handler is running here; take the context as the handler's first parameter and pass it on
+    RuntimeError: current(): no handler is running here; take the context as the handler's first parameter and pass it
+        on
     """
     context = CURRENT.get()
     if context is None:
@@ -41,23 +42,24 @@ def current(kind: type[Context] = Context, /) -> Context:
             "current(): no handler is running here; take the context as the handler's first parameter and pass it on"
         )
     if not isinstance(context, kind):
-        raise RuntimeError(f"current({kind.__name__}): the running handler has a {type(context).__name__}")
+        raise RuntimeError(f"current({kind.__name__}): the running handler has a {type(context).__name__}")  # noqa: TRY004
     return context
 
 
 def idempotency_key() -> str:
     """Give the key of the running step: the same at every attempt, another one for every journal entry.
 
-    Hand it to the service that the step calls, so that a repeated attempt is not a second charge. Raises RuntimeError outside
-    the body of a step.
+    Hand it to the service that the step calls, so that a repeated attempt is not a second charge. Raises RuntimeError
+    outside the body of a step.
 
     >>> idempotency_key()
     Traceback (most recent call last):
-    RuntimeError: idempotency_key(): no step is running here; call it in the body of a @step function or of one given to ctx.run
+    RuntimeError: idempotency_key(): no step is running here; call it in the body of a @step function or of one given to
+        ctx.run
     """
     key = STEP_KEY.get()
     if key is None:
         raise RuntimeError(
-            "idempotency_key(): no step is running here; call it in the body of a @step function or of one given to ctx.run"
+            "idempotency_key(): no step is running here; call it in a @step function, or one given to ctx.run"
         )
     return key

@@ -1,7 +1,7 @@
 """Handlers and subscriptions as the engine sees them: what to decode, which context to make, which function to run.
 
-The decorators of `_service` make these; the engine finds them through `App.handlers()` and `App.subscriptions()` and starts
-them with bytes. `start` decodes, makes the context and gives the coroutine, which nobody has driven yet.
+The decorators of `_service` make these; the engine finds them through `App.handlers()` and `App.subscriptions()` and
+starts them with bytes. `start` decodes, makes the context and gives the coroutine, which nobody has driven yet.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Options(TypedDict, total=False):
     public: bool
     """Callable over HTTP (default), or only by other handlers."""
     retry: RetryPolicy | None
-    """How a failing attempt is repeated; None = 50 ms doubling to 60 s, for ever when called, for 24 h from a record."""
+    """How a failed attempt is repeated; None = 50 ms doubling to 60 s, for ever if called, 24 h if from a record."""
     on_exhausted: Literal["pause", "fail"]
     """When `retry` gives up: fail the invocation (default), or pause it for an operator."""
     timeout: Seconds | None
@@ -58,13 +58,14 @@ class HandlerOptions(Options, total=False):
 class Handler:
     """One handler: where it is reached, how it may run, and its function.
 
-    `mode`: plain (of a service), exclusive or shared (of an object), run (of a workflow). `keyed` handlers run for one key.
+    `mode`: plain (of a service), exclusive or shared (of an object), run (of a workflow). `keyed` handlers run for one
+    key.
     """
 
     __slots__ = (
         "_annotations", "_argument", "_has_default", "_result", "body", "concurrency", "context_type", "fn",
-        "idempotency_retention_s", "journal_retention_s", "keyed", "mode", "name", "on_exhausted", "public", "retry", "service",
-        "takes_argument", "target", "timeout_s",
+        "idempotency_retention_s", "journal_retention_s", "keyed", "mode", "name", "on_exhausted", "public", "retry",
+        "service", "takes_argument", "target", "timeout_s",
     )  # fmt: skip
 
     def __init__(
@@ -132,7 +133,7 @@ class Handler:
         first = hints.get(names[0], Any)
         if isinstance(first, type) and not issubclass(self.context_type, first):
             raise TypeError(
-                f"{self.target}: its first parameter is the context, here {self.context_type.__name__}, not {first.__name__}"
+                f"{self.target}: it must take the context first, a {self.context_type.__name__}, not {first.__name__}"
             )
         try:
             if self.takes_argument:
@@ -205,8 +206,9 @@ class Handler:
 class Subscription:
     """A topic whose records start a handler.
 
-    `key` re-keys a record by its decoded value. `on_error` says where a bad record goes: to `dead_letter` (None = the app's own
-    dead-letter topic), nowhere, or the partition pauses. `start_at` is where a new subscription begins to read.
+    `key` re-keys a record by its decoded value. `on_error` says where a bad record goes: to `dead_letter` (None = the
+    app's own dead-letter topic), nowhere, or the partition pauses. `start_at` is where a new subscription begins to
+    read.
     """
 
     __slots__ = ("_admits_none", "_decode", "dead_letter", "handler", "key", "on_error", "start_at", "topic")
@@ -268,7 +270,7 @@ class Subscription:
             expected = self.topic.serde.expected
             raise BadInput(
                 "$",
-                f"the record has no value (tombstone), and {expected} does not admit None: declare the topic as {expected} | None",
+                f"the record has no value (tombstone): declare the topic's value as {expected} | None to take it",
             )
 
     def start(self, ops: Operations, value: bytes | None) -> tuple[Context, Coroutine[Any, Any, Any]]:
@@ -282,7 +284,7 @@ class Subscription:
         return context, handler.body(context, value)
 
     def record_key(self, raw_key: bytes | None, value: Any) -> bytes:
-        """Give the object key of a record: what `key=` makes of its decoded value, else its own key. Raises BadInput."""
+        """Give the object key of a record: what `key=` makes of its value, else its own key. Raises BadInput."""
         if self.key is None:
             if not raw_key and self.handler.keyed:
                 raise BadInput(
@@ -292,7 +294,7 @@ class Subscription:
             return raw_key or b""
         try:
             key = self.key(value)
-        except Exception as error:  # noqa: BLE001  (the user's function: whatever it raises is this record's fault)
+        except Exception as error:  # whatever the user's function raises is this record's fault
             raise BadInput("key", f"key= raised {error!r}") from error
         if not isinstance(key, str) or not key:  # pyright: ignore[reportUnnecessaryIsInstance]  (untyped callers)
             raise BadInput("key", f"key= must give a str that is not empty, not {key!r}")
@@ -307,7 +309,7 @@ def attach(fn: HandlerFunction, handler: Handler) -> None:
     other = getattr(fn, _ATTRIBUTE, None)
     if other is not None:
         raise ValueError(
-            f"{handler.target}: {fn.__qualname__} is already the handler {other.target}; give each handler its own function"
+            f"{handler.target}: {fn.__qualname__} is already {other.target}; each handler needs its own function"
         )
     setattr(fn, _ATTRIBUTE, handler)
 

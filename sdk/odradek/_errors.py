@@ -1,14 +1,17 @@
 """The errors that a handler raises or catches, and the one that says "not in this release".
 
-Whatever a handler raises decides its end: `TerminalError` ends the invocation like a return, anything else is tried again.
+Whatever a handler raises decides its end: `TerminalError` ends the invocation like a return, anything else is tried
+again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Seconds = float | timedelta
 """A length of time: seconds, or a timedelta."""
@@ -24,7 +27,7 @@ def seconds(name: str, value: Seconds) -> float:
     """Give `value` in seconds; raises ValueError, naming the parameter, when it is negative or not a length of time."""
     if isinstance(value, timedelta):
         value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]  (untyped callers)
+    if type(value) not in (int, float):
         raise TypeError(f"{name} must be seconds (int or float) or a timedelta, not {value!r}")
     if not 0 <= value < float("inf"):
         raise ValueError(f"{name} must be at least 0 and finite, not {value!r}")
@@ -34,8 +37,8 @@ def seconds(name: str, value: Seconds) -> float:
 class TerminalError(Exception):
     """A failure that ends the invocation: it is not tried again, and what the handler did before stays done.
 
-    `code` is an HTTP status from 400 to 599 (the reply's when the caller came over HTTP), `message` what the caller reads,
-    `metadata` whatever else it should know, text to text. Raises ValueError when `code` is out of range.
+    `code` is an HTTP status from 400 to 599 (the reply's when the caller came over HTTP), `message` what the caller
+    reads, `metadata` whatever else it should know, text to text. Raises ValueError when `code` is out of range.
 
     >>> error = TerminalError("out of stock", code=409, metadata={"sku": "A1"})
     >>> str(error), error.code, error.metadata["sku"]
@@ -56,9 +59,12 @@ class TerminalError(Exception):
 
 
 class RetryableError(Exception):
-    """A failure that is tried again whatever `retry_on` says; `retry_after` (seconds or timedelta) replaces the next delay.
+    """A failure that is tried again whatever `retry_on` says.
 
-    `retry_after_s` is that delay in seconds, None when the policy's own backoff applies. Raises ValueError when negative.
+    `retry_after` (seconds or timedelta) replaces the next delay.
+
+    `retry_after_s` is that delay in seconds, None when the policy's own backoff applies. Raises ValueError when
+    negative.
 
     >>> RetryableError("rate limited", retry_after=2).retry_after_s
     2.0

@@ -1,25 +1,28 @@
 """What a context hands out to wait for: eager futures that the engine completes.
 
-`Future` is an asyncio future with three differences: awaiting it never cancels it, it hashes by sequence number (asyncio keeps
-futures in sets, whose order must be the same at every replay), and an error that nobody looks at is not logged.
+`Future` is an asyncio future with three differences: awaiting it never cancels it, it hashes by sequence number
+(asyncio keeps futures in sets, whose order must be the same at every replay), and an error that nobody looks at is not
+logged.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from odradek._errors import comes_later
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 T = TypeVar("T")
 
 
 class Future(asyncio.Future[T]):
-    """A result that will come: of a step, a timer, a call. Works in `await`, `asyncio.wait`, `gather` and `as_completed`.
+    """A result that will come: of a step, a timer, a call. Works in `asyncio.wait`, `gather` and `as_completed`.
 
-    It acts when made, not when awaited. It may be awaited again, and a cancelled or timed-out `await` leaves it running;
-    `.cancel()` stops the waiting here only. `await` raises what the step or the callee raised (TerminalError).
+    It acts when made, not when awaited. It may be awaited again, and a cancelled or timed-out `await` leaves it
+    running; `.cancel()` stops the waiting here only. `await` raises what the step or the callee raised (TerminalError).
 
     Made by the engine: `loop` is the loop it completes on, `seq` its number within the invocation.
     """
@@ -78,7 +81,7 @@ class Call(Future[T]):
 
     @property
     def invocation_id(self) -> str:
-        """The callee's invocation id. Raises RuntimeError while a `Client` has not been told it yet: await the call first."""
+        """The callee's invocation id. Raises RuntimeError while a `Client` has not been told it: await the call."""
         if not self._invocation_id:
             raise RuntimeError("Call.invocation_id: the reply that names it has not come yet; await the call first")
         return self._invocation_id
@@ -89,11 +92,11 @@ class Call(Future[T]):
 
 
 class Awakeable(Future[T]):
-    """A result that the outside gives: whoever holds `id` completes it by `resolve` or `reject`, over HTTP or from a handler."""
+    """A result from outside: whoever holds `id` completes it by `resolve` or `reject`, over HTTP or in a handler."""
 
     __slots__ = ("_id",)
 
-    def __init__(self, *, loop: asyncio.AbstractEventLoop, seq: int, id: str) -> None:  # noqa: A002  (the word of the public surface)
+    def __init__(self, *, loop: asyncio.AbstractEventLoop, seq: int, id: str) -> None:
         super().__init__(loop=loop, seq=seq)
         self._id = id
 
@@ -104,7 +107,7 @@ class Awakeable(Future[T]):
 
 
 class Promise(Generic[T]):
-    """A durable promise of a workflow: awaited by its `run`, resolved by its other handlers. Comes in a later release."""
+    """A durable promise of a workflow, awaited by `run`, resolved by other handlers. Comes in a later release."""
 
     __slots__ = ()
 

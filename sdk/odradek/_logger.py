@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from odradek._port import Operations
+if TYPE_CHECKING:
+    from odradek._port import Operations
 
 
 class ContextLogger(logging.Logger):

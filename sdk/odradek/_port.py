@@ -48,7 +48,7 @@ class StepBody:
 
 
 class Operations(Protocol):
-    """One invocation as its context sees it. Every method may raise `odradek.TerminalError` for a misuse that no retry mends."""
+    """One invocation as its context sees it. Methods may raise `odradek.TerminalError` for a misuse no retry mends."""
 
     @property
     def id(self) -> str:

@@ -14,7 +14,8 @@ class RetryPolicy:
         factor: what each delay is multiplied by, at least 1.
         max_delay: the longest delay, seconds or timedelta, at least `initial`.
         max_duration: no attempt starts later than this after the first, seconds or timedelta; None = no limit.
-        retry_on: the errors that are tried again, others fail at once. A `RetryableError` always is, a `TerminalError` never.
+        retry_on: the errors that are tried again, others fail at once. A `RetryableError` always is, a `TerminalError`
+            never.
 
     Raises:
         ValueError: a value is out of its range; the message names it.

@@ -1,8 +1,8 @@
 """Values to bytes and back: one `Serde` per type hint, made once and kept.
 
-JSON by msgspec, by pydantic where the type holds a pydantic model, raw for `bytes`. Topics differ in two things: `str` is
-plain UTF-8, and a key is text. The hot path calls `encode` and `decode` bare and turns what they raise into `BadInput` only
-then (`explain`).
+JSON by msgspec, by pydantic where the type holds a pydantic model, raw for `bytes`. Topics differ in two things: `str`
+is plain UTF-8, and a key is text. The hot path calls `encode` and `decode` bare and turns what they raise into
+`BadInput` only then (`explain`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 import msgspec
 import msgspec.inspect
@@ -32,7 +32,7 @@ _HINTS_KEPT = 4096
 
 
 class BadInput(ValueError):
-    """Bytes that are not what a type hint asks for: `field` is a JSON path ("$.amount"), `message` what was expected there."""
+    """Bytes that are not what a type hint asks for: `field` is a JSON path ("$.amount"), `message` what is wrong."""
 
     field: str
     message: str
@@ -85,7 +85,7 @@ def topic_serde(hint: Any) -> Serde:
 
 
 def key_encoder(hint: Any) -> Encode:
-    """Give the encoder of a topic's keys: `bytes` raw, all else text (a value whose JSON is a string loses its quotes)."""
+    """Give the encoder of a topic's keys: `bytes` raw, all else text (what is a string in JSON loses its quotes)."""
     plain, _ = _split_none(hint)
     if plain is bytes:
         return _same
@@ -129,9 +129,9 @@ def explain(error: Exception, expected: str) -> BadInput:
     """Say where decoding failed and what was expected there."""
     if isinstance(error, BadInput):
         return error
-    errors = getattr(error, "errors", None)
+    errors: Any = getattr(error, "errors", None)
     if callable(errors):
-        return _explain_pydantic(errors(include_url=False))
+        return _explain_pydantic(cast("Sequence[Mapping[str, Any]]", errors(include_url=False)))
     if isinstance(error, msgspec.ValidationError):
         return _explain_msgspec(str(error))
     if isinstance(error, UnicodeDecodeError):
@@ -170,8 +170,9 @@ def _make_json(hint: Any) -> Serde:
     plain, optional = _split_none(hint)
     admits_none = optional or hint in (Any, object, None, type(None))
     if plain is bytes:
-        encode, decode = (_none_is_empty, _empty_is_none(_same)) if optional else (_same, _same)
-        return Serde(encode, decode, optional, RAW, describe(hint))
+        if optional:
+            return Serde(_none_is_empty, _empty_is_none(_same), optional, RAW, describe(hint))
+        return Serde(_same, _same, optional, RAW, describe(hint))
     nodes = list(_nodes(msgspec.inspect.type_info(hint)))
     if any(hasattr(getattr(node, "cls", None), "__pydantic_validator__") for node in nodes):
         encode, decode = _pydantic(hint)
@@ -206,8 +207,8 @@ def _refuse_unknown(nodes: Sequence[msgspec.Struct], hint: Any) -> None:
     for node in nodes:
         if isinstance(node, msgspec.inspect.CustomType) and node.cls is not object:
             raise TypeError(
-                f"no serde for {describe(node.cls)} (in {describe(hint)}): use a dataclass, TypedDict, msgspec.Struct, attrs or "
-                "pydantic class, a builtin type, or bytes that you encode yourself"
+                f"no serde for {describe(node.cls)} (in {describe(hint)}): use a dataclass, TypedDict, msgspec.Struct, "
+                "attrs or pydantic class, a builtin type, or bytes that you encode yourself"
             )
 
 
@@ -250,7 +251,7 @@ def _dump(value: Any) -> Any:
     dump = getattr(value, "model_dump", None)
     if dump is None:
         raise TypeError(
-            f"cannot encode {type(value).__qualname__} as JSON: declare its type, or pass bytes that you encode yourself"
+            f"cannot encode {type(value).__qualname__} as JSON: declare its type, or pass bytes of your own"
         )
     return dump(mode="json")
 

@@ -1,21 +1,22 @@
 """Services, virtual objects and workflows: the decorators that turn functions into handlers and subscriptions.
 
-Every decorator returns the function as it was, so that it stays callable and typed; what was registered is found on the service
-(`registered`, `subscribed`) and through the function (`handler_of`).
+Every decorator returns the function as it was, so that it stays callable and typed; what was registered is found on the
+service (`registered`, `subscribed`) and through the function (`handler_of`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Coroutine
-
-from typing import Any, Protocol, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
 from odradek._context import Context, ObjectContext, SharedContext, WorkflowContext
 from odradek._definition import Handler, HandlerOptions, Mode, OnError, Options, StartAt, Subscription, attach
-from odradek._errors import Seconds
-from odradek._retry import RetryPolicy
 from odradek._topic import Topic
+
+if TYPE_CHECKING:
+    from odradek._errors import Seconds
+    from odradek._retry import RetryPolicy
 
 R = TypeVar("R")
 A = TypeVar("A")
@@ -50,7 +51,7 @@ class Base:
         self._options = options
 
     def _add(self, fn: Any, mode: Mode, kind: type[Context], options: HandlerOptions) -> Handler:
-        name = options.get("name") or getattr(fn, "__name__", "")
+        name = str(options.get("name") or getattr(fn, "__name__", ""))
         check_name(f"handler of {self.name}", name)
         known = self.registered.get(name)
         if known is not None:
@@ -93,7 +94,7 @@ class Base:
 
 
 class Service(Base):
-    """A group of handlers without keys: any number of them run at once. Made by `App.service`, or on its own and included.
+    """A group of handlers without keys: any number of them run at once. Made by `App.service`, or included.
 
     Raises ValueError when the name is not made of ASCII letters, digits, '_', '.' and '-', or is "odradek".
 
@@ -118,8 +119,8 @@ class Service(Base):
         """Register a handler: `async def f(ctx: Context)` or with one argument more, called over HTTP and by handlers.
 
         Options override the service's: `name`, `public`, `retry`, `on_exhausted`, `timeout`, `concurrency`,
-        `idempotency_retention`, `journal_retention`. Raises TypeError for a function of another shape or a type without a serde,
-        ValueError for a name that is taken or an option out of range.
+        `idempotency_retention`, `journal_retention`. Raises TypeError for a function of another shape or a type without
+        a serde, ValueError for a name that is taken or an option out of range.
         """
 
         def register(fn: Any) -> Any:
@@ -201,7 +202,7 @@ class Object(Base):
     ) -> Callable[[SharedContext, A], Coroutine[Any, Any, R]]: ...
 
     def shared(self, fn: Any, /) -> Any:
-        """Register a shared handler, `async def f(ctx: SharedContext)` or with one argument: it only reads, and runs at any time."""
+        """Register a handler that only reads, `async def f(ctx: SharedContext)` or with one argument."""
         self._add(fn, "shared", SharedContext, {})
         return fn
 
@@ -228,7 +229,7 @@ class Object(Base):
 
 
 class Workflow(Object):
-    """An object whose `run` executes once per key; its other handlers are shared. Registered now, runs in a later release."""
+    """An object whose `run` executes once per key; its other handlers are shared. It runs in a later release."""
 
     @overload
     def run(self, fn: AnyFn, /) -> AnyFn: ...
@@ -239,7 +240,7 @@ class Workflow(Object):
     ) -> Callable[[AnyFn], AnyFn]: ...
 
     def run(self, fn: Any = None, /, *, retry: RetryPolicy | None = None, timeout: Seconds | None = None) -> Any:
-        """Register what the workflow does, `async def f(ctx: WorkflowContext)` or with one argument; "run" on the wire."""
+        """Register what it does: `async def f(ctx: WorkflowContext)`, or with one argument; "run" on the wire."""
 
         def register(fn: Any) -> Any:
             options: HandlerOptions = {"name": "run"}
@@ -264,6 +265,6 @@ def check_name(what: str, name: str) -> str:
     """Give `name` back; raises ValueError when it cannot stand in a URL and a topic name."""
     if not _NAME.fullmatch(name):
         raise ValueError(
-            f"{what} {name!r}: a name is 1 to 200 ASCII letters, digits, '_', '.' or '-', and begins with neither '.' nor '-'"
+            f"{what} {name!r}: a name is 1 to 200 ASCII letters, digits, '_', '.' or '-', the first no '.' or '-'"
         )
     return name

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import copy
-import datetime
+import datetime as dt
 import enum
 import uuid
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from typing_extensions import TypeForm
 
 from odradek._errors import UNSET
 from odradek._serde import Decode, Encode, json_serde
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 T = TypeVar("T")
 V = TypeVar("V")
 
-_IMMUTABLE = (
+_IMMUTABLE: tuple[type, ...] = (
     bool, int, float, str, bytes, type(None), Decimal, uuid.UUID, enum.Enum,
-    datetime.date, datetime.time, datetime.timedelta, datetime.timezone,
+    dt.date, dt.time, dt.timedelta, dt.timezone,
 )  # fmt: skip
 
 
@@ -30,8 +32,8 @@ class State(Generic[T]):
     Args:
         name: the name under which the key holds the value; not empty.
         type: any type hint that has a serde.
-        default: what `get` gives when the key holds nothing: a value (copied each time) or a callable that makes one (list).
-            Without one, `get` gives None, and setting None deletes.
+        default: what `get` gives when the key holds nothing: a value (copied each time) or a callable that makes one
+            (list). Without one, `get` gives None, and setting None deletes.
 
     Raises:
         ValueError: the name is empty.
@@ -48,6 +50,8 @@ class State(Generic[T]):
     type: Any
     encode: Encode
     decode: Decode
+    _default: Any
+    _make_default: Callable[[], Any] | None
     deletes_none: bool
     """Setting None deletes the name (it has no default, so None is what an absent one reads as)."""
 
@@ -60,7 +64,7 @@ class State(Generic[T]):
     def __new__(cls, name: str, type: Any, /, default: Any = UNSET) -> Any:
         if not name:
             raise ValueError("State: the name is empty")
-        self = object.__new__(cls)
+        self: State[Any] = object.__new__(cls)
         self.name = name
         self.type = type
         self.deletes_none = default is UNSET
@@ -110,7 +114,7 @@ class Name(Generic[T]):
     name: str
     type: Any
 
-    def __init__(self, name: str, type: TypeForm[T], /) -> None:  # noqa: A002  (the word of the public surface)
+    def __init__(self, name: str, type: TypeForm[T], /) -> None:
         if not name:
             raise ValueError("Name: the name is empty")
         self.name = name

@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from odradek._body import STEP_ATTRIBUTE, Step
 from odradek._context import operations
 from odradek._current import CURRENT
 from odradek._errors import Seconds, seconds
-from odradek._retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from odradek._retry import RetryPolicy
 
 AnyFn = TypeVar("AnyFn", bound=Callable[..., Coroutine[Any, Any, Any]])
 
@@ -29,10 +31,11 @@ def step(
 def step(
     fn: Any = None, /, *, name: str | None = None, retry: RetryPolicy | None = None, timeout: Seconds | None = None
 ) -> Any:
-    """Make an `async def` function a step: awaited inside a handler it is journaled, elsewhere it is an ordinary function.
+    """Make an `async def` function a step: journaled when awaited inside a handler, an ordinary function elsewhere.
 
-    The body runs on the real event loop, at least once; the result that was recorded is final, and is what the handler sees,
-    also after a crash. It goes through the serde of the return annotation. A step awaited in another step's body is part of it.
+    The body runs on the real event loop, at least once; the result that was recorded is final, and is what the handler
+    sees, also after a crash. It goes through the serde of the return annotation. A step awaited in another step's body
+    is part of it.
 
     Args:
         fn: the function; any parameters.
@@ -54,7 +57,7 @@ def step(
     def decorate(fn: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
         if not inspect.iscoroutinefunction(fn):
             raise TypeError(
-                f"@step {getattr(fn, '__qualname__', fn)}: a step must be an `async def` function; run a sync one by ctx.run"
+                f"@step {getattr(fn, '__qualname__', fn)}: a step must be `async def`; run a sync function by ctx.run"
             )
         made = Step(fn, name or fn.__qualname__, retry, None if timeout is None else seconds("@step: timeout", timeout))
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from odradek._port import Origin
 from odradek._serde import Encode, Serde, key_encoder, topic_serde
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from odradek._port import Origin
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -19,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 class Topic(Generic[K, V]):
-    """A Kafka topic with the types of its keys and values; made by `App.topic`, which also says how types choose the serde.
+    """A Kafka topic with the types of its keys and values; made by `App.topic`, which says how they choose the serde.
 
     Raises ValueError when Kafka would not take the name.
 
