@@ -3,6 +3,7 @@
 Cheap and without tools, so part of `make test`; what needs Docker's and Kubernetes' own judgement is marked k8s.
 """
 
+import inspect
 import json
 import re
 import tomllib
@@ -15,6 +16,11 @@ import jsonschema
 import pytest
 import yaml
 
+from examples import flights
+from odradek import App
+from odradek_runtime.cli import serve
+from odradek_runtime.cli.appref import load_app
+from odradek_runtime.cli.supervisor import DRAIN_S
 from odradek_runtime.settings import Settings
 from tests.k8s.tools import CHART, PROJECT
 
@@ -55,6 +61,18 @@ def test_a_compose_worker_is_told_what_it_understands(name: str) -> None:
     assert settings.admin_host == settings.host == "0.0.0.0"  # noqa: S104 -- reached from other containers
     assert settings.advertised_url == f"http://{name}:{settings.private_port}"
     assert settings.private_port not in {0, settings.port, settings.admin_port}
+
+
+def test_the_compose_commands_and_topics_are_the_apps() -> None:
+    for name in WORKERS:
+        command, reference, *flags = SERVICES[name]["command"]
+        known = {parameter.replace("_", "-") for parameter in inspect.signature(getattr(serve, command)).parameters}
+        assert {flag.removeprefix("--") for flag in flags[::2]} <= known
+        app = load_app(reference)
+        assert isinstance(app, App)
+    (script,) = SERVICES["topic-init"]["command"]
+    (made,) = re.findall(r"for topic in (.*); do", script)
+    assert made.split() == [flights.departures.name, flights.arrivals.name]
 
 
 @pytest.mark.parametrize("name", WORKERS)
@@ -191,6 +209,11 @@ def test_the_docs_have_every_setting_with_its_default() -> None:
     real = {field.name: written(getattr(DEFAULTS, field.name)) for field in fields(Settings) if field.name != "kafka"}
     real["advertised_url"] = "http://host:private"
     assert documented == real, "docs/deploy.md lists the settings of a worker, one a row"
+
+
+def test_workers_may_take_as_long_to_stop_as_they_do() -> None:
+    assert VALUES["terminationGracePeriodSeconds"] > DRAIN_S
+    assert all(float(SERVICES[name]["stop_grace_period"].removesuffix("s")) > DRAIN_S for name in WORKERS)
 
 
 def test_the_chart_and_the_package_have_one_version() -> None:
