@@ -1,0 +1,137 @@
+"""`odradek call`: one HTTP request to a running worker, its answer on stdout."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import httpx
+import msgspec
+import typer
+
+from odradek_runtime.cli import connect, options
+from odradek_runtime.cli.errors import FAILED, USAGE, CommandError, err
+
+EXAMPLES = """
+[bold]Examples[/]
+
+  odradek call greeter/hello '"Ada"'                       SERVICE/HANDLER and its argument as JSON
+  odradek call customer/bob/spent                          OBJECT/KEY/HANDLER
+  odradek call mailer/remind '{"to": "bob"}' --delay 30s   one-way, later
+  odradek call shop/pay '{"eur": 5}' --idempotency-key 7f3a
+  echo '{"eur": 5}' | odradek call shop/pay -
+"""
+
+
+def call(
+    target: Annotated[str, typer.Argument(metavar="SERVICE/HANDLER | OBJECT/KEY/HANDLER", help="What to call.")],
+    argument: Annotated[
+        str | None, typer.Argument(metavar="JSON|-", help="Its argument; - reads it from standard input.")
+    ] = None,
+    send: Annotated[bool, typer.Option("--send", help="One-way: return when it is durable, print its id.")] = False,
+    delay: Annotated[str | None, typer.Option("--delay", metavar="30s", help="Start it later; implies --send.")] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option("--idempotency-key", metavar="TEXT", help="The same key is the same invocation.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", envvar="ODRADEK_URL", help="The worker. Default: the one that runs here.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", help="Give up waiting for the answer.")
+    ] = None,
+    data_dir: options.DataDir = None,
+) -> None:
+    """Call a handler and print its result."""
+    settings = options.settings(data_dir=data_dir)
+    base = (url or connect.worker_url(settings) or f"http://127.0.0.1:{settings.port}").rstrip("/")
+    body = _body(argument)
+    headers = {"content-type": "application/json"} if body else {}
+    if idempotency_key is not None:
+        headers["idempotency-key"] = idempotency_key
+    path = _path(target) + ("/send" if send or delay else "")
+    try:
+        reply = httpx.post(
+            base + path,
+            content=body,
+            headers=headers,
+            params={"delay": delay} if delay else None,
+            timeout=httpx.Timeout(timeout, connect=5),
+        )
+    except (httpx.ConnectError, httpx.ConnectTimeout):
+        raise CommandError(
+            f"no worker answers at {base}", "start one: odradek dev MODULE:APP, or say where it is: --url"
+        ) from None
+    except httpx.ReadTimeout:
+        raise CommandError(
+            f"no answer within {timeout:g} s: it goes on running", "with --idempotency-key the same call finds it again"
+        ) from None
+    except httpx.HTTPError as error:
+        raise CommandError(f"{base}: {error or type(error).__name__}", "the worker went away: try again") from None
+    _show(reply, sent=path.endswith("/send"))
+
+
+def _path(target: str) -> str:
+    """`service/handler` or `object/key/handler` as a URL path; the key may hold slashes."""
+    parts = target.strip("/").split("/")
+    if len(parts) < 2 or not all((parts[0], parts[-1])):
+        raise CommandError(
+            f"{target!r} is no target",
+            "write SERVICE/HANDLER or OBJECT/KEY/HANDLER, e.g. customer/bob/spent",
+            code=USAGE,
+        )
+    if len(parts) == 2:
+        return f"/{quote(parts[0], safe='')}/{quote(parts[1], safe='')}"
+    key = quote("/".join(parts[1:-1]), safe="")
+    return f"/{quote(parts[0], safe='')}/{key}/{quote(parts[-1], safe='')}"
+
+
+def _body(argument: str | None) -> bytes:
+    if argument is None:
+        return b""
+    body = sys.stdin.buffer.read() if argument == "-" else argument.encode()
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        hint = (
+            f"a string needs its quotes: '\"{argument}\"'"
+            if argument != "-" and argument[:1] not in '{["'
+            else "check its quotes and brackets"
+        )
+        raise CommandError(f"the argument is not JSON: {error}", hint, code=USAGE) from None
+    return body
+
+
+def _show(reply: httpx.Response, *, sent: bool) -> None:
+    if reply.is_success:
+        body = reply.content
+        if sent:
+            accepted: dict[str, Any] = msgspec.json.decode(body)
+            sys.stdout.write(f"{accepted['invocationId']}\n")
+            err().print(f"[dim]{accepted['status']}[/]")
+        else:
+            _write_result(body, is_json="json" in reply.headers.get("content-type", "json"))
+        return
+    try:
+        failure: dict[str, Any] = msgspec.json.decode(reply.content)
+        message = str(failure["message"])
+        details: dict[str, str] = failure.get("metadata") or {}
+        metadata = "".join(f"\n  {name}: {value}" for name, value in details.items())
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        message, metadata = reply.text[:500] or reply.reason_phrase, ""
+    raise CommandError(
+        f"{reply.status_code}: {message}{metadata}", "" if reply.status_code < 500 else _invocation(reply), code=FAILED
+    )
+
+
+def _invocation(reply: httpx.Response) -> str:
+    identity = reply.headers.get("x-odradek-id")
+    return f"invocation {identity}" if identity else ""
+
+
+def _write_result(body: bytes, *, is_json: bool) -> None:
+    if is_json and sys.stdout.isatty():
+        body = msgspec.json.format(body) if body else body
+    sys.stdout.flush()
+    sys.stdout.buffer.write(body + (b"\n" if body else b""))
+    sys.stdout.buffer.flush()

@@ -1,0 +1,71 @@
+"""One worker process: settings through the lifeline, the app, a node, and then it watches until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+from odradek_runtime.cli.announce import Announcer
+from odradek_runtime.cli.appref import load_app
+from odradek_runtime.cli.errors import FAILED, USAGE, CommandError
+from odradek_runtime.cli.supervisor import decode_settings
+from odradek_runtime.ingress.sockets import PortError
+from odradek_runtime.log.port import LogError
+from odradek_runtime.node import Node
+
+WATCH_S = 0.25
+
+
+def run_worker(reference: str, *, lifeline: int, index: int, workers: int) -> None:
+    """Blocks until SIGTERM or the supervisor's end. Raises CommandError: it cannot start, or the engine died."""
+    stopping = threading.Event()
+    _listen(stopping)
+    pipe = os.fdopen(lifeline, "rb")
+    settings = decode_settings(pipe.readline())
+    threading.Thread(
+        target=_watch_supervisor, args=(pipe.fileno(), stopping), name="odradek-lifeline", daemon=True
+    ).start()
+    app = load_app(reference)
+    announcer = Announcer(reference, app, settings, index=index, workers=workers)
+    try:
+        node = Node(app, settings, share_ports=workers > 1, reference=reference)
+        node.start()
+    except PortError as error:
+        raise CommandError(str(error), code=USAGE) from None
+    except (TypeError, ValueError) as error:
+        raise CommandError(f"{reference}: {error}", code=USAGE) from error
+    except LogError as error:
+        raise CommandError(str(error), code=FAILED if error.retriable else USAGE) from None
+    try:
+        announcer.started(node)
+        while not stopping.wait(WATCH_S):
+            failed = node.worker.failed
+            if failed is not None:
+                raise CommandError(f"the engine stopped: {failed}") from failed
+            announcer.look(node)
+    finally:
+        node.stop()
+
+
+def _listen(stopping: threading.Event) -> None:
+    """SIGTERM drains. Ctrl-C reaches the supervisor too, which sends SIGTERM: here it would come twice."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, stop)
+
+
+def _watch_supervisor(descriptor: int, stopping: threading.Event) -> None:
+    """The other end closes when the supervisor is gone, however it ended."""
+    while os.read(descriptor, 1):
+        continue
+    if not stopping.is_set():
+        sys.stderr.write("the supervisor is gone: stopping\n")
+        stopping.set()

@@ -1,0 +1,87 @@
+"""The commands together: `odradek --help`. Every error that a command raises ends here, in one or two lines."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from odradek_runtime.cli import call, consume, publish, serve, topics
+from odradek_runtime.cli.errors import CommandError, explain
+from odradek_runtime.log.port import LogError
+
+DEBUG = "--debug"
+
+
+class Commands(TyperGroup):
+    """The group of commands. `--debug` may stand anywhere on the line; errors become lines, not stack traces."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take `--debug` out, wherever it stands before a `--`."""
+        end = args.index("--") if "--" in args else len(args)
+        ctx.obj = DEBUG in args[:end]
+        return super().parse_args(ctx, [arg for at, arg in enumerate(args) if arg != DEBUG or at > end])
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; whatever escapes it is explained and becomes the exit code."""
+        try:
+            return super().invoke(ctx)
+        except (CommandError, LogError) as error:
+            known = error if isinstance(error, CommandError) else CommandError(str(error))
+            raise typer.Exit(explain(known, debug=bool(ctx.obj))) from None
+        except (typer.Exit, typer.Abort, typer.TyperException, KeyboardInterrupt):
+            raise
+        except Exception as error:  # noqa: BLE001 - the outermost layer: a defect is told in two lines, with the way to the trace
+            raise typer.Exit(explain(error, debug=bool(ctx.obj))) from None
+
+
+cli = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with [bold]odradek dev module:app[/]: it needs no Kafka and no set-up.",
+)
+
+
+def installed_version() -> str:
+    """The version of the installed distribution."""
+    try:
+        return version("odradek")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"odradek {installed_version()}")
+        raise typer.Exit
+
+
+@cli.callback()
+def odradek(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show the stack trace of an error.")] = False,
+) -> None:
+    """Durable execution for Python, on Kafka: plain async handlers that run to the end, exactly once."""
+
+
+cli.command(epilog=serve.DEV_EXAMPLES)(serve.dev)
+cli.command(epilog=serve.RUN_EXAMPLES)(serve.run)
+cli.command(hidden=True)(serve.worker)
+cli.command(epilog=publish.EXAMPLES)(publish.publish)
+cli.command(epilog=consume.EXAMPLES)(consume.consume)
+cli.command(epilog=call.EXAMPLES)(call.call)
+cli.command()(topics.topics)
+
+
+def main() -> None:
+    """Entry point of the `odradek` script."""
+    cli(prog_name="odradek")
+    sys.exit(0)

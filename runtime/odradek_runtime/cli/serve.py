@@ -1,0 +1,209 @@
+"""`odradek dev` and `odradek run`: a supervisor and its workers; `worker` (hidden) is one of those."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from odradek_runtime.cli import options
+from odradek_runtime.cli.appref import source_folders
+from odradek_runtime.cli.errors import USAGE, CommandError
+from odradek_runtime.cli.reload import SourceWatch
+from odradek_runtime.cli.supervisor import Supervisor
+from odradek_runtime.settings import Settings
+
+DEV_EXAMPLES = """
+[bold]Examples[/]
+
+  odradek dev shop:app                     the App called app in shop.py of this folder
+  odradek dev examples.flights:app         … in a package
+  odradek dev shop:app --no-reload --port 9000
+
+Beside it, in the same folder: odradek publish, consume, call, topics.
+"""
+RUN_EXAMPLES = """
+[bold]Examples[/]
+
+  odradek run shop:app                                           the embedded log, one worker
+  odradek run shop:app -b kafka:9092 --workers 4                 Kafka, four processes
+  odradek run shop:app -b kafka:9093 --kafka security.protocol=SASL_SSL --kafka sasl.mechanism=PLAIN \\
+      --kafka sasl.username=shop                                 the password: ODRADEK_KAFKA_SASL_PASSWORD
+
+Every flag is also an environment variable (ODRADEK_PORT) and a key of [tool.odradek] in pyproject.toml.
+"""
+
+Reference = Annotated[
+    str, typer.Argument(metavar="MODULE:APP", envvar="ODRADEK_APP", help="The App: a variable of a module.")
+]
+Host = Annotated[
+    str | None, typer.Option("--host", help="Address of the HTTP port. Default: 127.0.0.1", rich_help_panel="HTTP")
+]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        "--port", "-p", min=0, max=65535, help="HTTP; 0 takes a free one. Default: 8080", rich_help_panel="HTTP"
+    ),
+]
+AdminHost = Annotated[
+    str | None,
+    typer.Option("--admin-host", help="Address of the admin port. Default: 127.0.0.1", rich_help_panel="HTTP"),
+]
+AdminPort = Annotated[
+    int | None,
+    typer.Option("--admin-port", min=0, max=65535, help="Health and metrics. Default: 9070", rich_help_panel="HTTP"),
+]
+
+
+def dev(
+    reference: Reference,
+    reload: Annotated[bool, typer.Option("--reload/--no-reload", help="Restart when a source file changes.")] = True,
+    host: Host = None,
+    port: Port = None,
+    admin_port: AdminPort = None,
+    data_dir: options.DataDir = None,
+) -> None:
+    """Run an app on the embedded log in .odradek, and restart it when its source changes."""
+    settings = replace(
+        options.settings(host=host, port=port, admin_port=admin_port, data_dir=data_dir), bootstrap_servers=""
+    )
+    changed = SourceWatch(source_folders(reference)).changed if reload else None
+    raise typer.Exit(Supervisor(reference, [settings], changed).run())
+
+
+def run(
+    reference: Reference,
+    bootstrap_servers: options.BootstrapServers = None,
+    workers: Annotated[
+        int, typer.Option("--workers", "-w", min=1, envvar="ODRADEK_WORKERS", help="Processes; they share the ports.")
+    ] = 1,
+    reload: Annotated[bool, typer.Option("--reload/--no-reload", help="Restart when a source file changes.")] = False,
+    host: Host = None,
+    port: Port = None,
+    admin_host: AdminHost = None,
+    admin_port: AdminPort = None,
+    private_port: Annotated[
+        int | None,
+        typer.Option(
+            "--private-port",
+            min=0,
+            max=65535,
+            help="Where the app's other workers reach this one. Default: a free one",
+            rich_help_panel="HTTP",
+        ),
+    ] = None,
+    advertised_url: Annotated[
+        str | None,
+        typer.Option(
+            "--advertised-url", metavar="URL", help="How they reach it, when not by --host.", rich_help_panel="HTTP"
+        ),
+    ] = None,
+    data_dir: options.DataDir = None,
+    group_protocol: Annotated[
+        str | None,
+        typer.Option(
+            "--group-protocol",
+            metavar="classic|consumer",
+            help="Kafka's group protocol. Default: classic",
+            rich_help_panel="Log",
+        ),
+    ] = None,
+    group_instance_id: Annotated[
+        str | None, typer.Option("--group-instance-id", metavar="ID", help="Static membership.", rich_help_panel="Log")
+    ] = None,
+    session_timeout_s: Annotated[
+        float | None,
+        typer.Option(
+            "--session-timeout",
+            metavar="SECONDS",
+            help="When a silent worker counts as dead. Default: 6",
+            rich_help_panel="Log",
+        ),
+    ] = None,
+    replication_factor: Annotated[
+        int | None,
+        typer.Option(
+            "--replication-factor", min=0, help="Of internal topics; 0 = the broker's default.", rich_help_panel="Log"
+        ),
+    ] = None,
+    coroutine_cache: Annotated[
+        int | None,
+        typer.Option(
+            "--coroutine-cache", min=0, help="Suspended invocations kept live. Default: 10000", rich_help_panel="Limits"
+        ),
+    ] = None,
+    epoch_events: Annotated[
+        int | None,
+        typer.Option(
+            "--epoch-events", min=1, help="The most records in one commit. Default: 20000", rich_help_panel="Limits"
+        ),
+    ] = None,
+    max_record_bytes: Annotated[
+        int | None, typer.Option("--max-record-bytes", min=1, help="Default: 1000000", rich_help_panel="Limits")
+    ] = None,
+    step_threads: Annotated[
+        int | None,
+        typer.Option(
+            "--step-threads", min=1, help="For steps that are no coroutines. Default: 32", rich_help_panel="Limits"
+        ),
+    ] = None,
+    fsync: Annotated[
+        bool | None,
+        typer.Option(
+            "--fsync/--no-fsync", help="Embedded log: each commit reaches the disk.", rich_help_panel="Limits"
+        ),
+    ] = None,
+    kafka: options.Kafka = None,
+) -> None:
+    """Run an app on Kafka, or without --bootstrap-servers on the embedded log. A worker that dies is restarted."""
+    flags: dict[str, Any] = dict(locals())
+    for own in ("reference", "workers", "reload"):
+        del flags[own]
+    settings = options.settings(**flags)
+    if settings.group_protocol not in ("classic", "consumer"):
+        raise CommandError(
+            f"group protocol {settings.group_protocol!r} does not exist", "classic or consumer", code=USAGE
+        )
+    changed = SourceWatch(source_folders(reference)).changed if reload else None
+    raise typer.Exit(Supervisor(reference, per_worker(settings, workers), changed).run())
+
+
+def per_worker(settings: Settings, workers: int) -> list[Settings]:
+    """Each worker's own settings: a folder for its stores, an instance id if ids are used.
+
+    Raises CommandError for several workers on the embedded log, which is one process's, or on one fixed private port.
+    """
+    if not settings.bootstrap_servers:
+        if workers > 1:
+            raise CommandError(
+                "the embedded log takes one worker", "--bootstrap-servers for more, or no --workers", code=USAGE
+            )
+        return [settings]
+    if workers > 1 and (settings.private_port or settings.advertised_url):
+        raise CommandError(
+            "--private-port and --advertised-url name one worker",
+            "run one worker per container, or leave them out",
+            code=USAGE,
+        )
+    instance = settings.group_instance_id
+    return [
+        replace(
+            settings,
+            data_dir=settings.data_dir / f"worker-{index}",
+            group_instance_id=f"{instance}-{index}" if instance and workers > 1 else instance,
+        )
+        for index in range(workers)
+    ]
+
+
+def worker(
+    reference: str,
+    lifeline: Annotated[int, typer.Option()],
+    index: Annotated[int, typer.Option()] = 0,
+    workers: Annotated[int, typer.Option()] = 1,
+) -> None:
+    """One worker of a supervisor; its settings come through the lifeline."""
+    from odradek_runtime.cli.child import run_worker
+
+    run_worker(reference, lifeline=lifeline, index=index, workers=workers)

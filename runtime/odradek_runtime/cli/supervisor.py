@@ -1,0 +1,196 @@
+"""Keeps worker processes alive: starts them, restarts the dead with backoff, passes SIGTERM on and waits for the drain.
+
+A worker is `python -m odradek_runtime.cli worker`. It holds one end of a pipe, its lifeline: its settings come through
+it, and its end tells an orphan that the supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+from rich.markup import escape
+
+from odradek_runtime.cli.errors import FAILED, USAGE, err
+from odradek_runtime.settings import Settings
+
+POLL_S = 0.1
+FIRST_BACKOFF_S = 0.5
+LONGEST_BACKOFF_S = 30.0
+HEALTHY_S = 30.0
+"""A worker that ran this long starts again with the first backoff."""
+DRAIN_S = 30.0
+"""How long a worker may take to hand over before it is killed."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One worker's process and what is known of its luck."""
+
+    index: int
+    settings: Settings
+    process: subprocess.Popen[bytes] | None = None
+    lifeline: int = -1
+    started_s: float = 0.0
+    next_start_s: float = 0.0
+    backoff_s: float = FIRST_BACKOFF_S
+
+
+class Supervisor:
+    """Runs one child per settings until SIGTERM or Ctrl-C.
+
+    Args:
+        reference: `module:app`, given to each worker.
+        settings: one per worker.
+        changed: dev's reload: a call that gives the changed file once there is one, else None. With it, a worker that
+            cannot start waits for a change instead of ending everything.
+    """
+
+    def __init__(
+        self, reference: str, settings: Sequence[Settings], changed: Callable[[], Path | None] | None = None
+    ) -> None:
+        self._reference = reference
+        self._children = [Child(index, one) for index, one in enumerate(settings)]
+        self._changed = changed
+        self._stopping = threading.Event()
+        self._exit_code = 0
+
+    def run(self) -> int:
+        """Blocks. The exit code: 0 after a signal, 2 when the app or a setting is unusable."""
+        with self._signals():
+            for child in self._children:
+                self._start(child)
+            while not self._stopping.wait(POLL_S):
+                self._reload()
+                for child in self._children:
+                    self._watch(child)
+            self._stop_all()
+        return self._exit_code
+
+    def _watch(self, child: Child) -> None:
+        if child.process is not None:
+            code = child.process.poll()
+            if code is not None:
+                self._ended(child, code)
+        elif time.monotonic() >= child.next_start_s:
+            self._start(child)
+
+    def _ended(self, child: Child, code: int) -> None:
+        self._forget(child)
+        if code == USAGE:
+            if self._changed is None:
+                self._exit_code = USAGE
+                self._stopping.set()
+                return
+            err().print("[yellow]waiting for a change of the source[/]")
+            child.next_start_s = float("inf")
+            return
+        now = time.monotonic()
+        if now - child.started_s >= HEALTHY_S:
+            child.backoff_s = FIRST_BACKOFF_S
+        child.next_start_s = now + child.backoff_s
+        err().print(f"[red]worker {child.index} died[/] ({_how(code)}): restarting in {child.backoff_s:g} s")
+        child.backoff_s = min(child.backoff_s * 2, LONGEST_BACKOFF_S)
+
+    def _reload(self) -> None:
+        path = self._changed() if self._changed is not None else None
+        if path is None:
+            return
+        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        err().print(f"[cyan]{escape(str(shown))} changed:[/] restarting")
+        self._drain(self._children)
+        for child in self._children:
+            child.backoff_s = FIRST_BACKOFF_S
+            self._start(child)
+
+    def _start(self, child: Child) -> None:
+        theirs, child.lifeline = os.pipe()
+        command = [sys.executable, "-m", "odradek_runtime.cli", "worker", self._reference, "--lifeline", str(theirs)]
+        command += ["--index", str(child.index), "--workers", str(len(self._children))]
+        try:
+            child.process = subprocess.Popen(command, pass_fds=[theirs])  # noqa: S603 - this very program
+        finally:
+            os.close(theirs)
+        child.started_s = time.monotonic()
+        try:
+            os.write(child.lifeline, encode_settings(child.settings) + b"\n")
+        except BrokenPipeError:
+            # It died at once; the next look at it says how.
+            return
+
+    def _stop_all(self) -> None:
+        running = [child for child in self._children if child.process is not None]
+        if running and not self._exit_code:
+            err().print("[dim]stopping: finishing the epoch and handing over …[/]")
+        clean = self._drain(running)
+        if not clean and not self._exit_code:
+            self._exit_code = FAILED
+
+    def _drain(self, children: Sequence[Child]) -> bool:
+        """SIGTERM to all, then wait; what is left after the deadline is killed. True when none had to be."""
+        clean = True
+        for child in children:
+            if child.process is not None:
+                child.process.terminate()
+        deadline = time.monotonic() + DRAIN_S
+        for child in children:
+            if child.process is None:
+                continue
+            try:
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                err().print(f"[red]worker {child.index} did not stop within {DRAIN_S:g} s:[/] killed")
+                child.process.kill()
+                child.process.wait()
+                clean = False
+            self._forget(child)
+        return clean
+
+    def _forget(self, child: Child) -> None:
+        child.process = None
+        os.close(child.lifeline)
+
+    @contextmanager
+    def _signals(self) -> Generator[None]:
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            if self._stopping.is_set():
+                for child in self._children:
+                    if child.process is not None:
+                        child.process.kill()
+            self._stopping.set()
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def encode_settings(settings: Settings) -> bytes:
+    """One line for the lifeline; never on the command line, where everybody reads passwords."""
+    return msgspec.json.encode(settings, enc_hook=str)
+
+
+def decode_settings(line: bytes) -> Settings:
+    """Inverse of `encode_settings`."""
+    return msgspec.json.decode(line, type=Settings, dec_hook=lambda kind, value: kind(value))
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

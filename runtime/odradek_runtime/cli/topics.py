@@ -1,0 +1,45 @@
+"""`odradek topics`: what topics there are and how much is in them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from odradek_runtime.cli import connect, options
+from odradek_runtime.cli.errors import out
+from odradek_runtime.log.port import Log, Partition
+
+INTERNAL = (".commands", ".journal", ".state")
+"""How the topics of an app's own bookkeeping end."""
+
+
+def topics(
+    all: Annotated[bool, typer.Option("--all", "-a", help="Also each app's commands, journal and state.")] = False,
+    bootstrap_servers: options.BootstrapServers = None,
+    data_dir: options.DataDir = None,
+    kafka: options.Kafka = None,
+) -> None:
+    """List the topics with their partitions and the offsets in them."""
+    settings = options.settings(bootstrap_servers=bootstrap_servers, data_dir=data_dir, kafka=kafka)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("TOPIC")
+    for title in ("PARTITIONS", "OFFSETS"):
+        table.add_column(title, justify="right")
+    with connect.log(settings, must_exist=True) as log:
+        for name in log.topics():
+            if all or not name.endswith(INTERNAL):
+                table.add_row(name, *_figures(log, name))
+    if table.row_count:
+        out().print(table)
+    else:
+        out().print("no topics yet: [bold]odradek publish TOPIC FILE --create[/] makes one")
+
+
+def _figures(log: Log, name: str) -> tuple[str, str]:
+    info = log.topic(name)
+    if info is None:
+        return "gone", ""
+    ends = [log.offsets(Partition(name, one)) for one in range(info.partitions)]
+    return str(info.partitions), f"{sum(end - first for first, end in ends):,}"

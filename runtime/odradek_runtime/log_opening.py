@@ -1,0 +1,23 @@
+"""Which log the settings name. Workers and commands open it here, so that they always mean the same one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from odradek_runtime.log.port import Log
+    from odradek_runtime.settings import Settings
+
+
+def open_log(settings: Settings) -> Log:
+    """Kafka's log when `bootstrap_servers` is set, else the embedded one below `data_dir`. Raises LogError.
+
+    The client library is loaded here and not before: who needs one of them need not wait for the other.
+    """
+    if settings.bootstrap_servers:
+        from odradek_runtime.log_kafka import KafkaLog
+
+        return KafkaLog(settings)
+    from odradek_runtime.log_embedded import EmbeddedLog
+
+    return EmbeddedLog(settings.data_dir / "log", fsync=settings.fsync)
