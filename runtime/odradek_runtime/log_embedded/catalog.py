@@ -89,7 +89,7 @@ class Catalog:
                 self._numbers = max(self._numbers, number + 1)
 
     def reopen(self) -> None:
-        """After a failed write: open the database again and read what is there. Raises LogError until it can."""
+        """If a write has failed: open the database again and read what is there. Raises LogError until it can."""
         with self.lock:
             if self.disk.broken:
                 self.disk.reopen()

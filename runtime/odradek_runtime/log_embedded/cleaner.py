@@ -57,6 +57,7 @@ class Cleaner:
         while not self._closed.wait(pause_s):
             began_s = time.monotonic()
             try:
+                self._catalog.reopen()
                 more = self.turn(WORTH_WALKING)
             except LogError as error:
                 _log.warning("cleaning the embedded log: %s", error)

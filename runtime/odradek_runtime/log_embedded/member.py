@@ -146,6 +146,10 @@ class EmbeddedMember:
         with self._catalog.lock:
             if not self._group.holds(self.seat, transaction.stamps):
                 return Refused(epoch, "fenced", "a shard that it touches has moved to another member")
+            try:
+                self._catalog.reopen()
+            except LogError as error:
+                return Refused(epoch, "aborted", str(error))
             append = Append(self._catalog, int(self._clock() * 1000))
             try:
                 positions = self._lay_out(append, transaction)

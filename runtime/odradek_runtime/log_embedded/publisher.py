@@ -60,8 +60,7 @@ class EmbeddedPublisher:
             with self._catalog.lock:
                 if not self._names.holds(self._name, self):
                     raise LogError(f"publisher {self._name!r} was closed or taken over by a newer one", retriable=False)
-                if self._catalog.disk.broken:
-                    self._catalog.reopen()
+                self._catalog.reopen()
                 append = Append(self._catalog, int(self._clock() * 1000))
                 append.outputs(outputs)
                 append.number(rows.publisher_row(self._name), position)
