@@ -26,7 +26,8 @@ PUBLIC = {
 
 
 def modules() -> list[Path]:
-    return sorted(path for source in SOURCES for path in (ROOT / source).rglob("*.py"))
+    found = [path for source in SOURCES for path in (ROOT / source).rglob("*.py")]
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(ROOT).parts))
 
 
 def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
