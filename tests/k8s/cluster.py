@@ -11,7 +11,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Self
 
 from tests.broker.ports import PortLease
@@ -169,10 +169,17 @@ def _dismiss(watchdog: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    """Run a control plane until Ctrl-C."""
+    """Run a control plane until Ctrl-C or SIGTERM."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     with tempfile.TemporaryDirectory(prefix="odradek-k8s-") as directory, ControlPlane(Path(directory)) as cluster:
         print(f"export KUBECONFIG={cluster.kubeconfig}", flush=True)
-        signal.sigwait([signal.SIGINT, signal.SIGTERM])
+        while True:
+            signal.pause()
 
 
 if __name__ == "__main__":
