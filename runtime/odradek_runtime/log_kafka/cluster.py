@@ -1,0 +1,241 @@
+"""The cluster's own affairs: topics, offsets, groups. Every call blocks, is safe from any thread and creates nothing by accident.
+
+Stands beside the flow of records: start-up checks, restores, purges and the search for peers come here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec, ResourceType
+
+from odradek_runtime.log.port import LogError, Partition, TopicInfo
+from odradek_runtime.log_kafka.clients import Clients
+from odradek_runtime.log_kafka.errors import cause, kind_of, log_error
+
+T = TypeVar("T")
+
+INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state", "__remote_log_metadata"})
+_ABSENT = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._NOENT})
+_TRANSIENT = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.UNSTABLE_OFFSET_COMMIT,
+        KafkaError._WAIT_COORD,
+    }
+)
+
+
+class CommittedOffset:
+    """What a group has committed for one partition."""
+
+    __slots__ = ("metadata", "offset")
+
+    def __init__(self, offset: int, metadata: str) -> None:
+        self.offset = offset
+        self.metadata = metadata
+
+
+class GroupMember:
+    """A member of a group as the coordinator describes it."""
+
+    __slots__ = ("client_id", "partitions")
+
+    def __init__(self, client_id: str, partitions: Sequence[Partition]) -> None:
+        self.client_id = client_id
+        self.partitions = partitions
+
+
+class Cluster:
+    """Admin requests to one cluster.
+
+    Args:
+        clients: makes the connection.
+        replication_factor: of topics created here; 0 = the broker's default, at most the number of brokers.
+        timeout_s: of each request.
+    """
+
+    def __init__(self, clients: Clients, replication_factor: int, timeout_s: float) -> None:
+        self._servers = clients.servers
+        self._replication_factor = replication_factor
+        self._timeout_s = timeout_s
+        self._last_error: KafkaError | None = None
+        self._admin = clients.admin(self._failed)
+
+    def check(self) -> None:
+        """Raise LogError, saying why, unless the cluster answers."""
+        self.topics()
+
+    def topics(self) -> list[str]:
+        """The names of all topics but Kafka's own."""
+
+        def names() -> list[str]:
+            return sorted(set(self._admin.list_topics(timeout=self._timeout_s).topics) - INTERNAL_TOPICS)
+
+        return self._call("listing topics", names)
+
+    def topic(self, name: str) -> TopicInfo | None:
+        """What the topic is, or None."""
+        try:
+            described = self._call(f"describing topic {name!r}", lambda: self._describe(name))
+        except TopicAbsentError:
+            return None
+        return described
+
+    def create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:
+        """Create it if absent, and return what exists, once every partition has a leader."""
+        existing = self.topic(name)
+        if existing is None:
+            self._call(f"creating topic {name!r}", lambda: self._create(name, partitions, config))
+        deadline = time.monotonic() + self._timeout_s
+        while (existing := self.topic(name)) is None:
+            if time.monotonic() > deadline:
+                raise LogError(f"topic {name!r} was created but does not appear: look at the log of Kafka's controller")
+            time.sleep(0.02)
+        return existing
+
+    def offset(self, partition: Partition, spec: OffsetSpec) -> int:
+        """The offset that fits the specification, uncommitted records included; -1 where there is none."""
+        wanted = TopicPartition(partition.topic, partition.partition)
+
+        def listed() -> int:
+            futures = self._admin.list_offsets(
+                {wanted: spec}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=self._timeout_s
+            )
+            offset: int = only(futures).offset
+            return offset
+
+        try:
+            return self._call(f"reading the offsets of {partition.topic!r}[{partition.partition}]", listed)
+        except TopicAbsentError:
+            raise LogError(f"{partition.topic!r} has no partition {partition.partition}", retriable=False) from None
+
+    def trim(self, partition: Partition, before: int) -> None:
+        """Delete the records below the offset."""
+        bound = TopicPartition(partition.topic, partition.partition, before)
+        doing = f"deleting records of {partition.topic!r}[{partition.partition}] below {before}"
+        try:
+            self._call(doing, lambda: only(self._admin.delete_records([bound], request_timeout=self._timeout_s)))
+        except TopicAbsentError:
+            raise LogError(f"{doing}: there is no such partition", retriable=False) from None
+
+    def members(self, group: str) -> list[GroupMember]:
+        """The group's live members; none if there is no such group."""
+
+        def described() -> list[GroupMember]:
+            group_description = only(self._admin.describe_consumer_groups([group], request_timeout=self._timeout_s))
+            return [
+                GroupMember(
+                    member.client_id or "",
+                    [Partition(tp.topic, tp.partition) for tp in member.assignment.topic_partitions],
+                )
+                for member in group_description.members
+            ]
+
+        try:
+            return self._call(f"describing group {group!r}", described)
+        except TopicAbsentError:
+            return []
+
+    def committed(
+        self, group: str, partitions: Sequence[Partition] | None, *, stable: bool, timeout_s: float | None = None
+    ) -> dict[Partition, CommittedOffset]:
+        """Committed offsets of these partitions (None: all); stable ones wait for pending transactions."""
+        wanted = None if partitions is None else [TopicPartition(p.topic, p.partition) for p in partitions]
+        request = ConsumerGroupTopicPartitions(group, wanted)
+
+        def listed() -> dict[Partition, CommittedOffset]:
+            futures = self._admin.list_consumer_group_offsets(
+                [request], require_stable=stable, request_timeout=min(self._timeout_s, timeout_s or self._timeout_s)
+            )
+            found: list[TopicPartition] = only(futures).topic_partitions or []
+            for tp in found:
+                if tp.error is not None:
+                    raise KafkaException(tp.error)
+            return {
+                Partition(tp.topic, tp.partition): CommittedOffset(tp.offset, tp.metadata or "")
+                for tp in found
+                if tp.offset >= 0
+            }
+
+        try:
+            return self._call(f"reading the committed offsets of group {group!r}", listed, timeout_s)
+        except TopicAbsentError:
+            return {}
+
+    def _describe(self, name: str) -> TopicInfo:
+        described = self._admin.describe_topics(TopicCollection([name]), request_timeout=self._timeout_s)[name].result()
+        if any(partition.leader is None for partition in described.partitions):
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+        resource = ConfigResource(ResourceType.TOPIC, name)
+        entries = only(self._admin.describe_configs([resource], request_timeout=self._timeout_s))
+        config = {key: str(entry.value) for key, entry in entries.items() if entry.value is not None}
+        return TopicInfo(name, str(described.topic_id), len(described.partitions), config)
+
+    def _create(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
+        try:
+            self._request_topic(name, partitions, self._replication_factor or -1, config)
+        except KafkaException as error:
+            if cause(error).code() != KafkaError.INVALID_REPLICATION_FACTOR or self._replication_factor:
+                raise
+            brokers = len(self._admin.describe_cluster(request_timeout=self._timeout_s).result().nodes)
+            self._request_topic(name, partitions, brokers, config)
+
+    def _request_topic(self, name: str, partitions: int, replication: int, config: Mapping[str, str]) -> None:
+        topic = NewTopic(name, partitions, replication, config=dict(config))
+        try:
+            only(self._admin.create_topics([topic], request_timeout=self._timeout_s))
+        except KafkaException as error:
+            if cause(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another worker was faster: as good
+                raise
+
+    def _call(self, doing: str, request: Callable[[], T], timeout_s: float | None = None) -> T:
+        """Run it until it succeeds, fails for good, or the time is over; transient answers are asked again."""
+        deadline = time.monotonic() + (timeout_s or self._timeout_s)
+        while True:
+            try:
+                return request()
+            except KafkaException as error:
+                reason = cause(error)
+            self._admin.poll(0)  # serves error callbacks and log lines, which explain the bare "timed out" we have
+            if reason.code() in _ABSENT:
+                raise TopicAbsentError(doing)
+            if reason.code() not in _TRANSIENT or time.monotonic() >= deadline:
+                raise log_error(self._better(reason), self._servers, doing)
+            time.sleep(0.02)
+
+    def _better(self, reason: KafkaError) -> KafkaError:
+        """A refused password shows as a time-out here; the connection's own error says more."""
+        last, self._last_error = self._last_error, None
+        if last is not None and kind_of(reason) == "unreachable":
+            return last
+        return reason
+
+    def _failed(self, error: KafkaError) -> None:
+        if self._last_error is None or error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self._last_error = error
+
+
+class TopicAbsentError(Exception):
+    """What was asked about does not exist."""
+
+
+def only(futures: Mapping[Any, Future[Any]]) -> Any:
+    """The result of a request that was about one thing."""
+    (future,) = futures.values()
+    return future.result()

@@ -1,0 +1,30 @@
+"""The connection to the transaction coordinator, watched: whether it dropped, known before the commit that hid it returns.
+
+Stands in each producer. librdkafka resends a commit over a new connection without a word, and the first one, arriving
+late, then ends the *next* transaction. Its statistics tell of it at intervals and its errors are suppressed when they repeat,
+but every change of a connection's state is a line of its broker log, written before anything is sent again.
+"""
+
+from __future__ import annotations
+
+from odradek_runtime.log_kafka.trouble import LibraryLog
+
+_COORDINATOR = "TxnCoordinator"
+_WATCHED = frozenset({"STATE", "REQTMOUT"})
+
+
+class CoordinatorWatch(LibraryLog):
+    """A log taker for one producer made with `debug=broker`. Lines arrive when the producer is polled."""
+
+    def __init__(self) -> None:
+        self.connected = 0
+        self.lost = 0
+
+    def log(self, level: int, _format: str, facility: str, client: str, line: str) -> None:
+        """Count the coordinator's connections and their ends; everything else goes the usual way."""
+        if facility in _WATCHED and _COORDINATOR in line:
+            if facility == "REQTMOUT" or "state UP ->" in line:
+                self.lost += 1
+            elif line.endswith("-> UP"):
+                self.connected += 1
+        super().log(level, _format, facility, client, line)

@@ -1,0 +1,173 @@
+"""The fetch thread: reads the partitions it is told to and posts batches, a few at a time.
+
+First station of every record. Its consumer is in no group: positions come from the engine, and a rebalance does not stop it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from odradek_runtime.log.port import LogError, Partition, Records, Sink
+from odradek_runtime.log_kafka.clients import Clients, Options
+from odradek_runtime.log_kafka.cluster import Cluster
+from odradek_runtime.log_kafka.confluent import Fetched
+from odradek_runtime.log_kafka.trouble import TroubleReporter
+
+BATCH = 1_000
+OUTSTANDING = 4
+POLL_S = 0.02
+"""How long an order may wait behind an empty fetch."""
+
+FETCH_OPTIONS: Options = {
+    "fetch.min.bytes": 1,
+    "fetch.wait.max.ms": 100,  # a new position waits for the fetch in flight: this bounds it
+    "fetch.queue.backoff.ms": 20,
+    "fetch.error.backoff.ms": 100,
+    "queued.min.messages": 100_000,
+    "queued.max.messages.kbytes": 65_536,
+    "fetch.message.max.bytes": 4_194_304,
+    "check.crcs": False,
+}
+
+
+class Fetcher:
+    """Reads for one member. Orders return at once and are carried out by the thread, in order."""
+
+    def __init__(self, clients: Clients, cluster: Cluster, trouble: TroubleReporter, group: str, sink: Sink) -> None:
+        self._cluster = cluster
+        self._trouble = trouble
+        self._sink = sink
+        self._consumer = clients.consumer(group, FETCH_OPTIONS, trouble.error)
+        self._orders: deque[Callable[[], None]] = deque()
+        self._wake = threading.Event()
+        self._reading: set[Partition] = set()
+        self._paused: set[Partition] = set()
+        self._generation = 0
+        self._posted = 0  # written by the thread
+        self._taken = 0  # written by whoever takes batches
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="odradek-fetch", daemon=True)
+        self._thread.start()
+
+    def read(self, positions: Mapping[Partition, int], generation: int) -> None:
+        """Read these partitions from these offsets on."""
+        wanted = dict(positions)
+        self._order(lambda: self._read(wanted, generation))
+
+    def stop_reading(self, partitions: Sequence[Partition]) -> None:
+        """Read them no more."""
+        gone = list(partitions)
+        self._order(lambda: self._stop_reading(gone))
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        """Keep their positions, deliver nothing."""
+        held = list(partitions)
+        self._order(lambda: self._pause(held))
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        """Go on from their positions."""
+        held = list(partitions)
+        self._order(lambda: self._resume(held))
+
+    def close(self, timeout_s: float) -> None:
+        """End the thread; what is fetched and not posted is dropped."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(timeout_s)
+
+    def _order(self, order: Callable[[], None]) -> None:
+        self._orders.append(order)
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._closing:
+            try:
+                self._turn()
+            except KafkaException as error:
+                self._trouble.tell("fetch", f"reading from Kafka: {error.args[0]}")
+                self._wake.wait(0.5)
+        self._consumer.close()
+
+    def _turn(self) -> None:
+        self._wake.clear()
+        while self._orders:
+            self._orders.popleft()()
+        if self._posted - self._taken >= OUTSTANDING or not self._reading:
+            self._wake.wait(0.5)
+            return
+        first = self._consumer.poll(POLL_S)
+        if first is None:
+            return
+        batch = [first, *self._consumer.consume(BATCH - 1, 0)]
+        if any(message.error() for message in batch):
+            batch = [message for message in batch if not self._is_error(message)]
+        if batch:
+            self._posted += 1
+            self._sink(Records(batch, self._generation, self._take))
+
+    def _take(self) -> None:
+        self._taken += 1
+        self._wake.set()
+
+    def _read(self, positions: dict[Partition, int], generation: int) -> None:
+        self._generation = generation
+        self._drop(positions)
+        self._consumer.incremental_assign([TopicPartition(*p, offset) for p, offset in positions.items()])
+        self._reading.update(positions)
+
+    def _stop_reading(self, partitions: Sequence[Partition]) -> None:
+        self._drop(partitions)
+
+    def _drop(self, partitions: Mapping[Partition, int] | Sequence[Partition]) -> None:
+        """Unassign what is assigned; a partition assigned anew is not paused."""
+        known = [partition for partition in partitions if partition in self._reading]
+        if known:
+            self._resume(known)
+            self._consumer.incremental_unassign([TopicPartition(*partition) for partition in known])
+            self._reading.difference_update(known)
+
+    def _pause(self, partitions: Sequence[Partition]) -> None:
+        known = [p for p in partitions if p in self._reading and p not in self._paused]
+        if known:
+            self._consumer.pause([TopicPartition(*partition) for partition in known])
+            self._paused.update(known)
+
+    def _resume(self, partitions: Sequence[Partition]) -> None:
+        known = [partition for partition in partitions if partition in self._paused]
+        if known:
+            self._consumer.resume([TopicPartition(*partition) for partition in known])
+            self._paused.difference_update(known)
+
+    def _is_error(self, message: Fetched) -> bool:
+        error = message.error()
+        if error is None:
+            return False
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._out_of_range(Partition(message.topic(), message.partition()), message.offset())
+        else:
+            self._trouble.error(error)
+        return True
+
+    def _out_of_range(self, partition: Partition, wanted: int) -> None:
+        """What should come next was deleted (or the topic was made anew): say so, and go on with the first that is there."""
+        if partition not in self._reading:
+            return
+        try:
+            first = self._cluster.offset(partition, OffsetSpec.earliest())
+        except LogError as error:
+            self._trouble.tell("fetch", str(error))
+            first = wanted
+        name = f"{partition.topic}[{partition.partition}]"
+        self._trouble.tell(
+            f"range {name}",
+            f"{name}: offset {wanted} is no longer there; reading goes on at {first}, the first that is. Records between were "
+            "deleted by the topic's retention before they were read: raise retention.ms",
+        )
+        self._drop([partition])
+        self._consumer.incremental_assign([TopicPartition(*partition, first)])
+        self._reading.add(partition)

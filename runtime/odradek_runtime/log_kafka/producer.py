@@ -1,0 +1,237 @@
+"""One transactional producer: opens, fills and ends one transaction at a time, and says how each attempt ended.
+
+Stands between the committer, which decides when, and the cluster. It is replaced, never repaired: after a doubt the
+committer makes a new one with the same transactional id, whose `init_transactions` settles what the old one left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from odradek_runtime.log.port import ChangelogPosition, Headers, LogError, Message, Output, Partition, Transaction
+from odradek_runtime.log_kafka.clients import Clients, Options
+from odradek_runtime.log_kafka.confluent import Delivered, GroupMetadata, ProducerClient
+from odradek_runtime.log_kafka.connection import CoordinatorWatch
+from odradek_runtime.log_kafka.errors import GROUP_FENCED, POISON, PRODUCER_FENCED, cause
+from odradek_runtime.log_kafka.trouble import TroubleReporter
+
+BATCH_BYTES = 1_000_000
+
+PRODUCER_OPTIONS: Options = {
+    "debug": "broker",  # CoordinatorWatch lives on it: three lines a transaction
+    "linger.ms": 1,
+    "queue.buffering.max.messages": 1_000_000,
+    "queue.buffering.max.kbytes": 524_288,
+    "sticky.partitioning.linger.ms": 0,
+}
+
+Reason = Literal["fenced", "aborted", "unknown"]
+
+
+class TransactionFailedError(Exception):
+    """A transaction did not commit, or may not have. `spent`: this producer must be replaced before anything else."""
+
+    def __init__(self, reason: Reason, message: str, *, poison: bool = False, spent: bool = False) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+        self.poison = poison
+        self.spent = spent
+
+
+class TransactionalProducer:
+    """A producer under one transactional id. Used by one thread.
+
+    Args:
+        transaction_timeout_s: after which the broker aborts a transaction by itself.
+        batch_bytes: of one request per partition; no more than the smallest topic takes.
+    """
+
+    def __init__(
+        self, clients: Clients, trouble: TroubleReporter, transactional_id: str, transaction_timeout_s: float, batch_bytes: int
+    ) -> None:
+        self.transactional_id = transactional_id
+        self.batch_bytes = batch_bytes
+        self._timeout_s = transaction_timeout_s
+        self._watch = CoordinatorWatch()
+        self._ends: dict[Partition, int] = {}
+        self._offsets: list[TopicPartition] = []
+        self._metadata: GroupMetadata = None
+        options: dict[str, str | int | float | bool] = {
+            **PRODUCER_OPTIONS,
+            "transaction.timeout.ms": int(transaction_timeout_s * 1000),
+            "batch.size": batch_bytes,
+        }
+        self._client: ProducerClient = clients.producer(transactional_id, options, trouble.error, self._watch)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the coordinator's connection has dropped since this producer was made: begin nothing more on it."""
+        self._client.poll(0)
+        return self._watch.lost > 0
+
+    def initialise(self, topic: str | None, timeout_s: float) -> None:
+        """Fence and settle whatever was open under this id.
+
+        Args:
+            topic: any that exists: a connection made first spares half a second of searching for the coordinator.
+
+        Raises:
+            KafkaException: it could not be done; the producer is to be dropped.
+        """
+        if topic is not None:
+            self._client.list_topics(topic, timeout_s)
+        self._client.init_transactions(timeout_s)
+        self._client.poll(0)
+        if self._watch.connected == 0:
+            raise LogError(
+                "this version of librdkafka does not tell of the coordinator's connections, without which exactly-once cannot "
+                "be kept: install the confluent-kafka version that odradek was released with",
+                retriable=False,
+            )
+        self._watch.lost = 0
+
+    def open(self, offsets: Sequence[TopicPartition], metadata: GroupMetadata) -> None:
+        """Begin a transaction that will carry these offsets."""
+        self._ends = {}
+        self._offsets = list(offsets)
+        self._metadata = metadata
+        try:
+            self._client.begin_transaction()
+        except KafkaException as error:
+            raise self._judge(error, committing=False) from None
+
+    def write_outputs(self, outputs: Sequence[Output]) -> None:
+        """Produce published records and commands."""
+        produce = self._client.produce
+        try:
+            for output in outputs:
+                topic, partition, key, value, headers, timestamp_ms = output
+                try:
+                    if headers is None and not timestamp_ms:
+                        produce(topic, value, key, -1 if partition is None else partition)
+                    else:
+                        self._produce_full(output)
+                except BufferError:
+                    self._make_room()
+                    self._produce_full(output)
+        except KafkaException as error:
+            raise self._judge(error, committing=False) from None
+        except (TypeError, ValueError, OverflowError, BufferError) as error:
+            raise TransactionFailedError("aborted", f"a record cannot be produced: {error}", poison=True) from error
+
+    def write_changelog(
+        self, topic: str, shard: int, records: Sequence[tuple[bytes, bytes | None]], headers: Headers | None
+    ) -> None:
+        """Produce one shard's changelog records; the last one's delivery gives the position."""
+        if not records:
+            return
+        produce = self._client.produce
+        listed = None if headers is None else list(headers)
+        try:
+            for key, value in records[:-1]:
+                try:
+                    produce(topic, value, key, shard, None, None, 0, listed)
+                except BufferError:
+                    self._make_room()
+                    produce(topic, value, key, shard, None, None, 0, listed)
+            key, value = records[-1]
+            try:
+                produce(topic, value, key, shard, self._delivered, None, 0, listed)
+            except BufferError:
+                self._make_room()
+                produce(topic, value, key, shard, self._delivered, None, 0, listed)
+        except KafkaException as error:
+            raise self._judge(error, committing=False) from None
+        except (TypeError, ValueError, BufferError) as error:
+            raise TransactionFailedError("aborted", f"a record of {topic} cannot be produced: {error}", poison=True) from error
+
+    def write_offsets(self) -> None:
+        """Send the group's offsets: the fence."""
+        try:
+            self._client.send_offsets_to_transaction(self._offsets, self._metadata, self._timeout_s)
+        except KafkaException as error:
+            raise self._judge(error, committing=False) from None
+
+    def commit(self) -> None:
+        """End the transaction; returning means that it is committed."""
+        try:
+            self._client.commit_transaction(self._timeout_s)
+        except KafkaException as error:
+            raise self._judge(error, committing=True) from None
+
+    def abort(self) -> bool:
+        """End the transaction without effect; False if that is not certain, and the producer must be replaced."""
+        try:
+            self._client.abort_transaction(self._timeout_s)
+        except KafkaException:
+            return False
+        return not self.doubtful
+
+    def positions(self, transaction: Transaction, journal: str, state: str) -> dict[int, ChangelogPosition]:
+        """Where the changelogs of a committed transaction end.
+
+        Raises:
+            KeyError: a last record was never reported delivered.
+        """
+        ends = self._ends
+        return {
+            shard: ChangelogPosition(
+                ends[Partition(journal, shard)] if transaction.journal.get(shard) else None,
+                ends[Partition(state, shard)] if transaction.state.get(shard) else None,
+            )
+            for shard in {**transaction.stamps, **transaction.journal, **transaction.state}
+        }
+
+    def discard(self) -> None:
+        """Drop what is queued; the connections end when the object does."""
+        try:
+            self._client.purge()
+            self._client.poll(0)  # delivery reports hold references to this object
+        except KafkaException:
+            pass  # it is being thrown away whatever its state
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self._ends[Partition(message.topic(), message.partition())] = message.offset() + 1
+
+    def _produce_full(self, output: Output) -> None:
+        topic, partition, key, value, headers, timestamp_ms = output
+        listed = None if headers is None else list(headers)
+        self._client.produce(
+            topic, value, key, -1 if partition is None else partition, None, None, timestamp_ms, listed
+        )
+
+    def _make_room(self) -> None:
+        """The local queue is full: let deliveries go on until there is room again."""
+        for _ in range(int(self._timeout_s * 20)):
+            if self._client.poll(0.05):
+                return
+
+    def _judge(self, error: KafkaException, *, committing: bool) -> TransactionFailedError:
+        """What an exception says about the transaction. Only a commit that was sent can leave its outcome open."""
+        reason = cause(error)
+        if reason.code() == KafkaError._STATE and not committing:
+            reason = self._first_cause(reason)
+        code, text = reason.code(), f"{reason.str()} ({reason.name()})"
+        doubtful = self.doubtful
+        if code in POISON and not reason.fatal():
+            return TransactionFailedError("aborted", f"a record was refused: {text}", poison=True, spent=doubtful)
+        if committing and (doubtful or not reason.txn_requires_abort()):
+            fenced = code in PRODUCER_FENCED and not doubtful
+            return TransactionFailedError("fenced" if fenced else "unknown", f"commit: {text}", spent=True)
+        if code in GROUP_FENCED:
+            return TransactionFailedError("fenced", f"the group refused the offsets: {text}", spent=doubtful)
+        if code in PRODUCER_FENCED:
+            return TransactionFailedError("fenced", f"the producer was fenced: {text}", spent=True)
+        return TransactionFailedError("aborted", text, spent=doubtful or reason.fatal())
+
+    def _first_cause(self, state: KafkaError) -> KafkaError:
+        """A transaction already in error refuses to produce; asked for anything else it names the error."""
+        try:
+            self._client.send_offsets_to_transaction(self._offsets, self._metadata, self._timeout_s)
+        except KafkaException as error:
+            return cause(error)
+        return state

@@ -1,0 +1,106 @@
+"""A publisher: records from outside an app (a file, a test's feed), exactly once across interruptions.
+
+Stands before an app's input topics. Its position travels in each transaction as the committed offset of a group of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from odradek_runtime.log.port import LogError, Output, Partition
+from odradek_runtime.log_kafka.clients import Clients
+from odradek_runtime.log_kafka.cluster import Cluster
+from odradek_runtime.log_kafka.errors import cause, log_error
+from odradek_runtime.log_kafka.producer import BATCH_BYTES, TransactionalProducer, TransactionFailedError
+from odradek_runtime.log_kafka.targets import Targets
+from odradek_runtime.log_kafka.trouble import TroubleReporter
+
+
+class KafkaPublisher:
+    """One name = one transactional id: a second publisher under the same name fences the first.
+
+    The position is kept for as long as Kafka keeps the offsets of an idle group (`offsets.retention.minutes`, 7 days).
+    """
+
+    def __init__(self, clients: Clients, cluster: Cluster, trouble: TroubleReporter, name: str, timeout_s: float) -> None:
+        self._clients = clients
+        self._cluster = cluster
+        self._targets = Targets(cluster)
+        self._trouble = trouble
+        self._timeout_s = timeout_s
+        self._name = name
+        self._group = f"odradek-publish.{name}"
+        # Never subscribed: its metadata names the group and no generation, which is right for a group without members.
+        self._consumer = clients.consumer(self._group, {}, trouble.error)
+        self._producer: TransactionalProducer | None = None
+        self._topic: str | None = None
+        self._position = 0
+        self._open()
+
+    def position(self) -> int:
+        """How many source items are durably published."""
+        return self._position
+
+    def publish(self, outputs: Sequence[Output], position: int) -> None:
+        """Write these records and the new position, atomically and durably.
+
+        Raises:
+            LogError: it did not happen, or may not have: ask `position()` and go on from there. Not retriable when a record was
+                refused or another publisher has taken the name over.
+            ValueError: no record was ever published under this name, and there is none now to say where to.
+        """
+        absent = self._targets.absent({output.topic for output in outputs})
+        if absent:
+            raise LogError(f"topic {absent[0]!r} does not exist: create it first", retriable=False)
+        topic = outputs[0].topic if outputs else self._topic
+        if topic is None:
+            raise ValueError("the first publish under a name must hold a record")
+        producer = self._producer
+        if producer is None or producer.doubtful or producer.batch_bytes > self._targets.smallest_batch_bytes:
+            producer = self._open(topic)
+        try:
+            producer.open([TopicPartition(topic, 0, position)], self._consumer.consumer_group_metadata())
+            producer.write_outputs(outputs)
+            producer.write_offsets()
+            producer.commit()
+        except TransactionFailedError as failure:
+            self._failed(producer, failure)
+        self._topic, self._position = topic, position
+
+    def close(self) -> None:
+        """Free the clients."""
+        if self._producer is not None:
+            self._producer.discard()
+            self._producer = None
+        self._consumer.close()
+
+    def _failed(self, producer: TransactionalProducer, failure: TransactionFailedError) -> None:
+        if failure.reason == "fenced":
+            raise LogError(f"publisher {self._name!r}: another one has taken this name over", retriable=False) from None
+        if failure.spent or not producer.abort():
+            self._open()
+        raise LogError(f"publisher {self._name!r}: {failure}", retriable=not failure.poison) from None
+
+    def _open(self, topic: str | None = None) -> TransactionalProducer:
+        """A new producer, which settles the last transaction of the old one; then the position is certain."""
+        self._producer = None
+        producer = TransactionalProducer(
+            self._clients,
+            self._trouble,
+            self._group,
+            self._timeout_s,
+            min(BATCH_BYTES, self._targets.smallest_batch_bytes),
+        )
+        try:
+            producer.initialise(topic, self._timeout_s)
+        except KafkaException as error:
+            raise log_error(cause(error), self._clients.servers, f"opening publisher {self._name!r}") from None
+        kept = self._cluster.committed(self._group, None, stable=True, timeout_s=self._timeout_s)
+        if kept:
+            last: Callable[[Partition], int] = lambda partition: kept[partition].offset  # noqa: E731
+            partition = max(kept, key=last)
+            self._topic, self._position = partition.topic, kept[partition].offset
+        self._producer = producer
+        return producer

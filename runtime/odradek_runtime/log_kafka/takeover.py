@@ -1,0 +1,75 @@
+"""Takeover of a shard: end what its dead owner left open, then learn where its commands stand.
+
+Stands between gaining a shard and restoring it. Without it a pending transaction of a killed worker holds the stable
+offset back until the broker times it out.
+"""
+
+from __future__ import annotations
+
+import time
+
+from odradek_runtime.log.port import Partition
+from odradek_runtime.log_kafka.clients import Clients
+from odradek_runtime.log_kafka.cluster import Cluster
+from odradek_runtime.log_kafka.errors import cause, log_error
+from odradek_runtime.log_kafka.owner import Mark, read_client_id, read_mark
+from odradek_runtime.log_kafka.trouble import TroubleReporter
+
+from confluent_kafka import KafkaException
+
+FENCED_FOR_S = 10.0
+"""A dead member's ids are fenced once for all its shards; a zombie that came back later is fenced again."""
+
+
+class Takeover:
+    """Settles shards of one app. Safe from any thread.
+
+    Args:
+        app: the group.
+        incarnation: our own, never fenced here.
+        timeout_s: how long to wait for the stable offset; longer than a transaction may last.
+    """
+
+    def __init__(
+        self, clients: Clients, cluster: Cluster, trouble: TroubleReporter, app: str, incarnation: str, timeout_s: float
+    ) -> None:
+        self._clients = clients
+        self._cluster = cluster
+        self._trouble = trouble
+        self._app = app
+        self._incarnation = incarnation
+        self._timeout_s = timeout_s
+        self._fenced_at: dict[str, float] = {}
+
+    def settle(self, shard: int) -> int | None:
+        """The stable committed offset of the shard's commands, after its dead owner was fenced."""
+        partition = Partition(f"{self._app}.commands", shard)
+        unstable = self._cluster.committed(self._app, [partition], stable=False).get(partition)
+        if unstable is not None:
+            mark = read_mark(unstable.metadata)
+            if mark is not None and self._is_dead(mark.incarnation):
+                self._fence(mark, partition)
+        stable = self._cluster.committed(self._app, [partition], stable=True, timeout_s=self._timeout_s)
+        return stable[partition].offset if partition in stable else None
+
+    def _is_dead(self, incarnation: str) -> bool:
+        if incarnation == self._incarnation:
+            return False
+        if time.monotonic() - self._fenced_at.get(incarnation, -FENCED_FOR_S) < FENCED_FOR_S:
+            return False
+        members = self._cluster.members(self._app)
+        return incarnation not in {read_client_id(member.client_id)[1] for member in members}
+
+    def _fence(self, mark: Mark, partition: Partition) -> None:
+        for transactional_id in mark.transactional_ids:
+            producer = self._clients.producer(transactional_id, {}, self._trouble.error)
+            try:
+                # Connected first: the search for the coordinator waits half a second when it meets no connection.
+                producer.list_topics(partition.topic, self._timeout_s)
+                producer.init_transactions(self._timeout_s)
+            except KafkaException as error:
+                doing = f"fencing transactional id {transactional_id!r} of a dead worker"
+                raise log_error(cause(error), self._clients.servers, doing) from None
+        self._fenced_at[mark.incarnation] = time.monotonic()
+
+

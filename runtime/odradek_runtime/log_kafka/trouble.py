@@ -1,0 +1,64 @@
+"""What an operator should read: librdkafka's errors and log lines, in plain words and not too often.
+
+Stands beside every client of a member; what passes becomes a `Trouble` event and a line of Python logging.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from confluent_kafka import KafkaError
+
+from odradek_runtime.log.port import Trouble
+from odradek_runtime.log_kafka.errors import explain, kind_of
+
+logger = logging.getLogger("odradek.kafka")
+
+REPEAT_S = 5.0
+"""The same kind of trouble is told at most this often."""
+
+_QUIET = frozenset({KafkaError._MAX_POLL_EXCEEDED, KafkaError.GROUP_AUTHORIZATION_FAILED})
+"""Errors of clients that are in no group which do not concern them."""
+
+
+class TroubleReporter:
+    """Tells each kind of trouble once in a while. Thread-safe: a race tells one twice at worst."""
+
+    def __init__(self, servers: str) -> None:
+        self._servers = servers
+        self._told_at: dict[str, float] = {}
+        self.sink: Callable[[Trouble], None] | None = None
+
+    def error(self, error: KafkaError) -> None:
+        """An error callback of librdkafka, from a client that is in no group."""
+        if error.code() not in _QUIET:
+            self.group_error(error)
+
+    def group_error(self, error: KafkaError) -> None:
+        """An error callback of librdkafka, from any client."""
+        kind = kind_of(error)
+        self.tell(kind if kind != "other" else error.name(), explain(error, self._servers), fatal=error.fatal())
+
+    def tell(self, kind: str, message: str, *, fatal: bool = False) -> None:
+        """Post it, unless trouble of this kind was posted a moment ago."""
+        now = time.monotonic()
+        if not fatal and now - self._told_at.get(kind, -REPEAT_S) < REPEAT_S:
+            return
+        self._told_at[kind] = now
+        logger.warning("%s", message)
+        if self.sink is not None:
+            self.sink(Trouble(message, fatal))
+
+
+class LibraryLog:
+    """Takes librdkafka's log lines instead of its stderr; give it as a client's `logger`.
+
+    Lines of level info and above go on to Python logging at debug level: what matters of them comes as an error, too.
+    """
+
+    def log(self, level: int, _format: str, facility: str, client: str, line: str) -> None:
+        """Called by confluent_kafka, in the thread that polls the client."""
+        if level > logging.DEBUG:
+            logger.debug("%s [%s] %s", facility, client, line)

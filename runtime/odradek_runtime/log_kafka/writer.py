@@ -1,0 +1,258 @@
+"""The commit thread: two transactional producers taking turns, one transaction at a time.
+
+Stands between the engine's epochs and the log. The next transaction begins only after the last one's success; a producer
+in doubt is replaced before anything is begun on it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from odradek_runtime.log.port import Committed, LogError, Refused, Sink, Transaction
+from odradek_runtime.log_kafka.confluent import GroupMetadata
+from odradek_runtime.log_kafka.errors import cause
+from odradek_runtime.log_kafka.owner import Owner
+from odradek_runtime.log_kafka.producer import TransactionalProducer, TransactionFailedError
+from odradek_runtime.log_kafka.stamps import Stamps
+from odradek_runtime.log_kafka.targets import Targets
+from odradek_runtime.log_kafka.trouble import TroubleReporter
+
+GRACE_S = 5.0
+"""How far a call may outlast its own timeout before it counts as stuck (librdkafka #5456, #5511)."""
+
+IDLE_S = 1.0
+Phase = Literal["idle", "sending", "committing"]
+MakeProducer = Callable[[str, int], TransactionalProducer]
+"""(transactional id, batch bytes) -> a producer not yet initialised."""
+
+
+class Group(Protocol):
+    """What the commit thread asks of the membership."""
+
+    assigned: bool
+
+    def metadata(self, timeout_s: float) -> GroupMetadata: ...
+
+
+class AbandonedError(Exception):
+    """The watchdog has given this thread's work to another one."""
+
+
+class EpochWriter:
+    """Writes transactions in a thread of its own until closed or abandoned.
+
+    Args:
+        orders: transactions; None ends the thread.
+        first: an event to post once both producers are initialised (what became of an abandoned writer's transaction).
+    """
+
+    def __init__(
+        self,
+        make_producer: MakeProducer,
+        owner: Owner,
+        group: Group,
+        stamps: Stamps,
+        targets: Targets,
+        trouble: TroubleReporter,
+        sink: Sink,
+        orders: queue.SimpleQueue[Transaction | None],
+        timeout_s: float,
+        first: Refused | None = None,
+    ) -> None:
+        self._make_producer = make_producer
+        self._owner = owner
+        self._group = group
+        self._stamps = stamps
+        self._targets = targets
+        self._trouble = trouble
+        self._sink = sink
+        self._orders = orders
+        self._timeout_s = timeout_s
+        self._first = first
+        self._commands = f"{owner.app}.commands"
+        self._journal = f"{owner.app}.journal"
+        self._state = f"{owner.app}.state"
+        self._mark = owner.mark()
+        self._producers: list[TransactionalProducer | None] = [None] * len(owner.transactional_ids)
+        self._turn = 0
+        self._lock = threading.Lock()
+        self._abandoned = False
+        self._closing = False
+        self._phase: Phase = "idle"
+        self._stuck_at: float | None = None
+        self._thread = threading.Thread(target=self._run, name="odradek-commit", daemon=True)
+        self._thread.start()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a call to the cluster has outlasted its timeout by far."""
+        stuck_at = self._stuck_at
+        return stuck_at is not None and time.monotonic() > stuck_at
+
+    def abandon(self) -> Phase:
+        """Never post anything again, send nothing more; says how far the transaction had come."""
+        with self._lock:
+            self._abandoned = True
+            return self._phase
+
+    def close(self, timeout_s: float) -> None:
+        """End the thread after the transaction in hand."""
+        self._closing = True
+        self._orders.put(None)
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            for turn in range(len(self._producers)):
+                self._replace(turn)
+            if self._first is not None:
+                self._sink(self._first)
+            while not self._closing:
+                self._serve()
+        except AbandonedError:
+            return
+        self._producers.clear()
+
+    def _serve(self) -> None:
+        try:
+            transaction = self._orders.get(timeout=IDLE_S)
+        except queue.Empty:
+            for turn in range(len(self._producers)):
+                self._ready(turn)
+            return
+        if transaction is None:
+            return
+        event = self._write(transaction)
+        with self._lock:
+            self._phase = "idle"
+            self._stuck_at = None
+            if self._abandoned:
+                raise AbandonedError
+        self._sink(event)
+
+    def _write(self, transaction: Transaction) -> Committed | Refused:
+        obstacle = self._obstacle(transaction)
+        if obstacle is not None:
+            return obstacle
+        turn, self._turn = self._turn, (self._turn + 1) % len(self._producers)
+        producer = self._ready(turn)
+        try:
+            metadata = self._group.metadata(self._timeout_s)
+        except (TimeoutError, KafkaException) as error:
+            return Refused(transaction.epoch, "aborted", f"the membership thread gave no group metadata: {error!r}")
+        try:
+            self._send(producer, transaction, metadata)
+        except TransactionFailedError as failure:
+            return self._refuse(turn, producer, transaction, failure)
+        try:
+            positions = producer.positions(transaction, self._journal, self._state)
+        except KeyError as error:
+            self._replace(turn)
+            return Refused(transaction.epoch, "unknown", f"committed, but the delivery of {error} was not reported")
+        return Committed(transaction.epoch, positions)
+
+    def _obstacle(self, transaction: Transaction) -> Refused | None:
+        """What forbids even to begin."""
+        stale = self._stamps.stale(transaction.stamps)
+        if stale or not self._group.assigned:
+            return self._fenced(transaction, stale)
+        topics = {output.topic for output in transaction.outputs}
+        if transaction.state:
+            topics.add(self._state)
+        if transaction.journal:
+            topics.add(self._journal)
+        try:
+            absent = self._targets.absent(topics)
+        except LogError as error:
+            return Refused(transaction.epoch, "aborted", str(error))
+        if absent:
+            message = f"topic {absent[0]!r} does not exist, and odradek never creates one by writing to it: create it first"
+            return Refused(transaction.epoch, "aborted", message, poison=True)
+        return None
+
+    def _send(self, producer: TransactionalProducer, transaction: Transaction, metadata: GroupMetadata) -> None:
+        """Everything from begin to commit; the stamps are looked at after the metadata was fetched, and at the very end."""
+        self._check(transaction)
+        offsets = [
+            TopicPartition(topic, number, offset, self._mark if topic == self._commands else "")
+            for (topic, number), offset in transaction.offsets.items()
+        ]
+        self._stage("sending")
+        producer.open(offsets, metadata)
+        producer.write_outputs(transaction.outputs)
+        for shard, records in transaction.state.items():
+            producer.write_changelog(self._state, shard, records, transaction.state_headers.get(shard))
+        for shard, records in transaction.journal.items():
+            producer.write_changelog(self._journal, shard, records, None)
+        self._stage("sending")
+        producer.write_offsets()
+        self._check(transaction)
+        self._stage("committing")
+        producer.commit()
+
+    def _refuse(
+        self, turn: int, producer: TransactionalProducer, transaction: Transaction, failure: TransactionFailedError
+    ) -> Refused:
+        """End the transaction for certain before anybody hears of it."""
+        with self._lock:
+            if self._phase == "committing" and failure.reason != "unknown":
+                self._phase = "sending"  # its commit was refused: it can only be aborted now
+        self._stage(self._phase)
+        if failure.poison:
+            self._targets.forget()
+        if failure.spent or not producer.abort():
+            self._replace(turn)
+        return Refused(transaction.epoch, failure.reason, str(failure), failure.poison)
+
+    def _check(self, transaction: Transaction) -> None:
+        stale = self._stamps.stale(transaction.stamps)
+        if stale:
+            raise TransactionFailedError("fenced", self._fenced(transaction, stale).message)
+
+    def _fenced(self, transaction: Transaction, stale: list[int]) -> Refused:
+        message = f"shards {stale} are no longer this worker's" if stale else "the group has assigned nothing to this worker"
+        return Refused(transaction.epoch, "fenced", message)
+
+    def _stage(self, phase: Phase) -> None:
+        """Note how far the transaction is and when the next call must have returned."""
+        with self._lock:
+            if self._abandoned:
+                raise AbandonedError
+            self._phase = phase
+            self._stuck_at = time.monotonic() + self._timeout_s + GRACE_S
+
+    def _ready(self, turn: int) -> TransactionalProducer:
+        """The producer of this turn, a new one if the old is in doubt or makes batches that a topic does not take."""
+        producer = self._producers[turn]
+        if producer is None or producer.doubtful or producer.batch_bytes > self._targets.smallest_batch_bytes:
+            return self._replace(turn)
+        return producer
+
+    def _replace(self, turn: int) -> TransactionalProducer:
+        """A new producer under the same transactional id, initialised: what the old one left is settled. Tries for ever."""
+        old, self._producers[turn] = self._producers[turn], None
+        if old is not None:
+            threading.Thread(target=old.discard, name="odradek-discard", daemon=True).start()
+            del old
+        wait_s = 0.1
+        while True:
+            if self._abandoned or self._closing:
+                raise AbandonedError
+            try:
+                producer = self._make_producer(self._owner.transactional_ids[turn], self._targets.smallest_batch_bytes)
+                producer.initialise(self._commands, self._timeout_s)
+            except KafkaException as error:
+                self._trouble.error(cause(error))
+            except LogError as error:
+                self._trouble.tell("producer", str(error), fatal=not error.retriable)
+            else:
+                self._producers[turn] = producer
+                return producer
+            time.sleep(wait_s)
+            wait_s = min(wait_s * 2, 2.0)
