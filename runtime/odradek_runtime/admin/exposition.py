@@ -5,7 +5,6 @@ The registry is the worker's own: two workers in one process (tests) do not meet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -13,6 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
     from odradek_runtime.ingress.port import Engine
     from odradek_runtime.metrics import Histogram, Metrics, Snapshot
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,6 +19,8 @@ from odradek_runtime.ingress.errors import HttpError, bad_field, suggestion, una
 from odradek_runtime.log.port import Log, LogError, Output, Partition, Publisher, TopicInfo
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request as HttpRequest
 
 T = TypeVar("T")

@@ -5,7 +5,6 @@ It is read from the raw path, because a key may hold an escaped slash.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import unquote, unquote_to_bytes
@@ -13,6 +12,8 @@ from urllib.parse import unquote, unquote_to_bytes
 from odradek_runtime.ingress.errors import HttpError, bad_field, suggestion
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from odradek._definition import Handler
 
 Action = Literal["call", "send", "attach", "output"]
@@ -71,5 +72,5 @@ class Directory:
         if len(rest) == 2 and rest[1] in _SUFFIXES:
             return cast("Action", rest[1])
         form = f"/{service}/{{key}}/{rest[0]}" if keyed else f"/{service}/{rest[0]}"
-        hint = "; a slash inside a key is written %2F" if keyed else ""
+        hint = "; a slash in a key is written %2F" if keyed else ""
         raise HttpError(404, f"expected {form} or {form}/send|attach|output{hint}")

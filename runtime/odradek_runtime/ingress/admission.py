@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
@@ -13,6 +12,8 @@ from odradek._serde import BadInput
 from odradek_runtime.ingress.errors import HttpError, bad_field
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from odradek._definition import Handler
 
 IDEMPOTENCY_HEADER = "idempotency-key"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +19,8 @@ from odradek_runtime.request import Invoke, Reply, Request
 from odradek_runtime.routing import id_hash
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from odradek_runtime.ingress.bridge import Bridge
     from odradek_runtime.ingress.peers import Owners
     from odradek_runtime.ingress.port import Engine

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -12,6 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from starlette.requests import Request as HttpRequest
 
     from odradek_runtime.request import Failure

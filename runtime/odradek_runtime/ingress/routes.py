@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -25,6 +24,8 @@ from odradek_runtime.request import Attach, Invoke, Reply, Request
 from odradek_runtime.routing import fresh_id, id_hash, request_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from starlette.requests import Request as HttpRequest
 
     from odradek_runtime.ingress.address import Address, Directory

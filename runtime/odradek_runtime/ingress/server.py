@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvicorn
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Awaitable, Callable, Coroutine
     from concurrent.futures import Future
 
     from starlette.applications import Starlette

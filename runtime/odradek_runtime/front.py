@@ -1,0 +1,140 @@
+"""The front of a node: its three sockets, and everything that speaks HTTP behind them in one thread.
+
+public port: the ingress, for clients. private port: for the app's other workers. admin port: probes, metrics, commands.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import httpx
+
+from odradek_runtime.admin.app import admin_app
+from odradek_runtime.admin.exposition import Exposition
+from odradek_runtime.admin.routes import AdminRoutes
+from odradek_runtime.admin.topics import TopicRoutes
+from odradek_runtime.ingress.address import Directory
+from odradek_runtime.ingress.app import private_app, public_app
+from odradek_runtime.ingress.bridge import Bridge
+from odradek_runtime.ingress.dispatch import Dispatcher
+from odradek_runtime.ingress.peers import Owners
+from odradek_runtime.ingress.private import PrivateRoutes
+from odradek_runtime.ingress.routes import Routes
+from odradek_runtime.ingress.server import HttpThread
+from odradek_runtime.ingress.sockets import listen, port_of
+
+if TYPE_CHECKING:
+    from odradek import App
+    from odradek_runtime.ingress.port import Engine
+    from odradek_runtime.log.port import Log
+    from odradek_runtime.settings import Settings
+
+DRAIN_S = 10
+"""How long requests that wait may follow their shards to other workers when this one leaves."""
+CONNECT_S = 2.0
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
+FORWARDED_AT_ONCE = 1_000
+
+
+class Listening:
+    """The three sockets of a node and their URLs. Bound before the worker joins, so that nothing is started in vain."""
+
+    def __init__(self, settings: Settings, *, share_ports: bool) -> None:
+        self.private = listen(settings.host, settings.private_port, what="private port")
+        try:
+            self.public = listen(settings.host, settings.port, what="HTTP port", shared=share_ports)
+            self.admin = listen(settings.admin_host, settings.admin_port, what="admin port", shared=share_ports)
+        except OSError:
+            self.close()
+            raise
+        self.url = _url(settings.host, self.public)
+        self.admin_url = _url(settings.admin_host, self.admin)
+        self.private_url = _advertised(settings.advertised_url, self.private) or _private_url(
+            settings.host, self.private
+        )
+
+    def close(self) -> None:
+        """Close what is bound."""
+        for name in ("private", "public", "admin"):
+            sock: socket.socket | None = getattr(self, name, None)
+            if sock is not None:
+                sock.close()
+
+
+class Front:
+    """Everything that speaks HTTP in a node: one thread with the public, the private and the admin server."""
+
+    def __init__(
+        self, app: App, settings: Settings, engine: Engine, log_: Log, at: Listening, token: str, drain_s: int = DRAIN_S
+    ) -> None:
+        self._thread = HttpThread()
+        self._drain_s = drain_s
+        self._at = at
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(None, connect=CONNECT_S),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=FORWARDED_AT_ONCE),
+            trust_env=False,
+        )
+        self._owners = Owners(lambda: log_.peers(app.name))
+        self.dispatcher = Dispatcher(
+            engine,
+            self._owners,
+            Bridge(engine, self._thread.loop),
+            self._client,
+            url=at.private_url,
+            waiting_limit=settings.requests_waiting,
+        )
+        routes = Routes(Directory(app.handlers()), self.dispatcher, engine, max_record_bytes=settings.max_record_bytes)
+        self._public = public_app(routes)
+        self._private = private_app(PrivateRoutes(self.dispatcher, max_record_bytes=settings.max_record_bytes))
+        self._topics = TopicRoutes(log_, token)
+        exposition = Exposition(engine, lambda: self.dispatcher.waiting)
+        self._admin = admin_app(AdminRoutes(engine, exposition), self._topics)
+
+    def start(self) -> None:
+        """Serve all three; until the worker is ready, requests wait or are told 503."""
+        self._thread.start()
+        self._thread.serve("private", self._private, self._at.private, grace_s=self._drain_s)
+        self._thread.serve("public", self._public, self._at.public, grace_s=self._drain_s)
+        self._thread.serve("admin", self._admin, self._at.admin, grace_s=1)
+
+    def leave(self) -> None:
+        """Take no new requests; those that wait may follow their shards. Returns at once."""
+        self.dispatcher.drain(self._drain_s / 2)
+        self._thread.stop_serving("public")
+
+    def stop(self) -> None:
+        """Let what is open end within its grace, then close everything."""
+        self._thread.stop(self._close)
+        self._owners.close()
+
+    async def _close(self) -> None:
+        await self._topics.close()
+        await self._client.aclose()
+
+
+def _url(host: str, sock: socket.socket) -> str:
+    """Where a socket is reached: a wildcard address is reached, from here, by loopback."""
+    if host in WILDCARDS:
+        host = WILDCARDS[host]
+    return f"http://[{host}]:{port_of(sock)}" if ":" in host else f"http://{host}:{port_of(sock)}"
+
+
+def _private_url(host: str, sock: socket.socket) -> str:
+    """Where peers reach the private port when nothing is advertised: a wildcard address by this machine's own."""
+    if host in WILDCARDS:
+        try:
+            host = socket.gethostbyname(socket.gethostname())
+        except OSError:
+            host = WILDCARDS[host]
+    return _url(host, sock)
+
+
+def _advertised(url: str, sock: socket.socket) -> str:
+    """The advertised URL, with the private port added where it names none; "" when nothing is advertised."""
+    if not url:
+        return ""
+    url = url.rstrip("/")
+    return url if urlsplit(url).port is not None else f"{url}:{port_of(sock)}"

@@ -1,0 +1,159 @@
+"""One process: a log, a worker on it, and the HTTP servers round the worker; started in order, stopped in the reverse.
+
+`odradek dev` and `odradek run` make a `Node` and call `run`; tests call `start` and `stop`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from odradek_runtime.front import Front, Listening
+from odradek_runtime.log_opening import open_log
+from odradek_runtime.worker import Worker
+from odradek_runtime.worker_file import WorkerFile
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from types import FrameType
+
+    from odradek import App
+    from odradek_runtime.log.port import Log
+    from odradek_runtime.settings import Settings
+
+log = logging.getLogger("odradek.node")
+
+
+class Node:
+    """One process of an app.
+
+    Args:
+        app: what to run.
+        settings: `bootstrap_servers` chooses between Kafka and the embedded log in `data_dir`.
+        share_ports: other workers of this machine listen on the same public and admin port.
+        reference: `module:app`, noted in worker.json for commands that want the app's types.
+
+    Raises (from `start`): PortError when a port is in use, LogError when the log cannot be opened, and what
+    `Worker.start` raises.
+    """
+
+    def __init__(self, app: App, settings: Settings, *, share_ports: bool = False, reference: str = "") -> None:
+        self._app = app
+        self._settings = settings
+        self._share_ports = share_ports
+        self._reference = reference
+        self._over = threading.Event()
+        self._at: Listening | None = None
+        self._log: Log | None = None
+        self._worker: Worker | None = None
+        self._front: Front | None = None
+        self._file: WorkerFile | None = None
+
+    @property
+    def url(self) -> str:
+        """The public URL, once started."""
+        return self._listening.url
+
+    @property
+    def admin_url(self) -> str:
+        """The admin URL, once started."""
+        return self._listening.admin_url
+
+    @property
+    def worker(self) -> Worker:
+        """The worker, once started."""
+        if self._worker is None:
+            raise RuntimeError("the node has not been started")
+        return self._worker
+
+    def start(self) -> None:
+        """Bind, open the log, serve, join. What was begun is undone when a part of it fails."""
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def run(self) -> int:
+        """Start, then block until SIGTERM, SIGINT or `shut_down`; give the exit code: 1 when the engine has failed."""
+        with self._signals():
+            self.start()
+            while not self._over.wait(0.5):
+                if self.worker.failed is not None:
+                    break
+            error = self.worker.failed
+            self.stop()
+        if error is not None:
+            log.error("the engine has failed: %s", error, exc_info=error)
+            return 1
+        return 0
+
+    def shut_down(self) -> None:
+        """Make `run` return; from any thread."""
+        self._over.set()
+
+    def stop(self) -> None:
+        """Finish the epoch, hand over, leave the group, close everything. Safe to call twice."""
+        if self._front is not None:
+            self._front.leave()
+        if self._worker is not None:
+            self._worker.stop()
+        if self._front is not None:
+            self._front.stop()
+            self._front = None
+        if self._at is not None:
+            self._at.close()
+        if self._file is not None:
+            self._file.remove(self._settings.data_dir)
+            self._file = None
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    @property
+    def _listening(self) -> Listening:
+        if self._at is None:
+            raise RuntimeError("the node has not been started")
+        return self._at
+
+    def _start(self) -> None:
+        self._at = at = Listening(self._settings, share_ports=self._share_ports)
+        self._log = opened = open_log(self._settings)
+        self._worker = worker = Worker(self._app, opened, self._settings, url=at.private_url)
+        token = secrets.token_urlsafe(24)
+        self._front = Front(self._app, self._settings, worker, opened, at, token)
+        self._front.start()
+        worker.start()
+        self._file = WorkerFile(
+            name=self._app.name,
+            app=self._reference,
+            pid=os.getpid(),
+            url=at.url,
+            admin_url=at.admin_url,
+            private_url=at.private_url,
+            token=token,
+        )
+        self._file.write(self._settings.data_dir)
+
+    @contextmanager
+    def _signals(self) -> Generator[None]:
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            self._over.set()
+            if self._file is None:
+                # Still starting, maybe waiting for a broker: leave `start`, which undoes what it has begun.
+                raise SystemExit(0)
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,55 @@
+"""`worker.json` in a worker's data directory: how commands find the running worker, and may talk to its admin port.
+
+Only the user who runs the worker can read it (mode 600): its token lets one write into the log.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "worker.json"
+
+
+class WorkerFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What is written there."""
+
+    name: str
+    """The app's."""
+    app: str
+    """`module:app`, when a command started it; else empty."""
+    pid: int
+    url: str
+    """The public port."""
+    admin_url: str
+    private_url: str
+    token: str
+
+    def write(self, data_dir: Path) -> Path:
+        """Put it in place atomically; nobody sees half of it, and nobody else may read it."""
+        data_dir.mkdir(parents=True, exist_ok=True)
+        path = data_dir / NAME
+        temporary = data_dir / f".{NAME}.{self.pid}"
+        temporary.unlink(missing_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(self)) + b"\n")
+        temporary.replace(path)
+        return path
+
+    def remove(self, data_dir: Path) -> None:
+        """Remove it, unless another worker has written its own meanwhile."""
+        written = _load(data_dir / NAME)
+        if written is not None and written.pid == self.pid:
+            (data_dir / NAME).unlink(missing_ok=True)
+
+
+def _load(path: Path) -> WorkerFile | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=WorkerFile)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None

@@ -1,0 +1,85 @@
+"""A front before a scripted engine, on loopback ports the system picks."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from odradek_runtime.front import Front, Listening
+from odradek_runtime.log.port import LogError, Peer
+from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.settings import Settings
+from tests.ingress.engine import ScriptedEngine
+from tests.ingress.shop import make_app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+TOKEN = "a-token"  # noqa: S105
+
+
+class TalkedAboutLog(EmbeddedLog):
+    """An embedded log whose answer about the group's members is the test's."""
+
+    def __init__(self) -> None:
+        super().__init__(None, fsync=False, clean_interval_s=0)
+        self.members: list[Peer] = []
+        self.out_of_reach = False
+
+    def peers(self, app: str) -> Sequence[Peer]:
+        if self.out_of_reach:
+            raise LogError("the coordinator cannot be reached")
+        return self.members
+
+
+@dataclass
+class Site:
+    """A running front and clients of its ports."""
+
+    engine: ScriptedEngine
+    front: Front
+    at: Listening
+    log: TalkedAboutLog
+    http: httpx.Client
+    admin: httpx.Client
+
+
+@contextmanager
+def running(engine: ScriptedEngine) -> Generator[Site]:
+    """A front before this engine, with short limits."""
+    settings = replace(Settings(), port=0, admin_port=0, max_record_bytes=10_000, requests_waiting=4)
+    log = TalkedAboutLog()
+    at = Listening(settings, share_ports=False)
+    front = Front(make_app(), settings, engine, log, at, TOKEN, drain_s=1)
+    front.start()
+    with (
+        httpx.Client(base_url=at.url, timeout=20, trust_env=False) as http,
+        httpx.Client(base_url=at.admin_url, timeout=20, trust_env=False) as admin,
+    ):
+        yield Site(engine, front, at, log, http, admin)
+    front.stop()
+    log.close()
+
+
+@pytest.fixture(scope="module")
+def shared_site() -> Generator[Site]:
+    with running(ScriptedEngine()) as site:
+        yield site
+
+
+@pytest.fixture
+def site(shared_site: Site) -> Site:
+    """One front for a module; its engine is as new for each test."""
+    shared_site.engine.reset()
+    return shared_site
+
+
+@pytest.fixture
+def open_site() -> Generator[Callable[[ScriptedEngine], Site]]:
+    """As many fronts as a test wants."""
+    with ExitStack() as stack:
+        yield lambda engine: stack.enter_context(running(engine))
