@@ -46,6 +46,7 @@ class Epoch:
     handovers: int = 0
     urgent: bool = False
     touched: dict[int, Shard] = field(default_factory=dict[int, "Shard"])
+    roots: list[str] = field(default_factory=list[str])
     outputs: list[Output] = field(default_factory=list[Output])
     replies: list[tuple[Answer, Reply]] = field(default_factory=list[tuple[Answer, Reply]])
     steps: list[StepRun] = field(default_factory=list[StepRun])

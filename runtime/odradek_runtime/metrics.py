@@ -66,6 +66,10 @@ class Metrics:
     """Records sent on to the shard of their key."""
     retries: int = 0
     dead_letters: int = 0
+    skipped: int = 0
+    """Bad records left out because their subscription says so."""
+    paused: int = 0
+    """Invocations paused: they wait for somebody's help."""
     commit_s: Histogram = field(default_factory=Histogram)
     """Seconds from sending a transaction to knowing that it is durable."""
 

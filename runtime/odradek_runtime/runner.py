@@ -65,6 +65,8 @@ class Runner:
 
     def start(self, live: Live) -> None:
         """Run an invocation that has (or will have) an entry in the journal, from its bytes: a call, or a replay."""
+        if self._machine.poison and self._machine.poisoned(live):
+            return
         try:
             if live.subscription is not None:
                 live.context, live.coroutine = live.subscription.start(live, live.payload)
@@ -317,7 +319,7 @@ class Runner:
         if live.closed or live.coroutine is None:
             return
         waits_for = live.waits_for
-        if waits_for is None:
+        if waits_for is None or (self._machine.poison and self._machine.poisoned(live)):
             return
         if self._next_completion(live):
             live.waits_for = None

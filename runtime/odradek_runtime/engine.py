@@ -1,0 +1,470 @@
+"""The engine: the loop that feeds the machine and commits its epochs. Where a fetched record enters and a commit is sent.
+
+Nothing here blocks or waits: `post` takes an event, `turn` does what can be done now, `patience_s` says when to look again. The
+worker drives it in a thread; a simulation drives it from a seed. One epoch executes while the one before it commits.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from odradek._current import CURRENT
+
+from .epoch import Epoch, StepRun
+from .executor import Executor
+from .log.port import (
+    Committed,
+    Event,
+    Gained,
+    Losing,
+    Member,
+    Message,
+    Partition,
+    Records,
+    Refused,
+    Transaction,
+    Trouble,
+)
+from .machine import Machine
+from .ownership import Asked, Ownership, Restored
+from .request import Answer, Reply, Request
+from .routing import id_hash
+from .settings import Settings
+from .shard import Shard
+from .store import StoreError
+
+logger = logging.getLogger("odradek")
+
+SLICE = 250
+"""Records between two looks at the events: an answer from the log is not kept waiting longer than a few milliseconds."""
+HOUR_MS = 1_800_000
+"""Every owned offset is committed again at least this often (invariant 10)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnded:
+    """The executor's event: the value's bytes, or the error."""
+
+    run: StepRun
+    value: bytes | None
+    error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The ingress' event."""
+
+    request: Request
+    answer: Answer
+
+
+@dataclass(slots=True)
+class Batch:
+    """A fetched batch and how much of it has been processed."""
+
+    records: Records
+    done: int = 0
+
+
+Input = Event | StepEnded | Question | Restored
+
+
+@dataclass(slots=True)
+class Flags:
+    stopping: bool = False
+    start_over: str = ""
+    paused: bool = False
+    fatal: str = ""
+    troubles: list[str] = field(default_factory=list[str])
+
+
+class Engine:
+    """One worker's engine. `now_ms` is the clock port; `ownership` restores and drops shards beside it."""
+
+    def __init__(
+        self, machine: Machine, member: Member, executor: Executor, ownership: Ownership, settings: Settings, now_ms: Callable[[], float]
+    ) -> None:
+        self.machine = machine
+        self.flags = Flags()
+        self.inflight: Epoch | None = None
+        self._member = member
+        self._executor = executor
+        self._ownership = ownership
+        self._settings = settings
+        self._now_ms = now_ms
+        self._sent_ms = 0.0
+        self._readers: dict[Partition, Shard] = {}
+        self._generation = 0
+        self._backlog: deque[Batch] = deque()
+        self._wakes: deque[tuple[Shard, str]] = deque()
+        self._losing: list[Losing] = []
+        self._asked = Asked()
+        self._split = 0
+        self._refreshed_ms = 0.0
+        self._done_commands: dict[Partition, int] = {}
+        self._sent_commands: dict[Partition, int] = {}
+
+    # --- events ---
+
+    def post(self, event: Input) -> None:
+        """Take one event. Called in the engine's thread only."""
+        self.machine.now_ms = self._now_ms()
+        match event:
+            case Records():
+                self._backlog.append(Batch(event))
+            case StepEnded():
+                self._step_ended(event)
+            case Question():
+                self._question(event.request, event.answer)
+            case Committed():
+                self._committed(event)
+            case Refused():
+                self._refused(event)
+            case Gained():
+                for number, stamp in event.shards.items():
+                    self._ownership.take(number, stamp)
+            case Restored():
+                self._restored(event)
+            case Losing():
+                self._lose(event)
+            case Trouble():
+                self.flags.troubles.append(event.message)
+                logger.warning("%s", event.message)
+                if event.fatal:
+                    self.flags.fatal = event.message
+
+    def turn(self) -> None:
+        """Do what can be done now: release shards, process a slice, fire timers, close the epoch."""
+        self.machine.now_ms = self._now_ms()
+        if self.flags.start_over and self.inflight is None:
+            self._start_over()
+        self._release()
+        if not self.flags.stopping:
+            self._wake()
+            self._fire_timers()
+            self._work()
+            self._refresh()
+        self._close_if_due()
+        self._regulate()
+
+    def patience_s(self) -> float:
+        """How long nothing needs doing unless an event comes, in seconds."""
+        if self._backlog and not self._full() and not self.flags.stopping:
+            return 0.0
+        if self._wakes and not self._full():
+            return 0.0
+        due_ms = [shard.timers.next_due_ms() for shard in self.machine.shards.values() if shard.phase == "open"]
+        if self.inflight is None and not self.machine.epoch.empty:
+            due_ms.append(int(self.machine.epoch.started_ms + self._settings.epoch_linger_s * 1000))
+        wait_ms = min(due_ms, default=self.machine.now_ms + 500) - self.machine.now_ms
+        return min(max(wait_ms, 0.0), 500.0) / 1000 if not self._full() else 0.5
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is open and nothing in flight."""
+        return self.inflight is None and self.machine.epoch.empty
+
+    def positions(self) -> dict[Partition, int]:
+        """Next offset of every partition that is read here; safe from any thread."""
+        return {p: shard.positions.get(p, 0) for p, shard in list(self._readers.items())}
+
+    def committed_commands(self) -> dict[Partition, int]:
+        """Up to where commands are done with; safe from any thread."""
+        return dict(self._done_commands)
+
+    # --- work ---
+
+    def _full(self) -> bool:
+        epoch = self.machine.epoch
+        limit = self._split or self._settings.epoch_events
+        return epoch.events >= limit or epoch.bytes >= self._settings.epoch_bytes
+
+    def _begin_event(self, root: str = "") -> None:
+        epoch = self.machine.epoch
+        if epoch.events == 0:
+            epoch.started_ms = self.machine.now_ms
+        epoch.events += 1
+        if self._split and root:
+            epoch.roots.append(root)
+
+    def _work(self) -> None:
+        budget = self._split or SLICE
+        while self._backlog and budget > 0 and not self._full():
+            batch = self._backlog[0]
+            messages = batch.records.messages
+            end = min(batch.done + budget, len(messages))
+            if self._split:
+                end = min(end, batch.done + 1)
+            start, batch.done = batch.done, end
+            budget -= end - start
+            if end == len(messages):
+                self._backlog.popleft()
+                batch.records.taken()
+            self._process(messages[start:end], batch.records.generation)
+
+    def _process(self, messages: Sequence[Message], generation: int) -> None:
+        """The hot loop: one call per slice, one look-up per run of records of the same partition."""
+        machine, readers = self.machine, self._readers
+        commands = machine.commands_topic
+        partition: Partition | None = None
+        shard: Shard | None = None
+        expected = 0
+        size = count = 0
+        record = machine.record
+        if machine.epoch.events == 0:
+            machine.epoch.started_ms = machine.now_ms
+        for message in messages:
+            topic, number = message.topic(), message.partition()
+            if partition is None or number != partition.partition or topic != partition.topic:
+                if shard is not None and partition is not None:
+                    shard.positions[partition] = expected
+                partition = Partition(topic, number)
+                shard = readers.get(partition)
+                if shard is not None:
+                    if generation < shard.generations[partition]:
+                        shard = None
+                    else:
+                        expected = shard.positions[partition]
+                        shard.advanced.add(partition)
+                        machine.touch(shard)
+            offset = message.offset()
+            if shard is None or offset < expected:
+                continue
+            expected = offset + 1
+            count += 1
+            value = message.value()
+            if value is not None:
+                size += len(value)
+            if self._split:
+                machine.epoch.roots.append(f"{topic}[{number}]@{offset}")
+            if topic == commands:
+                shard.positions[partition] = expected
+                machine.command(shard, message)
+            else:
+                record(shard, message)
+            if machine.busy:
+                machine.settle()
+        if shard is not None and partition is not None:
+            shard.positions[partition] = expected
+        machine.epoch.events += count
+        machine.epoch.bytes += size
+
+    def _wake(self) -> None:
+        """Step results that are durable now reach their handlers."""
+        while self._wakes and not self._full():
+            shard, id_ = self._wakes.popleft()
+            live = shard.live.get(id_)
+            if live is not None and self.machine.shards.get(shard.number) is shard:
+                self._begin_event(id_)
+                self.machine.runner.wake(live)
+                self.machine.settle()
+
+    def _fire_timers(self) -> None:
+        for shard in list(self.machine.shards.values()):
+            while shard.phase == "open" and not self._full():
+                key = shard.timers.pop_due(self.machine.now_ms, shard.scan)
+                if key is None:
+                    break
+                self._begin_event(self.machine.timer_id(key))
+                self.machine.timer(shard, key)
+                self.machine.settle()
+
+    def _step_ended(self, event: StepEnded) -> None:
+        shard = self.machine.shards.get(event.run.shard)
+        if shard is not None and shard.incarnation == event.run.incarnation and shard.phase == "open":
+            self._begin_event(event.run.id)
+            self.machine.step_done(shard, event.run, event.value, event.error)
+            self.machine.settle()
+
+    def _question(self, request: Request, answer: Answer) -> None:
+        number = id_hash(request.invocation_id) % self.machine.n
+        if not self._ownership.owns(number) or self.flags.stopping:
+            answer(Reply("moved", request.invocation_id))
+            return
+        self._ask(number, request, self._asked.add(number, request, answer))
+
+    def _ask(self, number: int, request: Request, answer: Answer) -> None:
+        shard = self.machine.shards.get(number)
+        if shard is not None and shard.phase == "open":
+            self._begin_event(request.invocation_id)
+            self.machine.request(shard, request, answer)
+            self.machine.settle()
+
+    def _refresh(self) -> None:
+        """Offsets of quiet partitions are committed again before Kafka forgets them (invariant 10)."""
+        if self.machine.now_ms - self._refreshed_ms > HOUR_MS:
+            self._refreshed_ms = self.machine.now_ms
+            for shard in self.machine.shards.values():
+                shard.advanced.update(shard.positions)
+                self.machine.touch(shard)
+
+    def _regulate(self) -> None:
+        """Too many steps wait: the inputs pause, nothing is dropped (invariant 7)."""
+        load, limit = self._executor.load, self._settings.steps_queued
+        if self.flags.paused != (load > limit if not self.flags.paused else load > limit // 2):
+            self.flags.paused = not self.flags.paused
+            inputs = [p for p in self._readers if p.topic != self.machine.commands_topic]
+            (self._member.pause if self.flags.paused else self._member.resume)(inputs)
+
+    # --- commits ---
+
+    def _close_if_due(self) -> None:
+        epoch = self.machine.epoch
+        if self.inflight is not None or epoch.empty or self.flags.start_over:
+            return
+        age_ms = self.machine.now_ms - epoch.started_ms
+        forced = bool(self._losing) or self.flags.stopping
+        if forced or epoch.urgent or self._full() or age_ms >= self._settings.epoch_linger_s * 1000:
+            self._commit()
+
+    def _commit(self) -> None:
+        machine = self.machine
+        epoch = machine.close()
+        transaction: Transaction = epoch.transaction(machine.app.name, machine.n)
+        for shard in epoch.touched.values():
+            shard.close_epoch()
+        machine.runner.evict()
+        self.inflight = epoch
+        self._sent_ms = machine.now_ms
+        self._sent_commands = {p: o for p, o in transaction.offsets.items() if p.topic == machine.commands_topic}
+        self._member.commit(transaction)
+
+    def _committed(self, event: Committed) -> None:
+        epoch, self.inflight = self.inflight, None
+        assert epoch is not None and epoch.number == event.epoch, "the log answers the epoch that is in flight"
+        machine = self.machine
+        machine.committed_epoch = epoch.number
+        self._done_commands.update(self._sent_commands)
+        try:
+            for number, shard in epoch.touched.items():
+                shard.committed(event.positions[number], int(machine.now_ms))
+        except StoreError as error:
+            logger.error("%s", error)  # noqa: TRY400  (the message says it all; the log holds what the store could not take)
+            self.flags.start_over = self.flags.start_over or str(error)
+        for answer, reply in epoch.replies:
+            answer(reply)
+        self._executor.submit(epoch.steps)
+        self._wakes.extend((live.shard, live.id) for live in epoch.deliveries)
+        machine.metrics.epochs += 1
+        machine.metrics.events += epoch.events
+        machine.metrics.outputs += len(epoch.outputs)
+        machine.metrics.steps += len(epoch.deliveries)
+        machine.metrics.commit_s.observe((machine.now_ms - self._sent_ms) / 1000)
+        self._opened(epoch)
+        if self._split:
+            self._split = 0 if self._split * 2 >= self._settings.epoch_events else self._split * 2
+            machine.splitting = bool(self._split)
+
+    def _opened(self, epoch: Epoch) -> None:
+        """Shards whose opening epoch is durable begin to read and to answer."""
+        opening = [s for n, s in epoch.touched.items() if s.phase == "opening" and self.machine.shards.get(n) is s]
+        if not opening:
+            return
+        self._generation += 1
+        positions: dict[Partition, int] = {}
+        for shard in opening:
+            shard.phase = "open"
+            readable = {p: o for p, o in shard.positions.items() if self._reads(shard, p)}
+            shard.generations = dict.fromkeys(readable, self._generation)
+            positions.update(readable)
+            self._readers.update(dict.fromkeys(readable, shard))
+        self._member.read(positions, self._generation)
+        for shard in opening:
+            self._ownership.opened(shard)
+            self.machine.retry_paused(shard)
+            self.machine.settle()
+            for request, answer in self._asked.of(shard.number):
+                self._ask(shard.number, request, answer)
+
+    def _reads(self, shard: Shard, partition: Partition) -> bool:
+        if partition.topic == self.machine.commands_topic:
+            return partition.partition == shard.number
+        return partition.topic in self.machine.subscriptions
+
+    def _refused(self, event: Refused) -> None:
+        epoch, self.inflight = self.inflight, None
+        assert epoch is not None and epoch.number == event.epoch, "the log answers the epoch that is in flight"
+        self.machine.metrics.epochs_refused += 1
+        logger.warning("epoch %d was not committed (%s): %s; starting over from the log", epoch.number, event.reason, event.message)
+        if event.poison:
+            self._isolate(epoch, event.message)
+        self.flags.start_over = event.message
+
+    def _isolate(self, epoch: Epoch, message: str) -> None:
+        """One of its records aborted it: smaller epochs, until the culprit stands alone (invariant 2)."""
+        if self._split == 1 or epoch.events <= 1:
+            for root in epoch.roots or ["?"]:
+                self.machine.poison[root] = message
+        self._split = max(1, min(epoch.events, self._split or epoch.events) // 2)
+        self.machine.splitting = True
+
+    # --- ownership ---
+
+    def _restored(self, event: Restored) -> None:
+        shard = event.shard
+        if not self._ownership.accept(event):
+            return
+        self.machine.shards[shard.number] = shard
+        self.machine.request_barrier(shard)
+        shard.advanced.update(shard.positions)
+        self.machine.epoch.urgent = True
+
+    def _start_over(self) -> None:
+        """Drop everything that is not committed and restore every owned shard again (invariant 8)."""
+        self.flags.start_over = ""
+        self.machine.discard()
+        self._wakes.clear()
+        while self._backlog:
+            self._backlog.popleft().records.taken()
+        for number, shard in list(self.machine.shards.items()):
+            self._forget(number)
+            self._ownership.retake(shard)
+
+    def _forget(self, number: int) -> None:
+        gone = [p for p, shard in self._readers.items() if shard.number == number]
+        for partition in gone:
+            del self._readers[partition]
+        self._done_commands.pop(Partition(self.machine.commands_topic, number), None)
+        if gone:
+            self._member.stop_reading(gone)
+        self.machine.drop(number)
+
+    def _lose(self, event: Losing) -> None:
+        self._losing.append(event)
+        for number in event.shards:
+            shard = self.machine.shards.get(number)
+            if shard is not None:
+                shard.phase = "leaving"
+                mine = [p for p, reader in self._readers.items() if reader is shard]
+                for partition in mine:
+                    del self._readers[partition]
+                self._member.stop_reading(mine)
+        if event.lost:
+            self.flags.start_over = "shards were lost"
+
+    def _release(self) -> None:
+        """Let go of shards once every epoch that touches them has ended."""
+        for event in list(self._losing):
+            if self.inflight is not None or (not self.machine.epoch.empty and not event.lost) or self.flags.start_over:
+                return
+            for number in event.shards:
+                if number in self.machine.shards:
+                    self._forget(number)
+                self._ownership.give_up(number)
+                for request, answer in self._asked.of(number):
+                    answer(Reply("moved", request.invocation_id))
+            self._losing.remove(event)
+            event.release()
+
+    def let_go(self) -> None:
+        """The last act before leaving: everything is committed, the shards are dropped."""
+        for number in list(self.machine.shards):
+            self._forget(number)
+            self._ownership.give_up(number)
+        for request, answer in self._asked.all():
+            answer(Reply("moved", request.invocation_id))
+        CURRENT.set(None)
+

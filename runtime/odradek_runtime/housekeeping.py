@@ -1,0 +1,72 @@
+"""Housekeeping beside the engine: commands that are done are deleted, quiet stores flushed, lag measured.
+
+None of it may delay the engine, so it runs in a thread of its own and reads what the engine has already committed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from .log.port import Log, LogError, Partition
+from .store import StoreError
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+logger = logging.getLogger("odradek")
+
+TURN_S = 5.0
+FLUSH_S = 60.0
+
+
+class Housekeeping:
+    """A thread that does its round every few seconds until `stopping` is set."""
+
+    def __init__(self, log: Log, engine: Engine, stopping: threading.Event) -> None:
+        self.lag_records: dict[tuple[str, int], int] = {}
+        self._log = log
+        self._engine = engine
+        self._stopping = stopping
+        self._trimmed: dict[Partition, int] = {}
+        self._flushed_s = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="odradek-housekeeping", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self) -> None:
+        if self._thread.is_alive():
+            self._thread.join(10.0)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(TURN_S):
+            try:
+                self._trim()
+                self._measure()
+                self._flush()
+            except (LogError, StoreError) as error:
+                logger.debug("housekeeping: %s", error)
+
+    def _trim(self) -> None:
+        """Commands below a committed position are done with (invariant 11)."""
+        for partition, position in self._engine.committed_commands().items():
+            if position - self._trimmed.get(partition, 0) > 0:
+                self._log.trim(partition, position)
+                self._trimmed[partition] = position
+
+    def _measure(self) -> None:
+        lag: dict[tuple[str, int], int] = {}
+        for partition, position in self._engine.positions().items():
+            lag[partition.topic, partition.partition] = max(self._log.offsets(partition)[1] - position, 0)
+        self.lag_records = lag
+
+    def _flush(self) -> None:
+        """A crash costs the delta since the last flush, so quiet stores are flushed by time (invariant 3)."""
+        if time.monotonic() - self._flushed_s < FLUSH_S:
+            return
+        self._flushed_s = time.monotonic()
+        for shard in list(self._engine.machine.shards.values()):
+            shard.store.flush()

@@ -1,0 +1,65 @@
+"""Records that reach a shard by way of its commands topic: forwarded input records, and commands nobody can read.
+
+A record whose key lives on another shard is forwarded there in the transaction that moves its offset; at its shard it is
+processed as if it had been read there, with its own topic, partition, offset and time.
+"""
+
+from __future__ import annotations
+
+from odradek._definition import Subscription
+
+from .formats import Command, Header
+from .log.port import Message, Output
+
+
+def forward(subscription: Subscription, message: Message, shard: int) -> Command:
+    """The command that carries a record to the shard of its key."""
+    headers = [Header(name, value) for name, value in message.headers() or ()]
+    return Command(
+        kind="forward", target=subscription.handler.target, key=message.key(), payload=message.value(), headers=headers,
+        topic=message.topic(), partition=message.partition(), offset=message.offset(), timestamp_ms=message.timestamp()[1],
+        ref=shard,
+    )  # fmt: skip
+
+
+class Forwarded:
+    """A forwarded record as a `Message`."""
+
+    __slots__ = ("_command",)
+
+    def __init__(self, command: Command) -> None:
+        self._command = command
+
+    def topic(self) -> str:
+        return self._command.topic
+
+    def partition(self) -> int:
+        return self._command.partition
+
+    def offset(self) -> int:
+        return self._command.offset
+
+    def key(self) -> bytes | None:
+        return self._command.key
+
+    def value(self) -> bytes | None:
+        return self._command.payload
+
+    def headers(self) -> list[tuple[str, bytes | None]] | None:
+        return [(header.name, header.value) for header in self._command.headers]
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self._command.timestamp_ms
+
+
+def refused_command(topic: str, message: Message, why: str) -> Output:
+    """The dead letter for a command that cannot be read."""
+    told = {
+        "odradek-error": why,
+        "odradek-code": "400",
+        "odradek-topic": message.topic(),
+        "odradek-partition": str(message.partition()),
+        "odradek-offset": str(message.offset()),
+    }
+    headers = [(name, text.encode()[:4096]) for name, text in told.items()]
+    return Output(topic, None, message.key(), message.value(), [*headers, *(message.headers() or ())], 0)

@@ -1,0 +1,513 @@
+"""The machine decides: an event comes in, its effects go into the open epoch. No I/O, no clock, no randomness of its own.
+
+Events: a record, a command, a request, a timer, the end of a step. `runner` drives the handlers they start, `ending` writes how
+those end. The worker feeds it, commits its epochs, and starts it over from the log when an epoch's outcome is not success.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from odradek import App, RetryableError, RetryPolicy, TerminalError
+from odradek._definition import Handler, Subscription
+from odradek._serde import BadInput
+
+from . import keys
+from .ending import Ending, reply_of
+from .epoch import Epoch, StepRun
+from .formats import COMMAND, INVOCATION, TIMER, Command, Entry, FormatError, Header, Timer
+from .formats import Invocation as Stored
+from .handler_loop import HandlerLoop
+from .invocation import Live, origin_of
+from .inward import Forwarded, forward, refused_command
+from .log.port import Message, Output
+from .metrics import Metrics
+from .request import Answer, Attach, Failure, Invoke, Reply, Request
+from .routing import id_hash, shard_of
+from .runner import PYTHON, Runner
+from .settings import Settings
+from .targets import Targets
+
+if TYPE_CHECKING:
+    from .shard import Shard
+
+logger = logging.getLogger("odradek")
+
+IDEMPOTENT_MS = 86_400_000
+"""How long a completion with an idempotency key is kept, unless its handler says otherwise."""
+ASKED_MS = 3_600_000
+"""How long one without is: long enough to look it up after an unknown outcome or a move."""
+STEP = RetryPolicy()
+
+
+class Machine:
+    """All shards of one worker. Every method works within the open epoch; `settle` finishes what an event has set going."""
+
+    def __init__(self, app: App, shards: int, settings: Settings, targets: Targets, metrics: Metrics, loop: HandlerLoop) -> None:
+        self.app = app
+        self.n = shards
+        self.targets = targets
+        self.metrics = metrics
+        self.loop = loop
+        self.handlers: Mapping[str, Handler] = app.handlers()
+        self.bases = {handler.service: keys.state_prefix(handler.service) for handler in self.handlers.values()}
+        self.subscriptions: dict[str, list[Subscription]] = {}
+        for subscription in app.subscriptions():
+            self.subscriptions.setdefault(subscription.topic.name, []).append(subscription)
+        self.commands_topic = f"{app.name}.commands"
+        self.dead_letters = f"{app.name}.dead-letters"
+        self.shards: dict[int, Shard] = {}
+        self.runner = Runner(self, settings.coroutine_cache)
+        self.ending = Ending(self)
+        self.handover_limit = settings.epoch_events
+        self.now_ms = 0.0
+        self.committed_epoch = 0
+        self.epoch = Epoch(1)
+        self.ready: deque[tuple[Shard, str]] = deque()
+        self.poison: dict[str, str] = {}
+        self._handed: deque[tuple[Shard, Command]] = deque()
+        self._barriers: set[int] = set()
+        self.splitting = False
+        """Epochs are kept small to find the invocation whose record the log refuses: nothing is handed over within one."""
+
+    # --- the epoch ---
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._handed or self.ready)
+
+    def touch(self, shard: Shard) -> None:
+        """The epoch has something of this shard: it will carry its fence and its positions."""
+        self.epoch.touched[shard.number] = shard
+
+    def settle(self) -> None:
+        """Hand over local commands and start what waits for a key, until nothing is left."""
+        while self._handed or self.ready:
+            if self._handed:
+                shard, command = self._handed.popleft()
+                self._dispatch(shard, command)
+            else:
+                shard, id_ = self.ready.popleft()
+                self._start_next(shard, id_)
+
+    def close(self) -> Epoch:
+        """End the open epoch: write journals, add barriers, and open the next. The caller commits what is returned."""
+        epoch = self.epoch
+        for live in list(epoch.journaled.values()):
+            self.runner.flush(live)
+        for number in self._barriers:
+            shard = self.shards.get(number)
+            if shard is not None:
+                shard.barrier = f"{shard.incarnation}.{epoch.number}"
+                barrier = COMMAND.encode(Command(kind="barrier", id=shard.barrier))
+                epoch.outputs.append(Output(self.commands_topic, number, None, barrier))
+        self._barriers.clear()
+        self.epoch = Epoch(epoch.number + 1, started_ms=self.now_ms)
+        return epoch
+
+    def drop(self, number: int) -> list[Answer]:
+        """The shard moves away or starts over: forget all of it. Gives the requests that still waited there."""
+        shard = self.shards.pop(number)
+        self.runner.drop_shard(shard)
+        return [answer for answers in shard.waiters.values() for answer in answers]
+
+    def discard(self) -> None:
+        """The open epoch will not be: nothing in it happened."""
+        self.epoch = Epoch(self.epoch.number + 1, started_ms=self.now_ms)
+        self._handed.clear()
+        self.ready.clear()
+        self._barriers.clear()
+
+    def request_barrier(self, shard: Shard) -> None:
+        """Local hand-over waits until a barrier written in this epoch has been read back (invariant 11)."""
+        shard.local = False
+        self._barriers.add(shard.number)
+        self.touch(shard)
+
+    # --- records ---
+
+    def record(self, shard: Shard, message: Message) -> None:
+        """One input record: it starts every handler subscribed to its topic, here or, forwarded, where its key lives."""
+        for subscription in self.subscriptions[message.topic()]:
+            self._record(shard, subscription, message, may_forward=True)
+
+    def _record(self, shard: Shard, subscription: Subscription, message: Message, *, may_forward: bool) -> None:
+        handler = subscription.handler
+        value = message.value()
+        try:
+            if subscription.key is None:
+                key = message.key() or b""
+                if not key and handler.keyed:
+                    subscription.record_key(None, None)
+                decoded = _UNDECODED
+            else:
+                decoded = subscription.decode(value)
+                key = subscription.record_key(message.key(), decoded)
+            if handler.keyed:
+                if may_forward:
+                    target = shard_of(key, self.n)
+                    if target != shard.number:
+                        self.route(forward(subscription, message, target), shard)
+                        return
+            else:
+                key = b""
+            live = Live(self, shard, handler, key, value)
+            live.subscription = subscription
+            live.message = message
+            if handler.mode == "exclusive" and shard.locks and keys.lock(live.base) in shard.locks:
+                self._wait_for_key(live)
+                return
+            if decoded is _UNDECODED:
+                decoded = subscription.decode(value)
+        except BadInput as error:
+            self._bad_record(shard, subscription, message, error)
+            return
+        if self.poison and self.poisoned(live):
+            return
+        self.runner.start_record(live, decoded)
+
+    def _bad_record(self, shard: Shard, subscription: Subscription, message: Message, error: BadInput) -> None:
+        failure = Failure(400, str(error), {"field": error.field})
+        if subscription.on_error == "pause":
+            live = Live(self, shard, subscription.handler, message.key() or b"", message.value())
+            live.subscription, live.message = subscription, message
+            if subscription.handler.mode == "exclusive" and keys.lock(live.base) in shard.locks:
+                self._wait_for_key(live)
+            else:
+                self.ending.paused(live, "bad_input", failure.message)
+            return
+        self.ending.reject(subscription, origin_of(message), message.value(), failure)
+
+    def _wait_for_key(self, live: Live) -> None:
+        """The key is held: the invocation is persisted at the end of its inbox."""
+        self.runner.endure(live)
+        assert live.stored is not None
+        live.stored.status = "inboxed"
+        self._enqueue(live.shard, keys.lock(live.base), live.stored)
+
+    def _enqueue(self, shard: Shard, lock_key: bytes, stored: Stored) -> None:
+        shard.put(keys.invocation(stored.id), INVOCATION.encode(stored))
+        shard.enqueue(lock_key, stored.id)
+        self.touch(shard)
+
+    def poisoned(self, live: Live) -> bool:
+        """Its records aborted an epoch of which it was the only invocation: its policy applies now (invariant 2)."""
+        message = self.poison.pop(live.id, None)
+        if message is None and live.message is not None:
+            at = live.message
+            message = self.poison.pop(f"{at.topic()}[{at.partition()}]@{at.offset()}", None)
+        if message is None:
+            return False
+        self.ending.failed(live, Failure(500, f"the log refused what it published: {message}"))
+        return True
+
+    # --- commands ---
+
+    def command(self, shard: Shard, message: Message) -> None:
+        """One record of the commands topic. One that cannot be read goes to the dead letters."""
+        try:
+            command = COMMAND.decode(message.value() or b"")
+        except FormatError as error:
+            self._refuse_command(message, str(error))
+            return
+        if command.kind in ("invoke", "complete", "forward", "barrier"):
+            self._dispatch(shard, command)
+        else:
+            self._refuse_command(message, f"a command {command.kind!r}, which this version of odradek does not know")
+
+    def _refuse_command(self, message: Message, why: str) -> None:
+        self.metrics.dead_letters += 1
+        logger.error("%s[%d]@%d: %s", message.topic(), message.partition(), message.offset(), why)
+        self.epoch.outputs.append(refused_command(self.dead_letters, message, why))
+
+    def _dispatch(self, shard: Shard, command: Command) -> None:
+        self.touch(shard)
+        match command.kind:
+            case "invoke":
+                self._invoke(shard, command)
+            case "complete":
+                entry = Entry("completion", command.ref, value=command.payload, failure=command.failure)
+                self.runner.complete(shard, command.id, entry, after_commit=False)
+            case "forward":
+                self._forwarded(shard, command)
+            case _:
+                shard.local = shard.local or command.id == shard.barrier
+
+    def _forwarded(self, shard: Shard, command: Command) -> None:
+        message = Forwarded(command)
+        found = [s for s in self.subscriptions.get(command.topic, ()) if s.handler.target == command.target]
+        if found:
+            self._record(shard, found[0], message, may_forward=False)
+            return
+        why = f"the app no longer has the handler {command.target} on {command.topic}"
+        self._refuse_command(message, why)
+
+    def _invoke(self, shard: Shard, command: Command) -> None:
+        existing = self.stored(shard, command.id)
+        if existing is not None:
+            self._attach_caller(shard, existing, command)
+            return
+        self._begin(shard, invoked(command, self._retention(command.target) if command.idempotent else 0, self.now_ms), command.at_ms)
+
+    def _attach_caller(self, shard: Shard, existing: Stored, command: Command) -> None:
+        if not command.caller_id:
+            return
+        complete = Command(kind="complete", id=command.caller_id, ref=command.ref, name=command.caller_app)
+        if existing.status in ("completed", "failed"):
+            complete.payload, complete.failure = existing.result, existing.failure
+            self.route(complete, shard)
+        elif (existing.caller_id, existing.caller_ref) != (command.caller_id, command.ref):
+            shard.put(keys.attachment(existing.id, command.caller_id, command.ref), COMMAND.encode(complete))
+
+    def _retention(self, target: str) -> int:
+        handler = self.handlers.get(target)
+        kept_s = handler.idempotency_retention_s if handler is not None else None
+        return IDEMPOTENT_MS if kept_s is None else int(kept_s * 1000)
+
+    def _begin(self, shard: Shard, stored: Stored, at_ms: int) -> None:
+        """A new invocation that did not come from a record: now, or when its time has come (a delay runs before the queue)."""
+        self.touch(shard)
+        if at_ms > self.now_ms:
+            stored.status = "scheduled"
+            shard.put(keys.invocation(stored.id), INVOCATION.encode(stored))
+            shard.set_timer(keys.timer(at_ms, stored.id, keys.REF_START), TIMER.encode(Timer("start")))
+        else:
+            self._admit(shard, stored)
+
+    def _admit(self, shard: Shard, stored: Stored) -> None:
+        """Start it, or queue it behind the holder of its key."""
+        live = self.revive(shard, stored)
+        if live is None:
+            return
+        lock_key = keys.lock(live.base)
+        if live.handler.mode == "exclusive" and lock_key in shard.locks:
+            stored.status = "inboxed"
+            self._enqueue(shard, lock_key, stored)
+            return
+        stored.status = "running"
+        self.runner.start(live)
+
+    def _start_next(self, shard: Shard, id_: str) -> None:
+        """It was in an inbox and holds the key now."""
+        stored = self.stored(shard, id_)
+        assert stored is not None, "what waits in an inbox is in the journal"
+        stored.status = "running"
+        live = self.revive(shard, stored)
+        if live is not None:
+            live.anchored = True
+            shard.live[id_] = live
+            self.runner.persist(live)
+            self.runner.start(live)
+
+    def revive(self, shard: Shard, stored: Stored) -> Live | None:
+        """A Live for a stored invocation. None when the app has lost its handler: it is paused and says so."""
+        handler = self.handlers.get(stored.target)
+        subscription = None
+        if stored.topic:
+            found = [s for s in self.subscriptions.get(stored.topic, ()) if s.handler.target == stored.target]
+            subscription = found[0] if found else None
+        if handler is None or (stored.topic and subscription is None):
+            on = f" on {stored.topic}" if stored.topic else ""
+            reason = f"the app no longer has the handler {stored.target}{on}: deploy code that has it; it goes on at the next start"
+            self.ending.pause(shard, stored, "missing", reason)
+            return None
+        live = Live(self, shard, handler, stored.key, stored.payload)
+        live.subscription = subscription
+        live.endure(stored)
+        if stored.python not in ("", PYTHON):
+            logger.warning("%s was begun on Python %s and goes on with %s", stored.id, stored.python, PYTHON)
+        return live
+
+    def stored(self, shard: Shard, id_: str) -> Stored | None:
+        live = shard.live.get(id_)
+        if live is not None:
+            return live.stored
+        raw = shard.read(keys.invocation(id_))
+        return INVOCATION.decode(raw) if raw is not None else None
+
+    # --- commands that go out ---
+
+    def resolve(self, target: str, key: bytes | None) -> tuple[str, str]:
+        """(other app or "", service/handler). Raises TerminalError when there is no such handler, or the key is amiss."""
+        parts = target.split("/")
+        if len(parts) == 3 and parts[0] != self.app.name:
+            try:
+                self.targets.partitions(f"{parts[0]}.commands", self.now_ms)
+            except LookupError as error:
+                raise RetryableError(f"the app {parts[0]!r} has not been started yet: {error}") from error
+            return parts[0], f"{parts[1]}/{parts[2]}"
+        local = "/".join(parts[-2:])
+        handler = self.handlers.get(local)
+        if handler is None:
+            raise TerminalError(f"there is no handler {target!r}: the app has {', '.join(sorted(self.handlers))}", code=404)
+        if handler.keyed and not key:
+            raise TerminalError(f"{target} needs key=", code=400)
+        if not handler.keyed and key:
+            raise TerminalError(f"{target} takes no key", code=400)
+        return "", local
+
+    def route(self, command: Command, source: Shard) -> None:
+        """Hand a command over within this epoch if its shard is here, else write it to the commands topic (invariant 11)."""
+        self.touch(source)
+        app, command.name = command.name, ""
+        if app not in ("", self.app.name):
+            topic = f"{app}.commands"
+            partition = id_hash(command.id) % self.targets.partitions(topic, self.now_ms)
+            self.epoch.outputs.append(Output(topic, partition, None, COMMAND.encode(command)))
+            return
+        number = command.ref if command.kind == "forward" else id_hash(command.id) % self.n
+        shard = self.shards.get(number)
+        if shard is not None and shard.phase == "open" and shard.local:
+            if self.epoch.handovers < self.handover_limit and not self.splitting:
+                self.epoch.handovers += 1
+                self._handed.append((shard, command))
+                return
+        self.epoch.outputs.append(Output(self.commands_topic, number, None, COMMAND.encode(command)))
+        self.epoch.urgent = True
+        if shard is not None:
+            self.request_barrier(shard)
+
+    # --- requests ---
+
+    def request(self, shard: Shard, request: Request, answer: Answer) -> None:
+        """From HTTP. Every answer waits for the commit of the epoch it was found in (invariant 4)."""
+        self.touch(shard)
+        self.epoch.urgent = True
+        stored = self.stored(shard, request.invocation_id)
+        id_ = request.invocation_id
+        if stored is None:
+            if isinstance(request, Attach):
+                self._reply(answer, Reply("not_found", id_))
+                return
+            retain_ms = self._retention(request.target) if request.idempotent else ASKED_MS
+            if request.wait:
+                shard.waiters.setdefault(id_, []).append(answer)
+            else:
+                self._reply(answer, Reply("accepted", id_))
+            self._begin(shard, asked(request, retain_ms, self.now_ms), request.at_ms)
+        elif isinstance(request, Invoke) and not request.wait:
+            self._reply(answer, Reply("previously_accepted", id_))
+        elif stored.status in ("completed", "failed"):
+            self._reply(answer, reply_of(id_, stored.result, stored.failure))
+        elif request.wait:
+            shard.waiters.setdefault(id_, []).append(answer)
+        else:
+            self._reply(answer, Reply("running", id_))
+
+    def _reply(self, answer: Answer, reply: Reply) -> None:
+        self.epoch.replies.append((answer, reply))
+
+    # --- time and steps ---
+
+    def timer(self, shard: Shard, key: bytes) -> None:
+        """A timer is due. Does nothing when it has been cancelled or fired."""
+        raw = shard.read(key)
+        if raw is None:
+            return
+        self.touch(shard)
+        due_ms, id_, ref = keys.split_timer(key)
+        timer = TIMER.decode(raw)
+        if timer.kind == "sleep":
+            shard.put(key, None)
+            self.runner.complete(shard, id_, Entry("completion", ref), after_commit=False)
+            return
+        stored = self.stored(shard, id_)
+        if timer.kind != "step" or due_ms > 0 or stored is None:
+            shard.put(key, None)
+        if stored is None:
+            return
+        match timer.kind:
+            case "step":
+                if stored.status not in ("paused", "backing_off"):
+                    self.runner.rerun_step(shard, stored, ref, timer)
+            case "retry":
+                self.retry(shard, stored)
+            case "start":
+                self._admit(shard, stored)
+            case "purge":
+                shard.put(keys.invocation(id_), None)
+            case _:
+                self._timed_out(shard, stored)
+
+    def retry(self, shard: Shard, stored: Stored) -> None:
+        """Another attempt: replay what is recorded, then go on."""
+        stored.status, stored.pause = "running", ""
+        shard.put(keys.invocation(stored.id), INVOCATION.encode(stored))
+        shard.put(keys.paused(stored.id), None)
+        self.touch(shard)
+        self.runner.replay(shard, stored)
+
+    def timer_id(self, key: bytes) -> str:
+        return keys.split_timer(key)[1]
+
+    def retry_paused(self, shard: Shard) -> None:
+        """After a restart: what was paused because of the code is tried on the code of today."""
+        for key, _ in list(shard.scan(b"z", b"{")):
+            stored = self.stored(shard, key[1:].decode())
+            if stored is not None and stored.pause in ("missing", "divergence"):
+                if stored.target in self.handlers:
+                    self.retry(shard, stored)
+
+    def _timed_out(self, shard: Shard, stored: Stored) -> None:
+        live = shard.live.get(stored.id) or self.revive(shard, stored)
+        if live is not None and stored.status not in ("completed", "failed"):
+            live.anchored = True
+            self.ending.failed(live, Failure(504, f"{stored.target} took longer than its timeout"))
+
+    def step_done(self, shard: Shard, run: StepRun, value: bytes | None, error: BaseException | None) -> None:
+        """A step ran. Its result is recorded now and seen by the handler once that is durable."""
+        self.touch(shard)
+        if error is None:
+            self.runner.complete(shard, run.id, Entry("completion", run.ref, value=value), after_commit=True)
+            return
+        policy = run.body.retry or STEP
+        attempt = run.attempt + 1
+        if isinstance(error, TerminalError):
+            failure = Failure(error.code, error.message, error.metadata)
+        elif not policy.retries(error) or policy.gives_up(attempt, (self.now_ms - run.first_ms) / 1000):
+            failure = Failure(500, f"step {run.body.name} failed after {attempt} attempt(s): {type(error).__name__}: {error}")
+        else:
+            self._again(shard, run, error, attempt, policy)
+            return
+        self.runner.complete(shard, run.id, Entry("completion", run.ref, failure=failure), after_commit=True)
+
+    def _again(self, shard: Shard, run: StepRun, error: BaseException, attempt: int, policy: RetryPolicy) -> None:
+        first = keys.timer(0, run.id, run.ref)
+        if shard.read(first) is None:
+            return
+        delay_s = policy.delay_s(attempt)
+        if isinstance(error, RetryableError) and error.retry_after_s is not None:
+            delay_s = error.retry_after_s
+        self.metrics.retries += 1
+        logger.warning(
+            "step %s of %s: attempt %d failed, again in %.2f s: %s: %s", run.body.name, run.id, attempt, delay_s,
+            type(error).__name__, error, exc_info=error if attempt == 1 else None,
+        )  # fmt: skip
+        shard.put(first, None)
+        again = keys.timer(int(self.now_ms + delay_s * 1000), run.id, run.ref)
+        shard.set_timer(again, TIMER.encode(Timer("step", attempt, run.first_ms)))
+
+
+_UNDECODED = object()
+
+
+def invoked(command: Command, retain_ms: int, now_ms: float) -> Stored:
+    """The journal topic's entry for an invocation that a command starts."""
+    return Stored(
+        id=command.id, target=command.target, key=command.key or b"", payload=command.payload, headers=command.headers,
+        caller_app=command.caller_app, caller_id=command.caller_id, caller_ref=command.ref, retain_ms=retain_ms,
+        created_ms=int(now_ms), python=PYTHON,
+    )  # fmt: skip
+
+
+def asked(request: Invoke, retain_ms: int, now_ms: float) -> Stored:
+    """The same for one that a request starts."""
+    headers = [Header(name, value.encode()) for name, value in request.headers.items()]
+    return Stored(
+        id=request.invocation_id, target=request.target, key=request.key, payload=request.payload, headers=headers,
+        retain_ms=retain_ms, created_ms=int(now_ms), python=PYTHON,
+    )  # fmt: skip
+

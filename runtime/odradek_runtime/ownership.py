@@ -1,0 +1,156 @@
+"""Which shards this worker owns, and their restores; and the requests that wait at them.
+
+A restore blocks, so it runs beside the engine and comes back as a `Restored` event. A shard that moved on meanwhile is closed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .log.port import LogError
+from .request import Answer, Reply, Request
+from .shard import Shard
+from .store import Store, StoreError
+from .takeover import Cancelled, Progress, Takeover
+
+logger = logging.getLogger("odradek")
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The shard is restored; `attempt` says by which restore."""
+
+    shard: Shard
+    attempt: int
+
+
+@dataclass(slots=True)
+class Owned:
+    stamp: int
+    attempt: int
+    progress: Progress
+    store: Store | None = None
+    restored: bool = False
+
+
+class Ownership:
+    """The owned shards. `background` runs a blocking function beside the engine; `pause` waits between repeats of a restore."""
+
+    def __init__(
+        self,
+        takeover: Takeover,
+        post: Callable[[Restored], None],
+        failed: Callable[[Exception], None],
+        background: Callable[[Callable[[], None]], None],
+        pause: Callable[[float], None],
+        now_ms: Callable[[], float],
+    ) -> None:
+        self._takeover = takeover
+        self._post = post
+        self._failed = failed
+        self._background = background
+        self._pause = pause
+        self._now_ms = now_ms
+        self._attempts = itertools.count(1)
+        self._owned: dict[int, Owned] = {}
+
+    def owns(self, number: int) -> bool:
+        return number in self._owned
+
+    @property
+    def numbers(self) -> list[int]:
+        return sorted(self._owned)
+
+    @property
+    def restoring(self) -> dict[int, Progress]:
+        """The owned shards that cannot be read yet."""
+        return {number: owned.progress for number, owned in list(self._owned.items()) if not owned.restored}
+
+    def take(self, number: int, stamp: int, store: Store | None = None) -> None:
+        """The shard is ours from now on: restore it."""
+        owned = self._owned[number] = Owned(stamp, next(self._attempts), Progress(), store)
+        self._background(lambda: self._restore(number, owned))
+
+    def retake(self, shard: Shard) -> None:
+        """Start over: the same ownership, the same store, everything in memory anew."""
+        owned = self._owned.get(shard.number)
+        if owned is not None:
+            self.take(shard.number, owned.stamp, shard.store)
+
+    def accept(self, event: Restored) -> bool:
+        """Whether this restore is still wanted; if not, its store is closed."""
+        owned = self._owned.get(event.shard.number)
+        if owned is None or owned.attempt != event.attempt:
+            event.shard.store.close()
+            return False
+        owned.store = event.shard.store
+        return True
+
+    def opened(self, shard: Shard) -> None:
+        self._owned[shard.number].restored = True
+
+    def give_up(self, number: int) -> None:
+        """The shard moves: flush its store, so that the next restore here is short, and close it."""
+        owned = self._owned.pop(number, None)
+        if owned is None:
+            return
+        owned.progress.cancelled = True
+        if owned.store is not None:
+            try:
+                owned.store.flush()
+            except StoreError as error:
+                logger.warning("%s", error)
+            owned.store.close()
+
+    def _restore(self, number: int, owned: Owned) -> None:
+        delay_s = 0.1
+        while not owned.progress.cancelled:
+            try:
+                shard = self._takeover.run(number, owned.stamp, owned.store, self._now_ms, owned.progress)
+            except Cancelled:
+                return
+            except (LogError, StoreError) as error:
+                if isinstance(error, LogError) and not error.retriable:
+                    self._failed(error)
+                    return
+                logger.warning("shard %d cannot be restored yet: %s", number, error)
+                self._pause(delay_s)
+                delay_s = min(delay_s * 2, 5.0)
+            except Exception as error:  # noqa: BLE001  (it runs in a thread of its own: the engine must hear of it)
+                self._failed(error)
+                return
+            else:
+                self._post(Restored(shard, owned.attempt))
+                return
+
+
+class Asked:
+    """Requests that have not been answered, by shard. They outlive a start-over: each is looked up by its id and asked again."""
+
+    def __init__(self) -> None:
+        self._tokens = itertools.count()
+        self._waiting: dict[int, dict[int, tuple[Request, Answer]]] = {}
+
+    def add(self, number: int, request: Request, answer: Answer) -> Answer:
+        """Remember it; gives the answer to use, which forgets it when called and answers only once."""
+        token = next(self._tokens)
+        waiting = self._waiting.setdefault(number, {})
+
+        def once(reply: Reply) -> None:
+            if waiting.pop(token, None) is not None:
+                answer(reply)
+
+        waiting[token] = (request, once)
+        return once
+
+    def of(self, number: int) -> list[tuple[Request, Answer]]:
+        return list(self._waiting.get(number, {}).values())
+
+    def all(self) -> list[tuple[Request, Answer]]:
+        return [pair for waiting in self._waiting.values() for pair in waiting.values()]
+
+    def __len__(self) -> int:
+        return sum(len(waiting) for waiting in self._waiting.values())

@@ -1,0 +1,95 @@
+"""Start-up: before a worker joins, every topic it relies on is there, as it must be, and N is known.
+
+Internal topics are created with the right configuration, or checked and refused with what to change. Topics of the user are
+never created on Kafka; the embedded log, on a laptop, makes those that are missing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping
+
+from odradek import App
+
+from .log.port import Log, LogError, TopicInfo
+
+logger = logging.getLogger("odradek")
+
+DEFAULT_SHARDS = 8
+_COMMANDS = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+_CHANGELOG = {"cleanup.policy": "compact"}
+INTERNAL: Mapping[str, Mapping[str, str]] = {
+    "commands": _COMMANDS,
+    "journal": _CHANGELOG,
+    "state": _CHANGELOG,
+}
+
+
+class StartupError(Exception):
+    """The app cannot run on this log as it is; the message says what to change."""
+
+
+def prepare(app: App, log: Log, *, create_inputs: bool) -> int:
+    """Check and create topics; gives N. Raises StartupError, or LogError when the log cannot be reached.
+
+    `create_inputs`: make absent topics of the user (the embedded log).
+    """
+    inputs = _inputs(app, log, create_inputs)
+    existing = log.topic(f"{app.name}.commands")
+    shards = _shards(app, inputs, existing)
+    for name, config in INTERNAL.items():
+        _ensure(log, f"{app.name}.{name}", shards, config)
+    if log.topic(f"{app.name}.dead-letters") is None:
+        log.create_topic(f"{app.name}.dead-letters", shards, {})
+    for subscription in app.subscriptions():
+        letter = subscription.dead_letter
+        if letter is not None and log.topic(letter) is None:
+            log.create_topic(letter, shards, {})
+    return shards
+
+
+def _inputs(app: App, log: Log, create: bool) -> list[TopicInfo]:
+    found: list[TopicInfo] = []
+    for name in sorted({subscription.topic.name for subscription in app.subscriptions()}):
+        topic = log.topic(name)
+        if topic is None and create:
+            topic = log.create_topic(name, app.shards or DEFAULT_SHARDS, {})
+            logger.info("created topic %s with %d partitions", name, topic.partitions)
+        if topic is None:
+            near = difflib.get_close_matches(name, log.topics(), n=3)
+            hint = f"; there is {', '.join(near)}" if near else ""
+            raise StartupError(
+                f"the app subscribes to topic {name!r}, which does not exist{hint}. Create it, for example with: "
+                f"odradek publish {name} FILE --create --partitions 8, or with your Kafka tools"
+            )
+        found.append(topic)
+    return found
+
+
+def _shards(app: App, inputs: list[TopicInfo], existing: TopicInfo | None) -> int:
+    if existing is None:
+        return app.shards or max((topic.partitions for topic in inputs), default=DEFAULT_SHARDS)
+    if app.shards is not None and app.shards != existing.partitions:
+        raise StartupError(
+            f"App({app.name!r}, shards={app.shards}), but {existing.name} has {existing.partitions} partitions: the number of "
+            f"shards of an app never changes; use shards={existing.partitions}, or a new app name"
+        )
+    return existing.partitions
+
+
+def _ensure(log: Log, name: str, shards: int, config: Mapping[str, str]) -> None:
+    topic = log.topic(name)
+    if topic is None:
+        topic = log.create_topic(name, shards, config)
+    if topic.partitions != shards:
+        raise StartupError(
+            f"topic {name} has {topic.partitions} partitions and must have {shards}: it was not made by this app, or was altered"
+        )
+    for option, wanted in config.items():
+        is_ = topic.config.get(option, wanted)
+        if is_ != wanted:
+            raise StartupError(
+                f"topic {name} has {option}={is_} and must have {option}={wanted}, else the app would lose data: "
+                f"kafka-configs --alter --entity-type topics --entity-name {name} --add-config {option}={wanted}"
+            )

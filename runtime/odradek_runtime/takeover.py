@@ -1,0 +1,261 @@
+"""The take-over of a shard: settle what its last owner left open, bring the store up to its changelogs, find its positions.
+
+Runs beside the engine (scans block). In order, since each step relies on the one before (invariant 1): settle, then the
+uncommitted end offsets, then a committed scan up to them. A store that is from other topics, beyond the log, or older than
+the tombstones are kept is thrown away and built anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from odradek._definition import Subscription
+
+from . import keys
+from .formats import POSITIONS, STORE_POSITION, Positions, StorePosition
+from .log.port import Log, LogError, Member, Message, Partition, TopicInfo
+from .shard import Shard
+from .store import MemoryStore, RocksStore, Store
+
+logger = logging.getLogger("odradek")
+
+BATCH = 5_000
+TOMBSTONES_MS = 86_400_000
+"""Kafka's default delete.retention.ms."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Changelog records restored so far, and how many offsets there were to cover."""
+
+    done_records: int = 0
+    total_records: int = 0
+    cancelled: bool = False
+
+
+class Cancelled(Exception):
+    """The shard moved on before its restore was done."""
+
+
+class Takeover:
+    """Restores shards of one app for one worker. `directory` None keeps the stores in memory."""
+
+    def __init__(
+        self, app: str, shards: int, log: Log, member: Member, subscriptions: Iterable[Subscription], directory: Path | None
+    ) -> None:
+        self._app = app
+        self._n = shards
+        self._log = log
+        self._member = member
+        self._subscriptions = list(subscriptions)
+        self._directory = directory
+
+    def run(self, number: int, stamp: int, store: Store | None, now_ms: Callable[[], float], progress: Progress) -> Shard:
+        """Blocks. The restored shard, in phase "opening". Raises LogError (repeat it), StoreError, Cancelled."""
+        self._member.settle(number)
+        journal, state = self._changelog("journal"), self._changelog("state")
+        ends = {topic.name: self._log.offsets(Partition(topic.name, number)) for topic in (journal, state)}
+        progress.total_records = sum(end for _, end in ends.values())
+        store, at = self._store(number, store, journal, state, ends, now_ms())
+        healed: dict[bytes, bytes | None] = {}
+        found = self._restore_journal(store, Partition(journal.name, number), at, ends[journal.name][1], healed, progress)
+        self._restore_state(store, Partition(state.name, number), at, ends[state.name][1], found, healed, progress)
+        at.time_ms = int(now_ms())
+        store.write([(keys.STORE_POSITION, STORE_POSITION.encode(at))])
+        return self._shard(number, stamp, store, at, found, healed)
+
+    # --- the store ---
+
+    def _changelog(self, name: str) -> TopicInfo:
+        topic = self._log.topic(f"{self._app}.{name}")
+        if topic is None:
+            raise LogError(f"topic {self._app}.{name} is gone: it holds the app's state; restore it, or start under another name")
+        return topic
+
+    def _store(
+        self, number: int, store: Store | None, journal: TopicInfo, state: TopicInfo, ends: dict[str, tuple[int, int]], now_ms: float
+    ) -> tuple[Store, StorePosition]:
+        store = store or self._open(number)
+        raw = store.get(keys.STORE_POSITION)
+        at = STORE_POSITION.decode(raw) if raw is not None else None
+        if at is not None and usable(at, journal, state, ends, number, now_ms):
+            return store, at
+        if at is not None:
+            logger.info("shard %d: its store does not fit the log any more, a full restore follows", number)
+        store = self._wiped(number, store)
+        first = (ends[journal.name][0], ends[state.name][0])
+        return store, StorePosition(journal.id, state.id, first[0], first[1], int(now_ms))
+
+    def _path(self, number: int) -> Path | None:
+        return None if self._directory is None else self._directory / "store" / self._app / str(number)
+
+    def _open(self, number: int) -> Store:
+        path = self._path(number)
+        return MemoryStore() if path is None else RocksStore(path)
+
+    def _wiped(self, number: int, store: Store) -> Store:
+        store.close()
+        path = self._path(number)
+        if path is not None:
+            RocksStore.destroy(path)
+        return self._open(number)
+
+    # --- the changelogs ---
+
+    def _scan(self, partition: Partition, start: int, stop: int, progress: Progress) -> Iterator[Message]:
+        done = progress.done_records
+        for batch in self._log.scan(partition, start, stop):
+            if progress.cancelled:
+                raise Cancelled
+            yield from batch
+            if batch:
+                progress.done_records = done + batch[-1].offset() + 1
+        progress.done_records = done + stop
+
+    def _restore_journal(
+        self, store: Store, partition: Partition, at: StorePosition, end: int, healed: dict[bytes, bytes | None], progress: Progress
+    ) -> Positions | None:
+        """Apply up to the last positions record: what lies behind it belongs to a torn epoch (invariant 8)."""
+        last = self._last_positions(partition, at.journal_offset, end)
+        raw = store.get(keys.POSITIONS)
+        changes: list[tuple[bytes, bytes | None]] = []
+        for message in self._scan(partition, at.journal_offset, end, progress):
+            key = message.key() or b""
+            if message.offset() > last:
+                healed[key] = None
+                continue
+            changes.append((key, message.value()))
+            if key == keys.POSITIONS:
+                raw = message.value()
+            if len(changes) >= BATCH:
+                store.write(changes)
+                changes = []
+        store.write(changes)
+        at.journal_offset = end
+        for key in healed:
+            healed[key] = store.get(key)
+        return POSITIONS.decode(raw) if raw is not None else None
+
+    def _last_positions(self, partition: Partition, start: int, end: int) -> int:
+        """Offset of the last positions record in [start, end), or start - 1."""
+        reach = 64
+        while True:
+            begin = max(start, end - reach)
+            found = [m.offset() for batch in self._log.scan(partition, begin, end) for m in batch if m.key() == keys.POSITIONS]
+            if found:
+                return found[-1]
+            if begin == start:
+                return start - 1
+            reach *= 8
+
+    def _restore_state(
+        self, store: Store, partition: Partition, at: StorePosition, end: int, found: Positions | None,
+        healed: dict[bytes, bytes | None], progress: Progress,
+    ) -> None:  # fmt: skip
+        changes: list[tuple[bytes, bytes | None]] = []
+        whole: dict[bytes, bool] = {}
+        torn: list[bytes] = []
+        for message in self._scan(partition, at.state_offset, end, progress):
+            key = keys.STATE + (message.key() or b"")
+            stamp = _stamp(message)
+            if stamp not in whole:
+                whole[stamp] = _belongs(stamp, found)
+            if not whole[stamp]:
+                torn.append(key)
+                continue
+            changes.append((key, message.value()))
+            if len(changes) >= BATCH:
+                store.write(changes)
+                changes = []
+        store.write(changes)
+        at.state_offset = end
+        healed.update({key: store.get(key) for key in torn})
+        if healed:
+            logger.error("shard %d: %d changelog records of a torn epoch are left out and put right", partition.partition, len(healed))
+
+    # --- the shard ---
+
+    def _shard(
+        self, number: int, stamp: int, store: Store, at: StorePosition, found: Positions | None, healed: dict[bytes, bytes | None]
+    ) -> Shard:
+        if found is not None and found.shards != self._n:
+            raise LogError(
+                f"the app {self._app!r} was made with {found.shards} shards and is started with {self._n}: set App(shards={found.shards})",
+                retriable=False,
+            )
+        incarnation = found.incarnation + 1 if found is not None else 1
+        shard = Shard(number, stamp, incarnation, found.sequence if found is not None else 0, store, at)
+        if found is not None:
+            shard.positions = {Partition(p.topic, p.partition): p.offset for p in found.inputs}
+        shard.changes.update(healed)
+        self._resolve_positions(shard)
+        shard.load_locks()
+        return shard
+
+    def _resolve_positions(self, shard: Shard) -> None:
+        """Every partition the shard reads has a position before its first read (invariant 10)."""
+        commands = Partition(f"{self._app}.commands", shard.number)
+        shard.positions.setdefault(commands, 0)
+        for subscription in self._subscriptions:
+            topic = self._log.topic(subscription.topic.name)
+            if topic is None:
+                raise LogError(f"topic {subscription.topic.name} is gone: create it again, or take the subscription out of the app")
+            for number in range(shard.number, topic.partitions, self._n):
+                partition = Partition(topic.name, number)
+                if partition not in shard.positions:
+                    shard.positions[partition] = self._start(partition, subscription)
+        for partition, position in list(shard.positions.items()):
+            shard.positions[partition] = self._kept(partition, position)
+
+    def _start(self, partition: Partition, subscription: Subscription) -> int:
+        first, end = self._log.offsets(partition)
+        start = subscription.start_at
+        if isinstance(start, datetime):
+            return self._log.offset_at(partition, int(start.timestamp() * 1000))
+        return end if start == "latest" else first
+
+    def _kept(self, partition: Partition, position: int) -> int:
+        if self._log.topic(partition.topic) is None:
+            return position
+        first, end = self._log.offsets(partition)
+        if position < first and partition.topic != f"{self._app}.commands":
+            logger.error("%s[%d]: records %d to %d were deleted before they were read", *partition, position, first - 1)
+        return min(max(position, first), max(end, first))
+
+
+def usable(
+    at: StorePosition, journal: TopicInfo, state: TopicInfo, ends: dict[str, tuple[int, int]], number: int, now_ms: float
+) -> bool:
+    """Whether a delta on top of this store gives the right state (invariant 3)."""
+    if (at.journal_id, at.state_id) != (journal.id, state.id):
+        return False
+    for topic, offset in ((journal, at.journal_offset), (state, at.state_offset)):
+        first, end = ends[topic.name]
+        kept_ms = int(topic.config.get("delete.retention.ms", TOMBSTONES_MS))
+        if not first <= offset <= end or now_ms - at.time_ms > kept_ms * 0.9:
+            return False
+    return number >= 0
+
+
+def _stamp(message: Message) -> bytes:
+    for name, value in message.headers() or ():
+        if name == "odradek" and value is not None:
+            return value
+    return b""
+
+
+def _belongs(stamp: bytes, found: Positions | None) -> bool:
+    """Whether the epoch that wrote a state record was closed by its positions record."""
+    if not stamp:
+        return True
+    try:
+        incarnation, epoch = (int(part) for part in stamp.split(b"."))
+    except ValueError:
+        return True
+    return found is not None and (incarnation, epoch) <= (found.incarnation, found.epoch)
+
+

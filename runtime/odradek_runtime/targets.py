@@ -1,0 +1,80 @@
+"""Targets: the topics that handlers write to, checked before a record enters an epoch (invariants 2 and 12).
+
+One bad record would abort the whole transaction, and a producer would create a missing topic by accident: so existence,
+partition, size, time and key are checked here, against what a client that cannot create topics has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from odradek import TerminalError
+from odradek._port import Headers
+
+from .log.port import Log, LogError, TopicInfo
+
+OVERHEAD_BYTES = 200
+"""What the log adds to a record, at the most: batch header, varints."""
+FUTURE_MS = 3_600_000
+"""Kafka's default message.timestamp.after.max.ms."""
+AGAIN_MS = 1_000.0
+
+
+class Targets:
+    """A cache of topics; absent ones are looked up again at most once a second."""
+
+    def __init__(self, log: Log, *, max_record_bytes: int, absent: Callable[[str], TopicInfo | None] | None = None) -> None:
+        self._log = log
+        self._max_record_bytes = max_record_bytes
+        self._absent = absent
+        self._known: dict[str, tuple[int, int, bool]] = {}
+        self._looked_ms: dict[str, float] = {}
+
+    def check(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers | None,
+        partition: int | None,
+        timestamp_ms: int | None,
+        now_ms: float,
+    ) -> None:
+        """Raises TerminalError when the log would refuse the record, LookupError while its topic does not exist."""
+        known = self._known.get(topic) or self._look(topic, now_ms)
+        partitions, limit, compacted = known
+        size = (len(value) if value else 0) + (len(key) if key else 0) + OVERHEAD_BYTES
+        if headers:
+            size += sum(len(name) + len(text or b"") + 4 for name, text in headers)
+        if size > limit:
+            raise TerminalError(f"a record of {size} bytes is over the limit of {topic}, {limit} bytes", code=413)
+        if partition is not None and not 0 <= partition < partitions:
+            raise TerminalError(f"{topic} has partitions 0 to {partitions - 1}, not {partition}", code=400)
+        if timestamp_ms is not None and not 0 <= timestamp_ms <= now_ms + FUTURE_MS:
+            raise TerminalError(f"timestamp {timestamp_ms} ms: {topic} takes 0 up to one hour from now", code=400)
+        if compacted and not key:
+            raise TerminalError(f"{topic} is compacted: every record needs a key", code=400)
+
+    def partitions(self, topic: str, now_ms: float) -> int:
+        """How many partitions the topic has. Raises LookupError when it does not exist."""
+        return (self._known.get(topic) or self._look(topic, now_ms))[0]
+
+    def _look(self, topic: str, now_ms: float) -> tuple[int, int, bool]:
+        if now_ms - self._looked_ms.get(topic, -AGAIN_MS) < AGAIN_MS:
+            raise LookupError(absent(topic))
+        self._looked_ms[topic] = now_ms
+        try:
+            info = self._log.topic(topic)
+            if info is None and self._absent is not None:
+                info = self._absent(topic)
+        except LogError as error:
+            raise LookupError(f"topic {topic} could not be looked up: {error}") from error
+        if info is None:
+            raise LookupError(absent(topic))
+        limit = min(int(info.config.get("max.message.bytes", 1_048_588)), self._max_record_bytes + OVERHEAD_BYTES)
+        known = self._known[topic] = (info.partitions, limit, "compact" in info.config.get("cleanup.policy", ""))
+        return known
+
+
+def absent(topic: str) -> str:
+    return f"topic {topic} does not exist: create it (odradek publish --create makes one, or your Kafka tools); it is looked for again"

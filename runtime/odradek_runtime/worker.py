@@ -1,0 +1,202 @@
+"""A worker: one engine in a thread of its own, with the member, the executor and the restores it needs round it.
+
+The public face for the node and the ingress. Everything reaches the engine through one queue; `ask` and `stop` may be called
+from any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from odradek import App
+
+from .engine import Engine, Input, Question, StepEnded
+from .epoch import StepRun
+from .executor import StepExecutor
+from .handler_loop import HandlerLoop
+from .housekeeping import Housekeeping
+from .log.port import Log, LogError, Partition
+from .machine import Machine
+from .metrics import Metrics, Snapshot
+from .ownership import Ownership
+from .request import Answer, Reply, Request
+from .settings import Settings
+from .startup import prepare
+from .takeover import Takeover
+from .targets import Targets
+
+logger = logging.getLogger("odradek")
+
+
+class Worker:
+    """Runs an app on a log.
+
+    Args:
+        app: what to run.
+        log: an open log; the caller closes it after `stop`.
+        settings: bounds and directories.
+        url: where peers reach this worker over HTTP (its private URL).
+        in_memory: keep the stores in memory (tests).
+        now_ms: the clock, Unix milliseconds.
+
+    `start` raises StartupError when the app does not fit the log, LogError when the log cannot be reached.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        log: Log,
+        settings: Settings,
+        *,
+        url: str | None = None,
+        in_memory: bool = False,
+        now_ms: Callable[[], float] = lambda: time.time() * 1000,
+    ) -> None:
+        self.app = app
+        self.metrics = Metrics()
+        self.shards = 0
+        self.failed: Exception | None = None
+        self._log = log
+        self._settings = settings
+        self._url = url
+        self._in_memory = in_memory
+        self._now_ms = now_ms
+        self._queue: queue.SimpleQueue[Input | None] = queue.SimpleQueue()
+        self._engine: Engine | None = None
+        self._ownership: Ownership | None = None
+        self._thread = threading.Thread(target=self._run, name="odradek-engine", daemon=True)
+        self._stopping = threading.Event()
+        self._let_go = threading.Event()
+        self._left = threading.Event()
+
+    def start(self) -> None:
+        """Check and create topics, join the group, begin to work. Returns before the shards are restored (see `ready`)."""
+        create = not self._settings.bootstrap_servers
+        self.shards = prepare(self.app, self._log, create_inputs=create)
+        self._member = self._log.member(self.app.name, self.shards, self._url)
+        self._executor = StepExecutor(self._step_done, running=self._settings.steps_running, threads=self._settings.step_threads)
+        self._executor.start(self.app.lifespan(self.app) if self.app.lifespan is not None else None)
+        absent = (lambda name: self._log.create_topic(name, self.shards, {})) if create else None
+        targets = Targets(self._log, max_record_bytes=self._settings.max_record_bytes, absent=absent)
+        machine = Machine(self.app, self.shards, self._settings, targets, self.metrics, HandlerLoop())
+        directory = None if self._in_memory else self._settings.data_dir
+        takeover = Takeover(self.app.name, self.shards, self._log, self._member, self.app.subscriptions(), directory)
+        self._ownership = Ownership(takeover, self._queue.put, self._fail, self._background, self._pause, self._now_ms)
+        self._engine = Engine(machine, self._member, self._executor, self._ownership, self._settings, self._now_ms)
+        self._housekeeping = Housekeeping(self._log, self._engine, self._stopping)
+        self._thread.start()
+        self._housekeeping.start()
+        self._member.join(self._queue.put)
+
+    def stop(self) -> None:
+        """Finish the epoch, hand the shards over, leave the group. Blocks; safe to call twice, or before `start`."""
+        if self._engine is None or self._left.is_set():
+            return
+        self._stopping.set()
+        self._queue.put(None)
+        self._let_go.wait(30.0)
+        self._member.leave()
+        self._left.set()
+        self._queue.put(None)
+        if self._thread.is_alive():
+            self._thread.join(30.0)
+        self._housekeeping.join()
+        self._executor.stop()
+
+    def ask(self, request: Request, answer: Answer) -> None:
+        """Post a request; `answer` is called once, in the engine's thread. "moved" when its shard is not here."""
+        if self._stopping.is_set() or self.failed is not None:
+            answer(Reply("moved", request.invocation_id))
+            return
+        self._queue.put(Question(request, answer))
+
+    def owns(self, shard: int) -> bool:
+        """Whether the shard is this worker's now (restored or not)."""
+        return self._ownership is not None and self._ownership.owns(shard)
+
+    @property
+    def ready(self) -> bool:
+        """True when it has joined and every owned shard is restored."""
+        ownership = self._ownership
+        return ownership is not None and self.failed is None and bool(ownership.numbers) and not ownership.restoring
+
+    def snapshot(self) -> Snapshot:
+        """What it holds at this moment; safe from any thread, each figure read by itself."""
+        engine, ownership = self._engine, self._ownership
+        if engine is None or ownership is None:
+            return {}
+        machine = engine.machine
+        restoring = {
+            number: {"done_records": p.done_records, "total_records": p.total_records} for number, p in ownership.restoring.items()
+        }
+        return {
+            "shards_owned": ownership.numbers,
+            "restoring": restoring,
+            "lag_records": self._housekeeping.lag_records,
+            "in_flight": sum(len(shard.live) for shard in list(machine.shards.values())),
+            "coroutines_cached": machine.runner.suspended,
+            "queues": {"steps": self._executor.load, "events": self._queue.qsize()},
+        }
+
+    def positions(self) -> dict[Partition, int]:
+        """Next offset to read of every partition that is read here."""
+        return {} if self._engine is None else self._engine.positions()
+
+    # --- the engine's thread ---
+
+    def _run(self) -> None:
+        asyncio._set_running_loop(self._engine.machine.loop if self._engine else None)  # so that asyncio finds our loop in handlers
+        try:
+            self._loop()
+        except Exception as error:  # the engine cannot go on: the node ends, and its supervisor starts it anew
+            logger.exception("the engine has failed")
+            self.failed = error
+        finally:
+            asyncio._set_running_loop(None)
+            self._let_go.set()
+
+    def _loop(self) -> None:
+        engine = self._engine
+        assert engine is not None
+        while not self._left.is_set():
+            self._take(engine, engine.patience_s())
+            engine.turn()
+            if engine.flags.fatal:
+                raise LogError(engine.flags.fatal, retriable=False)
+            if self._stopping.is_set() and not self._let_go.is_set():
+                engine.flags.stopping = True
+                if engine.idle:
+                    engine.let_go()
+                    self._let_go.set()
+
+    def _take(self, engine: Engine, patience_s: float) -> None:
+        try:
+            event = self._queue.get(timeout=patience_s) if patience_s > 0 else self._queue.get_nowait()
+            for _ in range(1_000):
+                if event is not None:
+                    engine.post(event)
+                event = self._queue.get_nowait()
+            if event is not None:
+                engine.post(event)
+        except queue.Empty:
+            return
+
+    # --- what runs beside it ---
+
+    def _step_done(self, run: StepRun, value: bytes | None, error: BaseException | None) -> None:
+        self._queue.put(StepEnded(run, value, error))
+
+    def _background(self, work: Callable[[], None]) -> None:
+        threading.Thread(target=work, name="odradek-restore", daemon=True).start()
+
+    def _pause(self, seconds: float) -> None:
+        self._stopping.wait(seconds)
+
+    def _fail(self, error: Exception) -> None:
+        self.failed = error
+        logger.error("%s", error)
