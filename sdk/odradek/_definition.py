@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from odradek._annotations import Annotations
 from odradek._errors import Seconds, comes_later, seconds
-from odradek._serde import DECODE_ERRORS, BadInput, Decode, Serde, encode_key, explain, json_serde
+from odradek._serde import DECODE_ERRORS, JSON, BadInput, Decode, Serde, encode_key, explain, json_serde
 
 if TYPE_CHECKING:
     from odradek._context import Context
@@ -176,6 +176,19 @@ class Handler:
             return ()
         serde = self._argument or self.argument
         if not payload and not serde.admits_none and serde.expected != "bytes":
+            raise BadInput("$", f"expected {serde.expected} as JSON, but the body is empty")
+        return (serde.load(payload),)
+
+    def decode(self, payload: bytes) -> tuple[Any, ...]:
+        """Decode a call's payload into the arguments that follow the context: one or none. Raises BadInput."""
+        if not self.takes_argument:
+            if payload and payload != b"null":
+                raise BadInput("$", f"{self.target} takes no argument: send an empty body")
+            return ()
+        if not payload and self._has_default:
+            return ()
+        serde = self._argument or self.argument
+        if not payload and serde.content_type == JSON and not serde.admits_none:
             raise BadInput("$", f"expected {serde.expected} as JSON, but the body is empty")
         return (serde.load(payload),)
 
