@@ -41,7 +41,7 @@ Kafka = Annotated[
 
 
 def settings(**flags: Any) -> Settings:
-    """Flags over environment over pyproject.toml over defaults; `kafka` is a list of `key=value`. Raises CommandError."""
+    """Flags over environment over pyproject.toml over defaults; `kafka`: a list of `key=value`. Raises CommandError."""
     options: list[str] = flags.pop("kafka", None) or []
     pairs: dict[str, str] = {}
     for option in options:

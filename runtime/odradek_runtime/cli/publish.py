@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -19,11 +19,14 @@ from odradek_runtime.cli.appref import load_topics
 from odradek_runtime.cli.errors import INTERRUPTED, USAGE, CommandError, err, near, out
 from odradek_runtime.cli.record import CASTS, BadField, Options, Rows
 from odradek_runtime.cli.source import BadRow, Row, Source
-from odradek_runtime.log.port import Log, Output
+from odradek_runtime.log.port import Log, LogError, Output
 
 BATCH_RECORDS = 2_000
 """Records of one transaction: what an interruption costs at most, and no more memory than this."""
 BATCH_BYTES = 4 * 1024 * 1024
+RETRIES_S = (0.1, 0.3, 1.0, 3.0)
+"""Waits between tries of one transaction."""
+RESUME = "the same command with --resume goes on from there"
 
 EXAMPLES = """
 [bold]Examples[/]
@@ -127,13 +130,13 @@ class Sending:
             with _progress(self._source) as bar:
                 self._send_all(skip_bad, bar)
         except KeyboardInterrupt:
-            raise CommandError(
-                f"interrupted: {self._tally.published:,} records went into {self._topic}",
-                "the same command with --resume goes on from there",
-                code=INTERRUPTED,
-            ) from None
+            said = f"interrupted: {self._tally.published:,} records went into {self._topic}"
+            raise CommandError(said, RESUME, code=INTERRUPTED) from None
+        except LogError as error:
+            raise CommandError(str(error), f"{self._tally.published:,} records are in: {RESUME}") from error
         finally:
-            self._publisher.close()
+            with suppress(LogError):
+                self._publisher.close()
         self._summary(time.monotonic() - started)
 
     def _send_all(self, skip_bad: bool, bar: Bar) -> None:
@@ -172,10 +175,30 @@ class Sending:
 
     def _send(self, batch: list[Output], position: int) -> None:
         if position > self._tally.position:
-            self._publisher.publish(batch, position)
+            self._publish(batch, position)
             self._tally.position = position
             self._tally.published += len(batch)
             self._tally.without_key += sum(output.key is None for output in batch)
+
+    def _publish(self, batch: list[Output], position: int) -> None:
+        """Past a hiccup of the log: its error leaves the outcome open, and the position that it stored settles it."""
+        for wait_s in (*RETRIES_S, None):
+            try:
+                self._publisher.publish(batch, position)
+            except LogError as error:
+                if not error.retriable or wait_s is None:
+                    raise
+            else:
+                return
+            time.sleep(wait_s)
+            if self._stored_position() == position:
+                return
+
+    def _stored_position(self) -> int | None:
+        try:
+            return self._publisher.position()
+        except LogError:
+            return None
 
     def _bad(self, row: BadRow) -> CommandError:
         where = f"{self._source.name}, line {row.line:,}" + (f", field {row.field}" if row.field else "")

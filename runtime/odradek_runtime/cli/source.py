@@ -11,15 +11,18 @@ import io
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
 from odradek_runtime.cli.errors import USAGE, CommandError
+
+if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
 
 Format = Literal["jsonl", "csv"]
 _SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv"}
@@ -95,13 +98,15 @@ class Source:
         if self._path is None:
             self._text = sys.stdin.buffer
             return self
-        raw = self._raw = self._stack.enter_context(self._path.open("rb"))
-        if self._path.suffix == ".gz":
-            self._text = cast("IO[bytes]", self._stack.enter_context(gzip.GzipFile(fileobj=raw)))
-        elif self._path.suffix == ".zip":
-            self._text = self._open_zip(raw)
-        else:
-            self._text = raw
+        with ExitStack() as opening:
+            raw = self._raw = opening.enter_context(self._path.open("rb"))
+            if self._path.suffix == ".gz":
+                self._text = cast("IO[bytes]", opening.enter_context(gzip.GzipFile(fileobj=raw)))
+            elif self._path.suffix == ".zip":
+                self._text = self._open_zip(raw, opening)
+            else:
+                self._text = raw
+            self._stack = opening.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -109,6 +114,11 @@ class Source:
 
     def rows(self) -> Iterator[Row | BadRow]:
         """Every row, bad ones included; empty lines are no rows. Lines are numbered from 1, the header counted."""
+        rows = self._read()
+        self._stack.callback(rows.close)
+        return rows
+
+    def _read(self) -> Generator[Row | BadRow]:
         rows = _csv_rows(self._text) if self.format == "csv" else _json_rows(self._text)
         try:
             yield from rows
@@ -117,9 +127,9 @@ class Source:
                 f"{self.name} cannot be read to its end: {error}", "check that it was copied whole"
             ) from None
 
-    def _open_zip(self, raw: IO[bytes]) -> IO[bytes]:
+    def _open_zip(self, raw: IO[bytes], opening: ExitStack) -> IO[bytes]:
         try:
-            archive = self._stack.enter_context(zipfile.ZipFile(raw))
+            archive = opening.enter_context(zipfile.ZipFile(raw))
         except zipfile.BadZipFile:
             raise CommandError(
                 f"{self.name} is not a zip file", "unpack it, or check that it was copied whole"
@@ -130,7 +140,7 @@ class Source:
                 f"{self.name} holds {len(members)} files", "unpack it and publish them one by one", code=USAGE
             )
         self._member = members[0]
-        return self._stack.enter_context(archive.open(members[0]))
+        return opening.enter_context(archive.open(members[0]))
 
 
 def _json_rows(lines: IO[bytes]) -> Iterator[Row | BadRow]:
@@ -148,7 +158,14 @@ def _json_rows(lines: IO[bytes]) -> Iterator[Row | BadRow]:
 def _csv_rows(stream: IO[bytes]) -> Iterator[Row | BadRow]:
     # Bytes that are not UTF-8 become surrogates here and are found, field by field, when the row is encoded.
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(text, strict=True)
+    try:
+        yield from _cells(csv.reader(text, strict=True))
+    finally:
+        # The stream is the source's to close: a wrapper that is thrown away would close it.
+        text.detach()
+
+
+def _cells(reader: CsvReader) -> Iterator[Row | BadRow]:
     try:
         columns = next(reader, None)
     except csv.Error as error:
