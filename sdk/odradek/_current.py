@@ -31,10 +31,9 @@ def current(kind: type[Context] = Context, /) -> Context:
     `kind` asks for its capabilities: `current(ObjectContext)`. Raises RuntimeError outside a handler (also in the body
     of a step), and when the handler's context is of another kind.
 
-    >>> current()
+    >>> current()  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    RuntimeError: current(): no handler is running here; take the context as the handler's first parameter and pass it
-        on
+    RuntimeError: current(): no handler is running here; ...
     """
     context = CURRENT.get()
     if context is None:
@@ -52,10 +51,9 @@ def idempotency_key() -> str:
     Hand it to the service that the step calls, so that a repeated attempt is not a second charge. Raises RuntimeError
     outside the body of a step.
 
-    >>> idempotency_key()
+    >>> idempotency_key()  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    RuntimeError: idempotency_key(): no step is running here; call it in the body of a @step function or of one given to
-        ctx.run
+    RuntimeError: idempotency_key(): no step is running here; ...
     """
     key = STEP_KEY.get()
     if key is None:

@@ -131,9 +131,9 @@ class Handler:
         hints = self._annotations.resolve()
         names = list(inspect.signature(self.fn).parameters)
         first = hints.get(names[0], Any)
-        if isinstance(first, type) and not issubclass(self.context_type, first):
+        if first is not Any and isinstance(first, type) and not issubclass(self.context_type, first):
             raise TypeError(
-                f"{self.target}: it must take the context first, a {self.context_type.__name__}, not {first.__name__}"
+                f"{self.target}: it must take the context first, {self.context_type.__name__}, not {first.__name__}"
             )
         try:
             if self.takes_argument:
@@ -165,19 +165,6 @@ class Handler:
     def context(self, ops: Operations) -> Context:
         """Make the context of one invocation."""
         return self.context_type(ops, self.target)
-
-    def decode(self, payload: bytes) -> tuple[Any, ...]:
-        """Give what a call's payload passes after the context: nothing, or one argument. Raises BadInput."""
-        if not self.takes_argument:
-            if payload and payload != b"null":
-                raise BadInput("$", f"{self.target} takes no argument: send an empty body")
-            return ()
-        if not payload and self._has_default:
-            return ()
-        serde = self._argument or self.argument
-        if not payload and not serde.admits_none and serde.expected != "bytes":
-            raise BadInput("$", f"expected {serde.expected} as JSON, but the body is empty")
-        return (serde.load(payload),)
 
     def decode(self, payload: bytes) -> tuple[Any, ...]:
         """Decode a call's payload into the arguments that follow the context: one or none. Raises BadInput."""

@@ -47,6 +47,7 @@ def step(
         TypeError: the function is not `async def`; use `ctx.run` for a sync one.
 
     >>> import asyncio
+    >>> from odradek import RetryPolicy, step
     >>> @step(retry=RetryPolicy(max_attempts=5))
     ... async def charge(amount: int) -> str:
     ...     return f"charged {amount}"
