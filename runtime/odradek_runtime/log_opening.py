@@ -17,7 +17,15 @@ def open_log(settings: Settings) -> Log:
     if settings.bootstrap_servers:
         from odradek_runtime.log_kafka import KafkaLog
 
-        return KafkaLog(settings)
+        return KafkaLog(
+            settings.bootstrap_servers,
+            options=settings.kafka,
+            session_timeout_s=settings.session_timeout_s,
+            transaction_timeout_s=settings.transaction_timeout_s,
+            group_protocol=settings.group_protocol,
+            group_instance_id=settings.group_instance_id,
+            replication_factor=settings.replication_factor,
+        )
     from odradek_runtime.log_embedded import EmbeddedLog
 
     return EmbeddedLog(settings.data_dir / "log", fsync=settings.fsync)
