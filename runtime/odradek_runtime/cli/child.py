@@ -11,6 +11,7 @@ from types import FrameType
 from odradek_runtime.cli.announce import Announcer
 from odradek_runtime.cli.appref import load_app
 from odradek_runtime.cli.errors import FAILED, USAGE, CommandError
+from odradek_runtime.cli.logs import set_up_logging
 from odradek_runtime.cli.supervisor import decode_settings
 from odradek_runtime.ingress.sockets import PortError
 from odradek_runtime.log.port import LogError
@@ -29,6 +30,7 @@ def run_worker(reference: str, *, lifeline: int, index: int, workers: int) -> No
         target=_watch_supervisor, args=(pipe.fileno(), stopping), name="odradek-lifeline", daemon=True
     ).start()
     app = load_app(reference)
+    set_up_logging()
     announcer = Announcer(reference, app, settings, index=index, workers=workers)
     try:
         node = Node(app, settings, share_ports=workers > 1, reference=reference)
