@@ -23,7 +23,8 @@ class Timers:
 
     def __init__(self) -> None:
         self._heap: list[bytes] = []
-        self._cursor = keys.timer(0, "", -(2**31))
+        # Below every key: a step that waits to be run again has the due time 0.
+        self._cursor = keys.timer(0, "", 0)[:9]
 
     def add(self, key: bytes) -> None:
         """A timer was written; it is kept here if its time is near."""
