@@ -9,6 +9,7 @@ from odradek_runtime.log.port import Log, Member
 from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.log_embedded.member import EmbeddedMember
 from tests.contract.station import HarnessFactory, LogHarness, Station
+from tests.kafka.harness import kafka
 
 SHARDS = 4
 
@@ -37,7 +38,7 @@ def embedded(_: pytest.FixtureRequest) -> Generator[LogHarness]:
     harness.close()
 
 
-HARNESSES: dict[str, HarnessFactory] = {"embedded": embedded}
+HARNESSES: dict[str, HarnessFactory] = {"embedded": embedded, "kafka": kafka}
 
 
 @pytest.fixture(params=list(HARNESSES))

@@ -83,14 +83,18 @@ class Clients:
         return {
             "bootstrap.servers": self.servers,
             "client.id": "odradek",
-            "allow.auto.create.topics": False,  # librdkafka's producers, admin clients included, create topics by default
+            "allow.auto.create.topics": False,  # librdkafka's producers, and so its admin clients, create by default
             "enable.metrics.push": False,
             "socket.nagle.disable": True,
             "reconnect.backoff.max.ms": 2_000,
         }
 
     def _make(
-        self, factory: Callable[..., object], config: dict[str, Any], on_error: ErrorCallback, log: LibraryLog | None = None
+        self,
+        factory: Callable[..., object],
+        config: dict[str, Any],
+        on_error: ErrorCallback,
+        log: LibraryLog | None = None,
     ) -> object:
         debug = [topic for topic in (config.get("debug"), self._options.get("debug")) if topic]
         merged: dict[str, Any] = {**config, **self._options, "error_cb": on_error}

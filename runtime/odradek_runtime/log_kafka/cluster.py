@@ -1,4 +1,4 @@
-"""The cluster's own affairs: topics, offsets, groups. Every call blocks, is safe from any thread and creates nothing by accident.
+"""The cluster's own affairs: topics, offsets, groups. Calls block, are safe from any thread and create nothing unasked.
 
 Stands beside the flow of records: start-up checks, restores, purges and the search for peers come here.
 """
@@ -18,15 +18,17 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from odradek_runtime.log.port import LogError, Partition, TopicInfo
 from odradek_runtime.log_kafka.clients import Clients
+from odradek_runtime.log_kafka.confluent import ConfigResource, NewTopic, ResourceType, Where, offset_spec
 from odradek_runtime.log_kafka.errors import cause, kind_of, log_error
 
 T = TypeVar("T")
 
-INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state", "__remote_log_metadata"})
+INTERNAL_TOPICS = frozenset(
+    {"__consumer_offsets", "__transaction_state", "__share_group_state", "__remote_log_metadata"}
+)
 _ABSENT = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._NOENT})
 _TRANSIENT = frozenset(
     {
@@ -109,13 +111,15 @@ class Cluster:
             time.sleep(0.02)
         return existing
 
-    def offset(self, partition: Partition, spec: OffsetSpec) -> int:
-        """The offset that fits the specification, uncommitted records included; -1 where there is none."""
+    def offset(self, partition: Partition, where: Where) -> int:
+        """The offset at this place, uncommitted records included; -1 where there is none."""
         wanted = TopicPartition(partition.topic, partition.partition)
 
         def listed() -> int:
             futures = self._admin.list_offsets(
-                {wanted: spec}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=self._timeout_s
+                {wanted: offset_spec(where)},
+                isolation_level=IsolationLevel.READ_UNCOMMITTED,
+                request_timeout=self._timeout_s,
             )
             offset: int = only(futures).offset
             return offset

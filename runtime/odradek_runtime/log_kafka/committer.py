@@ -1,7 +1,7 @@
 """The committer: takes one epoch at a time, and watches over the thread that writes it.
 
-Stands between the engine and the commit thread. A call that never returns would hold every later epoch up: past its time the
-thread is abandoned, and a new one settles what it left, under the same transactional ids.
+Stands between the engine and the commit thread. A call that never returns would hold up every later epoch: past its
+time the thread is abandoned, and a new one settles what it left, under the same transactional ids.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ class Committer:
         """Send one transaction.
 
         Raises:
-            ValueError: it is not fenced (no stamp, or a touched shard without an offset of its commands), or one is under way.
+            ValueError: it is not fenced (no stamp, or a shard without an offset of its commands), or one is under way.
         """
         if not transaction.stamps:
             raise ValueError(f"epoch {transaction.epoch} carries no ownership stamp: nothing would fence it")
         missing = [shard for shard in transaction.stamps if (self._commands, shard) not in transaction.offsets]
         if missing:
             raise ValueError(
-                f"epoch {transaction.epoch} has no offset for {self._commands}{missing}: every shard that it touches needs one"
+                f"epoch {transaction.epoch} has no offset for {self._commands}{missing}: every shard needs one"
             )
         if self._current is not None:
             raise ValueError(f"epoch {transaction.epoch} given before epoch {self._current.epoch} has ended")

@@ -7,9 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka.admin._config import (
+    ConfigResource,  # confluent_kafka.admin does not export its own names to checkers
+)
+from confluent_kafka.admin._listoffsets import EarliestSpec, LatestSpec, TimestampSpec
+from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.cimpl import NewTopic
 
 from odradek_runtime.log.port import Message
 
@@ -21,6 +27,32 @@ class Fetched(Message, Protocol):
     """A record or an error event, as a consumer gives it."""
 
     def error(self) -> KafkaError | None: ...
+
+
+__all__ = [
+    "AdminApi",
+    "ConfigResource",
+    "ConsumerClient",
+    "Delivered",
+    "Fetched",
+    "GroupMetadata",
+    "NewTopic",
+    "ProducerClient",
+    "Rebalanced",
+    "ResourceType",
+    "Where",
+    "offset_spec",
+]
+
+Where = Literal["first", "end"] | int
+"""A place in a partition: one of its ends, or the first record at or after a Unix time in milliseconds."""
+
+
+def offset_spec(where: Where) -> object:
+    """What `list_offsets` takes for a place."""
+    if isinstance(where, int):
+        return TimestampSpec(where)
+    return cast("Callable[[], object]", EarliestSpec if where == "first" else LatestSpec)()
 
 
 Delivered = Callable[[KafkaError | None, Message], None]
@@ -35,6 +67,7 @@ class ConsumerClient(Protocol):
     ) -> None: ...
     def poll(self, timeout: float) -> Fetched | None: ...
     def consume(self, num_messages: int, timeout: float) -> list[Fetched]: ...
+    def list_topics(self, topic: str, timeout: float) -> object: ...
     def assign(self, partitions: list[TopicPartition]) -> None: ...
     def unassign(self) -> None: ...
     def incremental_assign(self, partitions: list[TopicPartition]) -> None: ...

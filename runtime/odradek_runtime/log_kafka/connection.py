@@ -1,8 +1,8 @@
-"""The connection to the transaction coordinator, watched: whether it dropped, known before the commit that hid it returns.
+"""The connection to the transaction coordinator, watched: that it dropped is known before the commit returns.
 
 Stands in each producer. librdkafka resends a commit over a new connection without a word, and the first one, arriving
-late, then ends the *next* transaction. Its statistics tell of it at intervals and its errors are suppressed when they repeat,
-but every change of a connection's state is a line of its broker log, written before anything is sent again.
+late, then ends the *next* transaction. Its statistics tell of it at intervals, repeated errors are suppressed; but
+every change of a connection's state is a line of its broker log, written before anything is sent again.
 """
 
 from __future__ import annotations

@@ -126,8 +126,8 @@ def explain(error: KafkaError, servers: str) -> str:
     match kind_of(error):
         case "authentication":
             return (
-                f"Kafka at {servers} refused our credentials ({detail}): check the options sasl.mechanism, sasl.username, "
-                "sasl.password and security.protocol"
+                f"Kafka at {servers} refused our credentials ({detail}): check the options sasl.mechanism, "
+                "sasl.username, sasl.password and security.protocol"
             )
         case "tls":
             return (
@@ -135,11 +135,12 @@ def explain(error: KafkaError, servers: str) -> str:
                 "broker's certificate"
             )
         case "authorization":
-            return f"Kafka at {servers} does not allow this client to use {_AUTHORIZATION[error.code()]} ({detail}): add an ACL"
+            what = _AUTHORIZATION[error.code()]
+            return f"Kafka at {servers} does not allow this client to use {what} ({detail}): add an ACL"
         case "unreachable":
             return (
-                f"Kafka at {servers} cannot be reached ({detail}): check that the brokers run, that bootstrap_servers and "
-                "their advertised listeners can be reached from here, and that security.protocol fits the listener"
+                f"Kafka at {servers} cannot be reached ({detail}): check that the brokers run, that bootstrap_servers "
+                "and their advertised listeners can be reached from here, and that security.protocol fits the listener"
             )
         case "other":
             return f"Kafka at {servers}: {detail} ({error.name()})"

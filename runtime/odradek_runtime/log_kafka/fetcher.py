@@ -1,6 +1,6 @@
 """The fetch thread: reads the partitions it is told to and posts batches, a few at a time.
 
-First station of every record. Its consumer is in no group: positions come from the engine, and a rebalance does not stop it.
+First station of every record. Its consumer is in no group: positions come from the engine, and no rebalance stops it.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import OffsetSpec
 
 from odradek_runtime.log.port import LogError, Partition, Records, Sink
 from odradek_runtime.log_kafka.clients import Clients, Options
 from odradek_runtime.log_kafka.cluster import Cluster
 from odradek_runtime.log_kafka.confluent import Fetched
+from odradek_runtime.log_kafka.errors import cause
 from odradek_runtime.log_kafka.trouble import TroubleReporter
 
 BATCH = 1_000
 OUTSTANDING = 4
 POLL_S = 0.02
 """How long an order may wait behind an empty fetch."""
+METADATA_TIMEOUT_S = 5.0
 
 FETCH_OPTIONS: Options = {
     "fetch.min.bytes": 1,
@@ -47,6 +48,7 @@ class Fetcher:
         self._wake = threading.Event()
         self._reading: set[Partition] = set()
         self._paused: set[Partition] = set()
+        self._met: set[str] = set()
         self._generation = 0
         self._posted = 0  # written by the thread
         self._taken = 0  # written by whoever takes batches
@@ -116,9 +118,19 @@ class Fetcher:
 
     def _read(self, positions: dict[Partition, int], generation: int) -> None:
         self._generation = generation
+        self._meet({partition.topic for partition in positions})
         self._drop(positions)
         self._consumer.incremental_assign([TopicPartition(*p, offset) for p, offset in positions.items()])
         self._reading.update(positions)
+
+    def _meet(self, topics: set[str]) -> None:
+        """Look at topics new to this consumer: by itself it would find them after a second only."""
+        for topic in topics - self._met:
+            try:
+                self._consumer.list_topics(topic, METADATA_TIMEOUT_S)
+            except KafkaException as error:
+                self._trouble.error(cause(error))
+            self._met.add(topic)
 
     def _stop_reading(self, partitions: Sequence[Partition]) -> None:
         self._drop(partitions)
@@ -154,19 +166,19 @@ class Fetcher:
         return True
 
     def _out_of_range(self, partition: Partition, wanted: int) -> None:
-        """What should come next was deleted (or the topic was made anew): say so, and go on with the first that is there."""
+        """What should come next was deleted (or the topic made anew): say so, and go on with the first there is."""
         if partition not in self._reading:
             return
         try:
-            first = self._cluster.offset(partition, OffsetSpec.earliest())
+            first = self._cluster.offset(partition, "first")
         except LogError as error:
             self._trouble.tell("fetch", str(error))
             first = wanted
         name = f"{partition.topic}[{partition.partition}]"
         self._trouble.tell(
             f"range {name}",
-            f"{name}: offset {wanted} is no longer there; reading goes on at {first}, the first that is. Records between were "
-            "deleted by the topic's retention before they were read: raise retention.ms",
+            f"{name}: offset {wanted} is no longer there; reading goes on at {first}, the first that is. The records "
+            "between were deleted by the topic's retention before they were read: raise retention.ms",
         )
         self._drop([partition])
         self._consumer.incremental_assign([TopicPartition(*partition, first)])

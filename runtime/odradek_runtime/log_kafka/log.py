@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from confluent_kafka.admin import OffsetSpec
-
 from odradek_runtime.log.port import LogError, Message, Partition, Peer, TopicInfo
 from odradek_runtime.log_kafka.clients import Clients
 from odradek_runtime.log_kafka.cluster import Cluster
@@ -83,13 +81,13 @@ class KafkaLog:
 
     def offsets(self, partition: Partition) -> tuple[int, int]:
         """(first offset, end offset), uncommitted records included in the end."""
-        first = self._cluster.offset(partition, OffsetSpec.earliest())
-        return first, self._cluster.offset(partition, OffsetSpec.latest())
+        first = self._cluster.offset(partition, "first")
+        return first, self._cluster.offset(partition, "end")
 
     def offset_at(self, partition: Partition, timestamp_ms: int) -> int:
         """First offset whose record is at or after this Unix time; the end offset when there is none."""
-        offset = self._cluster.offset(partition, OffsetSpec.for_timestamp(timestamp_ms))
-        return offset if offset >= 0 else self._cluster.offset(partition, OffsetSpec.latest())
+        offset = self._cluster.offset(partition, timestamp_ms)
+        return offset if offset >= 0 else self._cluster.offset(partition, "end")
 
     def scan(self, partition: Partition, start: int, stop: int) -> Iterator[Sequence[Message]]:
         """Committed records with start <= offset < stop, in batches, ending when the position has reached `stop`."""

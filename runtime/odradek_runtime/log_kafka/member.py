@@ -118,7 +118,8 @@ class KafkaMember:
         if self._committer is not None:
             self._committer.close(self._transaction_timeout_s)
         if self._membership is not None and not self._membership.leave(LEAVE_S):
-            self._trouble.tell("leave", f"Kafka did not confirm the leave within {LEAVE_S:g} s; the session runs out by itself")
+            message = f"Kafka did not confirm the leave within {LEAVE_S:g} s; the session runs out by itself"
+            self._trouble.tell("leave", message)
         self._trouble.sink = None
 
     def _sending(self, shards: Sequence[int]) -> bool:
@@ -134,5 +135,3 @@ def _joined(part: T | None) -> T:
     if part is None:
         raise LogError("this member has not joined: call join first", retriable=False)
     return part
-
-

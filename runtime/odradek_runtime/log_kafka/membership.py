@@ -1,7 +1,7 @@
 """The membership thread: this worker's place in the group, and nothing else.
 
-Stands before every shard: it is told which shards are ours, stamps them, and lets none go before the engine has released
-it. Its consumer subscribes to the commands topic alone and fetches nothing.
+Stands before every shard: it is told which shards are ours, stamps them, and lets none go before the engine has let
+go. Its consumer subscribes to the commands topic alone and fetches nothing.
 """
 
 from __future__ import annotations
@@ -187,8 +187,8 @@ class Membership:
             if left <= 0:
                 self._trouble.tell(
                     "release",
-                    f"shards {list(shards)} were not released within {self._options.release_timeout_s:g} s: the epochs in "
-                    "flight that touch them are dropped",
+                    f"shards {list(shards)} were not released within {self._options.release_timeout_s:g} s: the epochs "
+                    "in flight that touch them are dropped",
                 )
                 return
             self._wake.wait(min(left, TURN_S))

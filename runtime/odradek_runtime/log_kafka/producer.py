@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from odradek_runtime.log.port import ChangelogPosition, Headers, LogError, Message, Output, Partition, Transaction
 from odradek_runtime.log_kafka.clients import Clients, Options
-from odradek_runtime.log_kafka.confluent import Delivered, GroupMetadata, ProducerClient
+from odradek_runtime.log_kafka.confluent import GroupMetadata, ProducerClient
 from odradek_runtime.log_kafka.connection import CoordinatorWatch
 from odradek_runtime.log_kafka.errors import GROUP_FENCED, POISON, PRODUCER_FENCED, cause
 from odradek_runtime.log_kafka.trouble import TroubleReporter
@@ -50,7 +50,12 @@ class TransactionalProducer:
     """
 
     def __init__(
-        self, clients: Clients, trouble: TroubleReporter, transactional_id: str, transaction_timeout_s: float, batch_bytes: int
+        self,
+        clients: Clients,
+        trouble: TroubleReporter,
+        transactional_id: str,
+        transaction_timeout_s: float,
+        batch_bytes: int,
     ) -> None:
         self.transactional_id = transactional_id
         self.batch_bytes = batch_bytes
@@ -87,8 +92,8 @@ class TransactionalProducer:
         self._client.poll(0)
         if self._watch.connected == 0:
             raise LogError(
-                "this version of librdkafka does not tell of the coordinator's connections, without which exactly-once cannot "
-                "be kept: install the confluent-kafka version that odradek was released with",
+                "this version of librdkafka does not tell of the coordinator's connections, without which exactly-once "
+                "cannot be kept: install the confluent-kafka version that odradek was released with",
                 retriable=False,
             )
         self._watch.lost = 0
@@ -106,6 +111,7 @@ class TransactionalProducer:
     def write_outputs(self, outputs: Sequence[Output]) -> None:
         """Produce published records and commands."""
         produce = self._client.produce
+        topic = ""
         try:
             for output in outputs:
                 topic, partition, key, value, headers, timestamp_ms = output
@@ -118,9 +124,9 @@ class TransactionalProducer:
                     self._make_room()
                     self._produce_full(output)
         except KafkaException as error:
-            raise self._judge(error, committing=False) from None
+            raise self._judge(error, committing=False, topic=topic) from None
         except (TypeError, ValueError, OverflowError, BufferError) as error:
-            raise TransactionFailedError("aborted", f"a record cannot be produced: {error}", poison=True) from error
+            raise _unproducible(topic, error) from error
 
     def write_changelog(
         self, topic: str, shard: int, records: Sequence[tuple[bytes, bytes | None]], headers: Headers | None
@@ -144,9 +150,9 @@ class TransactionalProducer:
                 self._make_room()
                 produce(topic, value, key, shard, self._delivered, None, 0, listed)
         except KafkaException as error:
-            raise self._judge(error, committing=False) from None
+            raise self._judge(error, committing=False, topic=topic) from None
         except (TypeError, ValueError, BufferError) as error:
-            raise TransactionFailedError("aborted", f"a record of {topic} cannot be produced: {error}", poison=True) from error
+            raise _unproducible(topic, error) from error
 
     def write_offsets(self) -> None:
         """Send the group's offsets: the fence."""
@@ -210,15 +216,18 @@ class TransactionalProducer:
             if self._client.poll(0.05):
                 return
 
-    def _judge(self, error: KafkaException, *, committing: bool) -> TransactionFailedError:
+    def _judge(self, error: KafkaException, *, committing: bool, topic: str = "") -> TransactionFailedError:
         """What an exception says about the transaction. Only a commit that was sent can leave its outcome open."""
+        where = f" for {topic!r}" if topic else ""
         reason = cause(error)
         if reason.code() == KafkaError._STATE and not committing:
             reason = self._first_cause(reason)
         code, text = reason.code(), f"{reason.str()} ({reason.name()})"
         doubtful = self.doubtful
         if code in POISON and not reason.fatal():
-            return TransactionFailedError("aborted", f"a record was refused: {text}", poison=True, spent=doubtful)
+            return TransactionFailedError(
+                "aborted", f"a record{where} was refused: {text}", poison=True, spent=doubtful
+            )
         if committing and (doubtful or not reason.txn_requires_abort()):
             fenced = code in PRODUCER_FENCED and not doubtful
             return TransactionFailedError("fenced" if fenced else "unknown", f"commit: {text}", spent=True)
@@ -235,3 +244,8 @@ class TransactionalProducer:
         except KafkaException as error:
             return cause(error)
         return state
+
+
+def _unproducible(topic: str, error: Exception) -> TransactionFailedError:
+    """A record that the client library itself does not take."""
+    return TransactionFailedError("aborted", f"a record for {topic!r} cannot be produced: {error}", poison=True)

@@ -1,15 +1,16 @@
 """A publisher: records from outside an app (a file, a test's feed), exactly once across interruptions.
 
-Stands before an app's input topics. Its position travels in each transaction as the committed offset of a group of its own.
+Stands before an app's input topics. Its position travels in each transaction, as the committed offset of a group of its
+own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from confluent_kafka import KafkaException, TopicPartition
 
-from odradek_runtime.log.port import LogError, Output, Partition
+from odradek_runtime.log.port import LogError, Output
 from odradek_runtime.log_kafka.clients import Clients
 from odradek_runtime.log_kafka.cluster import Cluster
 from odradek_runtime.log_kafka.errors import cause, log_error
@@ -24,7 +25,9 @@ class KafkaPublisher:
     The position is kept for as long as Kafka keeps the offsets of an idle group (`offsets.retention.minutes`, 7 days).
     """
 
-    def __init__(self, clients: Clients, cluster: Cluster, trouble: TroubleReporter, name: str, timeout_s: float) -> None:
+    def __init__(
+        self, clients: Clients, cluster: Cluster, trouble: TroubleReporter, name: str, timeout_s: float
+    ) -> None:
         self._clients = clients
         self._cluster = cluster
         self._targets = Targets(cluster)
@@ -47,8 +50,8 @@ class KafkaPublisher:
         """Write these records and the new position, atomically and durably.
 
         Raises:
-            LogError: it did not happen, or may not have: ask `position()` and go on from there. Not retriable when a record was
-                refused or another publisher has taken the name over.
+            LogError: it did not happen, or may not have: ask `position()` and go on from there. Not retriable when a
+                record was refused or another publisher has taken the name over.
             ValueError: no record was ever published under this name, and there is none now to say where to.
         """
         absent = self._targets.absent({output.topic for output in outputs})
@@ -99,8 +102,6 @@ class KafkaPublisher:
             raise log_error(cause(error), self._clients.servers, f"opening publisher {self._name!r}") from None
         kept = self._cluster.committed(self._group, None, stable=True, timeout_s=self._timeout_s)
         if kept:
-            last: Callable[[Partition], int] = lambda partition: kept[partition].offset  # noqa: E731
-            partition = max(kept, key=last)
-            self._topic, self._position = partition.topic, kept[partition].offset
+            self._position, self._topic = max((found.offset, partition.topic) for partition, found in kept.items())
         self._producer = producer
         return producer

@@ -25,7 +25,7 @@ KEPT = 4
 SCAN_OPTIONS: Options = {
     "enable.partition.eof": True,
     "fetch.min.bytes": 1,
-    "fetch.wait.max.ms": 50,
+    "fetch.wait.max.ms": 10,
     "fetch.queue.backoff.ms": 5,
     "fetch.error.backoff.ms": 100,
     "queued.min.messages": 200_000,
@@ -79,6 +79,7 @@ class Scanner:
         self, consumer: ConsumerClient, partition: Partition, start: int, stop: int
     ) -> Iterator[Sequence[Message]]:
         here = TopicPartition(partition.topic, partition.partition)
+        consumer.list_topics(partition.topic, self._stall_s)  # else a new topic is found after a second only
         consumer.assign([TopicPartition(partition.topic, partition.partition, start)])
         position = start
         moved_at = time.monotonic()
@@ -93,7 +94,7 @@ class Scanner:
             if batch and batch[-1].offset() >= stop:
                 batch = [message for message in batch if message.offset() < stop]
                 position = stop
-            # An end-of-partition event alone proves nothing (it comes at the last stable offset, too); the position does.
+            # An end-of-partition event alone is no proof (it comes at the last stable offset too); the position does.
             now_at = stop if position >= stop else max(position, consumer.position([here])[0].offset)
             if batch:
                 yield batch
@@ -101,9 +102,9 @@ class Scanner:
                 moved_at = time.monotonic()
             elif time.monotonic() - moved_at > self._stall_s:
                 raise LogError(
-                    f"scanning {_name(partition)} has stood at {position} for {self._stall_s:g} s, before its end {stop}: a "
-                    "transaction was left open there (the broker ends it after its transaction.timeout.ms), or the partition "
-                    "has no leader"
+                    f"scanning {_name(partition)} has stood at {position} for {self._stall_s:g} s, before {stop}: a "
+                    "transaction was left open there (the broker ends it after its transaction.timeout.ms), or the "
+                    "partition has no leader"
                 )
             position = now_at
 
@@ -112,7 +113,8 @@ class Scanner:
         if error is None or error.code() == KafkaError._PARTITION_EOF:
             return
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            raise LogError(f"{_name(partition)} no longer has offset {start}: restore from its first offset", retriable=False)
+            reason = f"{_name(partition)} no longer has offset {start}: restore from its first offset"
+            raise LogError(reason, retriable=False)
         if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC):
             raise LogError(f"there is no partition {_name(partition)}", retriable=False)
         if kind_of(error) == "other":

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import time
 
+from confluent_kafka import KafkaException
+
 from odradek_runtime.log.port import Partition
 from odradek_runtime.log_kafka.clients import Clients
 from odradek_runtime.log_kafka.cluster import Cluster
 from odradek_runtime.log_kafka.errors import cause, log_error
 from odradek_runtime.log_kafka.owner import Mark, read_client_id, read_mark
 from odradek_runtime.log_kafka.trouble import TroubleReporter
-
-from confluent_kafka import KafkaException
 
 FENCED_FOR_S = 10.0
 """A dead member's ids are fenced once for all its shards; a zombie that came back later is fenced again."""
@@ -71,5 +71,3 @@ class Takeover:
                 doing = f"fencing transactional id {transactional_id!r} of a dead worker"
                 raise log_error(cause(error), self._clients.servers, doing) from None
         self._fenced_at[mark.incarnation] = time.monotonic()
-
-

@@ -1,7 +1,7 @@
 """The commit thread: two transactional producers taking turns, one transaction at a time.
 
-Stands between the engine's epochs and the log. The next transaction begins only after the last one's success; a producer
-in doubt is replaced before anything is begun on it.
+Stands between the engine's epochs and the log. The next transaction begins only after the last one's success; a
+producer in doubt is replaced before anything is begun on it.
 """
 
 from __future__ import annotations
@@ -172,12 +172,12 @@ class EpochWriter:
         except LogError as error:
             return Refused(transaction.epoch, "aborted", str(error))
         if absent:
-            message = f"topic {absent[0]!r} does not exist, and odradek never creates one by writing to it: create it first"
+            message = f"topic {absent[0]!r} does not exist, and is never created by writing to it: create it first"
             return Refused(transaction.epoch, "aborted", message, poison=True)
         return None
 
     def _send(self, producer: TransactionalProducer, transaction: Transaction, metadata: GroupMetadata) -> None:
-        """Everything from begin to commit; the stamps are looked at after the metadata was fetched, and at the very end."""
+        """From begin to commit; the stamps are looked at after the metadata was fetched, and at the very end."""
         self._check(transaction)
         offsets = [
             TopicPartition(topic, number, offset, self._mark if topic == self._commands else "")
@@ -216,8 +216,8 @@ class EpochWriter:
             raise TransactionFailedError("fenced", self._fenced(transaction, stale).message)
 
     def _fenced(self, transaction: Transaction, stale: list[int]) -> Refused:
-        message = f"shards {stale} are no longer this worker's" if stale else "the group has assigned nothing to this worker"
-        return Refused(transaction.epoch, "fenced", message)
+        lost, never = f"shards {stale} are no longer this worker's", "the group has assigned nothing to this worker"
+        return Refused(transaction.epoch, "fenced", lost if stale else never)
 
     def _stage(self, phase: Phase) -> None:
         """Note how far the transaction is and when the next call must have returned."""
@@ -235,7 +235,7 @@ class EpochWriter:
         return producer
 
     def _replace(self, turn: int) -> TransactionalProducer:
-        """A new producer under the same transactional id, initialised: what the old one left is settled. Tries for ever."""
+        """A new producer under the same transactional id: what the old one left is settled. Tries for ever."""
         old, self._producers[turn] = self._producers[turn], None
         if old is not None:
             threading.Thread(target=old.discard, name="odradek-discard", daemon=True).start()
