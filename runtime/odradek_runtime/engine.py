@@ -15,6 +15,7 @@ from odradek._current import CURRENT
 
 from .epoch import Epoch, StepRun
 from .executor import Executor
+from .keys import split_timer
 from .log.port import (
     Committed,
     Event,
@@ -268,15 +269,15 @@ class Engine:
                 key = shard.timers.pop_due(self.machine.now_ms, shard.scan)
                 if key is None:
                     break
-                self._begin_event(self.machine.timer_id(key))
-                self.machine.timer(shard, key)
+                self._begin_event(split_timer(key)[1])
+                self.machine.waits.timer(shard, key)
                 self.machine.settle()
 
     def _step_ended(self, event: StepEnded) -> None:
         shard = self.machine.shards.get(event.run.shard)
         if shard is not None and shard.incarnation == event.run.incarnation and shard.phase == "open":
             self._begin_event(event.run.id)
-            self.machine.step_done(shard, event.run, event.value, event.error)
+            self.machine.waits.step_done(shard, event.run, event.value, event.error)
             self.machine.settle()
 
     def _question(self, request: Request, answer: Answer) -> None:
@@ -290,7 +291,7 @@ class Engine:
         shard = self.machine.shards.get(number)
         if shard is not None and shard.phase == "open":
             self._begin_event(request.invocation_id)
-            self.machine.request(shard, request, answer)
+            self.machine.calls.request(shard, request, answer)
             self.machine.settle()
 
     def _refresh(self) -> None:
@@ -374,7 +375,7 @@ class Engine:
         self._member.read(positions, self._generation)
         for shard in opening:
             self._ownership.opened(shard)
-            self.machine.retry_paused(shard)
+            self.machine.waits.retry_paused(shard)
             self.machine.settle()
             for request, answer in self._asked.of(shard.number):
                 self._ask(shard.number, request, answer)

@@ -1,7 +1,7 @@
 """The machine decides: an event comes in, its effects go into the open epoch. No I/O, no clock, no randomness of its own.
 
-Events: a record, a command, a request, a timer, the end of a step. `runner` drives the handlers they start, `ending` writes how
-those end. The worker feeds it, commits its epochs, and starts it over from the log when an epoch's outcome is not success.
+Events: a record, a command, a request, a timer, the end of a step. `calls` and `waits` are its
+parts for requests and for time; `runner` drives handlers, `ending` writes how they end. The worker feeds it, commits its epochs, and starts it over from the log when an epoch's outcome is not success.
 """
 
 from __future__ import annotations
@@ -11,36 +11,33 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from odradek import App, RetryableError, RetryPolicy, TerminalError
+from odradek import App, RetryableError, TerminalError
 from odradek._definition import Handler, Subscription
 from odradek._serde import BadInput
 
 from . import keys
-from .ending import Ending, reply_of
-from .epoch import Epoch, StepRun
-from .formats import COMMAND, INVOCATION, TIMER, Command, Entry, FormatError, Header, Timer
+from .calls import Calls
+from .ending import Ending
+from .epoch import Epoch
+from .formats import COMMAND, INVOCATION, Command, Entry, FormatError
 from .formats import Invocation as Stored
 from .handler_loop import HandlerLoop
 from .invocation import Live, origin_of
 from .inward import Forwarded, forward, refused_command
 from .log.port import Message, Output
 from .metrics import Metrics
-from .request import Answer, Attach, Failure, Invoke, Reply, Request
+from .request import Answer, Failure
 from .routing import id_hash, shard_of
-from .runner import PYTHON, Runner
+from .runner import Runner
 from .settings import Settings
 from .targets import Targets
+from .waits import Waits
 
 if TYPE_CHECKING:
     from .shard import Shard
 
 logger = logging.getLogger("odradek")
 
-IDEMPOTENT_MS = 86_400_000
-"""How long a completion with an idempotency key is kept, unless its handler says otherwise."""
-ASKED_MS = 3_600_000
-"""How long one without is: long enough to look it up after an unknown outcome or a move."""
-STEP = RetryPolicy()
 
 
 class Machine:
@@ -62,6 +59,8 @@ class Machine:
         self.shards: dict[int, Shard] = {}
         self.runner = Runner(self, settings.coroutine_cache)
         self.ending = Ending(self)
+        self.calls = Calls(self)
+        self.waits = Waits(self)
         self.handover_limit = settings.epoch_events
         self.now_ms = 0.0
         self.committed_epoch = 0
@@ -91,7 +90,7 @@ class Machine:
                 self._dispatch(shard, command)
             else:
                 shard, id_ = self.ready.popleft()
-                self._start_next(shard, id_)
+                self.calls.start_next(shard, id_)
 
     def close(self) -> Epoch:
         """End the open epoch: write journals, add barriers, and open the next. The caller commits what is returned."""
@@ -186,9 +185,9 @@ class Machine:
         self.runner.endure(live)
         assert live.stored is not None
         live.stored.status = "inboxed"
-        self._enqueue(live.shard, keys.lock(live.base), live.stored)
+        self.enqueue(live.shard, keys.lock(live.base), live.stored)
 
-    def _enqueue(self, shard: Shard, lock_key: bytes, stored: Stored) -> None:
+    def enqueue(self, shard: Shard, lock_key: bytes, stored: Stored) -> None:
         shard.put(keys.invocation(stored.id), INVOCATION.encode(stored))
         shard.enqueue(lock_key, stored.id)
         self.touch(shard)
@@ -227,7 +226,7 @@ class Machine:
         self.touch(shard)
         match command.kind:
             case "invoke":
-                self._invoke(shard, command)
+                self.calls.invoke(shard, command)
             case "complete":
                 entry = Entry("completion", command.ref, value=command.payload, failure=command.failure)
                 self.runner.complete(shard, command.id, entry, after_commit=False)
@@ -244,82 +243,6 @@ class Machine:
             return
         why = f"the app no longer has the handler {command.target} on {command.topic}"
         self._refuse_command(message, why)
-
-    def _invoke(self, shard: Shard, command: Command) -> None:
-        existing = self.stored(shard, command.id)
-        if existing is not None:
-            self._attach_caller(shard, existing, command)
-            return
-        self._begin(shard, invoked(command, self._retention(command.target) if command.idempotent else 0, self.now_ms), command.at_ms)
-
-    def _attach_caller(self, shard: Shard, existing: Stored, command: Command) -> None:
-        if not command.caller_id:
-            return
-        complete = Command(kind="complete", id=command.caller_id, ref=command.ref, name=command.caller_app)
-        if existing.status in ("completed", "failed"):
-            complete.payload, complete.failure = existing.result, existing.failure
-            self.route(complete, shard)
-        elif (existing.caller_id, existing.caller_ref) != (command.caller_id, command.ref):
-            shard.put(keys.attachment(existing.id, command.caller_id, command.ref), COMMAND.encode(complete))
-
-    def _retention(self, target: str) -> int:
-        handler = self.handlers.get(target)
-        kept_s = handler.idempotency_retention_s if handler is not None else None
-        return IDEMPOTENT_MS if kept_s is None else int(kept_s * 1000)
-
-    def _begin(self, shard: Shard, stored: Stored, at_ms: int) -> None:
-        """A new invocation that did not come from a record: now, or when its time has come (a delay runs before the queue)."""
-        self.touch(shard)
-        if at_ms > self.now_ms:
-            stored.status = "scheduled"
-            shard.put(keys.invocation(stored.id), INVOCATION.encode(stored))
-            shard.set_timer(keys.timer(at_ms, stored.id, keys.REF_START), TIMER.encode(Timer("start")))
-        else:
-            self._admit(shard, stored)
-
-    def _admit(self, shard: Shard, stored: Stored) -> None:
-        """Start it, or queue it behind the holder of its key."""
-        live = self.revive(shard, stored)
-        if live is None:
-            return
-        lock_key = keys.lock(live.base)
-        if live.handler.mode == "exclusive" and lock_key in shard.locks:
-            stored.status = "inboxed"
-            self._enqueue(shard, lock_key, stored)
-            return
-        stored.status = "running"
-        self.runner.start(live)
-
-    def _start_next(self, shard: Shard, id_: str) -> None:
-        """It was in an inbox and holds the key now."""
-        stored = self.stored(shard, id_)
-        assert stored is not None, "what waits in an inbox is in the journal"
-        stored.status = "running"
-        live = self.revive(shard, stored)
-        if live is not None:
-            live.anchored = True
-            shard.live[id_] = live
-            self.runner.persist(live)
-            self.runner.start(live)
-
-    def revive(self, shard: Shard, stored: Stored) -> Live | None:
-        """A Live for a stored invocation. None when the app has lost its handler: it is paused and says so."""
-        handler = self.handlers.get(stored.target)
-        subscription = None
-        if stored.topic:
-            found = [s for s in self.subscriptions.get(stored.topic, ()) if s.handler.target == stored.target]
-            subscription = found[0] if found else None
-        if handler is None or (stored.topic and subscription is None):
-            on = f" on {stored.topic}" if stored.topic else ""
-            reason = f"the app no longer has the handler {stored.target}{on}: deploy code that has it; it goes on at the next start"
-            self.ending.pause(shard, stored, "missing", reason)
-            return None
-        live = Live(self, shard, handler, stored.key, stored.payload)
-        live.subscription = subscription
-        live.endure(stored)
-        if stored.python not in ("", PYTHON):
-            logger.warning("%s was begun on Python %s and goes on with %s", stored.id, stored.python, PYTHON)
-        return live
 
     def stored(self, shard: Shard, id_: str) -> Stored | None:
         live = shard.live.get(id_)
@@ -370,144 +293,4 @@ class Machine:
         if shard is not None:
             self.request_barrier(shard)
 
-    # --- requests ---
-
-    def request(self, shard: Shard, request: Request, answer: Answer) -> None:
-        """From HTTP. Every answer waits for the commit of the epoch it was found in (invariant 4)."""
-        self.touch(shard)
-        self.epoch.urgent = True
-        stored = self.stored(shard, request.invocation_id)
-        id_ = request.invocation_id
-        if stored is None:
-            if isinstance(request, Attach):
-                self._reply(answer, Reply("not_found", id_))
-                return
-            retain_ms = self._retention(request.target) if request.idempotent else ASKED_MS
-            if request.wait:
-                shard.waiters.setdefault(id_, []).append(answer)
-            else:
-                self._reply(answer, Reply("accepted", id_))
-            self._begin(shard, asked(request, retain_ms, self.now_ms), request.at_ms)
-        elif isinstance(request, Invoke) and not request.wait:
-            self._reply(answer, Reply("previously_accepted", id_))
-        elif stored.status in ("completed", "failed"):
-            self._reply(answer, reply_of(id_, stored.result, stored.failure))
-        elif request.wait:
-            shard.waiters.setdefault(id_, []).append(answer)
-        else:
-            self._reply(answer, Reply("running", id_))
-
-    def _reply(self, answer: Answer, reply: Reply) -> None:
-        self.epoch.replies.append((answer, reply))
-
-    # --- time and steps ---
-
-    def timer(self, shard: Shard, key: bytes) -> None:
-        """A timer is due. Does nothing when it has been cancelled or fired."""
-        raw = shard.read(key)
-        if raw is None:
-            return
-        self.touch(shard)
-        due_ms, id_, ref = keys.split_timer(key)
-        timer = TIMER.decode(raw)
-        if timer.kind == "sleep":
-            shard.put(key, None)
-            self.runner.complete(shard, id_, Entry("completion", ref), after_commit=False)
-            return
-        stored = self.stored(shard, id_)
-        if timer.kind != "step" or due_ms > 0 or stored is None:
-            shard.put(key, None)
-        if stored is None:
-            return
-        match timer.kind:
-            case "step":
-                if stored.status not in ("paused", "backing_off"):
-                    self.runner.rerun_step(shard, stored, ref, timer)
-            case "retry":
-                self.retry(shard, stored)
-            case "start":
-                self._admit(shard, stored)
-            case "purge":
-                shard.put(keys.invocation(id_), None)
-            case _:
-                self._timed_out(shard, stored)
-
-    def retry(self, shard: Shard, stored: Stored) -> None:
-        """Another attempt: replay what is recorded, then go on."""
-        stored.status, stored.pause = "running", ""
-        shard.put(keys.invocation(stored.id), INVOCATION.encode(stored))
-        shard.put(keys.paused(stored.id), None)
-        self.touch(shard)
-        self.runner.replay(shard, stored)
-
-    def timer_id(self, key: bytes) -> str:
-        return keys.split_timer(key)[1]
-
-    def retry_paused(self, shard: Shard) -> None:
-        """After a restart: what was paused because of the code is tried on the code of today."""
-        for key, _ in list(shard.scan(b"z", b"{")):
-            stored = self.stored(shard, key[1:].decode())
-            if stored is not None and stored.pause in ("missing", "divergence"):
-                if stored.target in self.handlers:
-                    self.retry(shard, stored)
-
-    def _timed_out(self, shard: Shard, stored: Stored) -> None:
-        live = shard.live.get(stored.id) or self.revive(shard, stored)
-        if live is not None and stored.status not in ("completed", "failed"):
-            live.anchored = True
-            self.ending.failed(live, Failure(504, f"{stored.target} took longer than its timeout"))
-
-    def step_done(self, shard: Shard, run: StepRun, value: bytes | None, error: BaseException | None) -> None:
-        """A step ran. Its result is recorded now and seen by the handler once that is durable."""
-        self.touch(shard)
-        if error is None:
-            self.runner.complete(shard, run.id, Entry("completion", run.ref, value=value), after_commit=True)
-            return
-        policy = run.body.retry or STEP
-        attempt = run.attempt + 1
-        if isinstance(error, TerminalError):
-            failure = Failure(error.code, error.message, error.metadata)
-        elif not policy.retries(error) or policy.gives_up(attempt, (self.now_ms - run.first_ms) / 1000):
-            failure = Failure(500, f"step {run.body.name} failed after {attempt} attempt(s): {type(error).__name__}: {error}")
-        else:
-            self._again(shard, run, error, attempt, policy)
-            return
-        self.runner.complete(shard, run.id, Entry("completion", run.ref, failure=failure), after_commit=True)
-
-    def _again(self, shard: Shard, run: StepRun, error: BaseException, attempt: int, policy: RetryPolicy) -> None:
-        first = keys.timer(0, run.id, run.ref)
-        if shard.read(first) is None:
-            return
-        delay_s = policy.delay_s(attempt)
-        if isinstance(error, RetryableError) and error.retry_after_s is not None:
-            delay_s = error.retry_after_s
-        self.metrics.retries += 1
-        logger.warning(
-            "step %s of %s: attempt %d failed, again in %.2f s: %s: %s", run.body.name, run.id, attempt, delay_s,
-            type(error).__name__, error, exc_info=error if attempt == 1 else None,
-        )  # fmt: skip
-        shard.put(first, None)
-        again = keys.timer(int(self.now_ms + delay_s * 1000), run.id, run.ref)
-        shard.set_timer(again, TIMER.encode(Timer("step", attempt, run.first_ms)))
-
-
 _UNDECODED = object()
-
-
-def invoked(command: Command, retain_ms: int, now_ms: float) -> Stored:
-    """The journal topic's entry for an invocation that a command starts."""
-    return Stored(
-        id=command.id, target=command.target, key=command.key or b"", payload=command.payload, headers=command.headers,
-        caller_app=command.caller_app, caller_id=command.caller_id, caller_ref=command.ref, retain_ms=retain_ms,
-        created_ms=int(now_ms), python=PYTHON,
-    )  # fmt: skip
-
-
-def asked(request: Invoke, retain_ms: int, now_ms: float) -> Stored:
-    """The same for one that a request starts."""
-    headers = [Header(name, value.encode()) for name, value in request.headers.items()]
-    return Stored(
-        id=request.invocation_id, target=request.target, key=request.key, payload=request.payload, headers=headers,
-        retain_ms=retain_ms, created_ms=int(now_ms), python=PYTHON,
-    )  # fmt: skip
-

@@ -328,7 +328,7 @@ class Runner:
     def _rebuild(self, shard: Shard, stored: Stored) -> Live | None:
         """A suspended invocation whose coroutine is gone, with its journal loaded, not yet run. None: it cannot run (it is paused)."""
         machine = self._machine
-        live = machine.revive(shard, stored)
+        live = machine.calls.revive(shard, stored)
         if live is None:
             return None
         try:

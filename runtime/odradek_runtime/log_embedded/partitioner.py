@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from murmurhash2 import murmurhash2
+from odradek_runtime.routing import key_hash
 
-_KAFKA_SEED = 0x9747B28C
 
 
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition that Kafka's default partitioner gives this key."""
-    return int((murmurhash2(key, _KAFKA_SEED) & 0x7FFFFFFF) % partitions)
+    return key_hash(key) % partitions

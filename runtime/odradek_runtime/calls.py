@@ -1,0 +1,157 @@
+"""Calls: invocations that did not come from a record. A command or a request starts one, queues it, or finds it again.
+
+An id stands for one invocation for as long as its completion is kept: the second that asks for it attaches to the first.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from . import keys
+from .ending import reply_of
+from .formats import COMMAND, INVOCATION, TIMER, Command, Header, Timer
+from .formats import Invocation as Stored
+from .invocation import Live
+from .request import Answer, Attach, Invoke, Reply, Request
+from .runner import PYTHON
+
+if TYPE_CHECKING:
+    from .machine import Machine
+    from .shard import Shard
+
+logger = logging.getLogger("odradek")
+
+IDEMPOTENT_MS = 86_400_000
+"""How long a completion with an idempotency key is kept, unless its handler says otherwise."""
+ASKED_MS = 3_600_000
+"""How long one without is: long enough to look it up after an unknown outcome or a move."""
+
+
+class Calls:
+    """Starts and finds invocations, for the machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def invoke(self, shard: Shard, command: Command) -> None:
+        existing = self._machine.stored(shard, command.id)
+        if existing is not None:
+            self._attach_caller(shard, existing, command)
+            return
+        self._begin(shard, invoked(command, self._retention(command.target) if command.idempotent else 0, self._machine.now_ms), command.at_ms)
+
+    def _attach_caller(self, shard: Shard, existing: Stored, command: Command) -> None:
+        if not command.caller_id:
+            return
+        complete = Command(kind="complete", id=command.caller_id, ref=command.ref, name=command.caller_app)
+        if existing.status in ("completed", "failed"):
+            complete.payload, complete.failure = existing.result, existing.failure
+            self._machine.route(complete, shard)
+        elif (existing.caller_id, existing.caller_ref) != (command.caller_id, command.ref):
+            shard.put(keys.attachment(existing.id, command.caller_id, command.ref), COMMAND.encode(complete))
+
+    def _retention(self, target: str) -> int:
+        handler = self._machine.handlers.get(target)
+        kept_s = handler.idempotency_retention_s if handler is not None else None
+        return IDEMPOTENT_MS if kept_s is None else int(kept_s * 1000)
+
+    def _begin(self, shard: Shard, stored: Stored, at_ms: int) -> None:
+        """A new invocation that did not come from a record: now, or when its time has come (a delay runs before the queue)."""
+        self._machine.touch(shard)
+        if at_ms > self._machine.now_ms:
+            stored.status = "scheduled"
+            shard.put(keys.invocation(stored.id), INVOCATION.encode(stored))
+            shard.set_timer(keys.timer(at_ms, stored.id, keys.REF_START), TIMER.encode(Timer("start")))
+        else:
+            self.admit(shard, stored)
+
+    def admit(self, shard: Shard, stored: Stored) -> None:
+        """Start it, or queue it behind the holder of its key."""
+        live = self.revive(shard, stored)
+        if live is None:
+            return
+        lock_key = keys.lock(live.base)
+        if live.handler.mode == "exclusive" and lock_key in shard.locks:
+            stored.status = "inboxed"
+            self._machine.enqueue(shard, lock_key, stored)
+            return
+        stored.status = "running"
+        self._machine.runner.start(live)
+
+    def start_next(self, shard: Shard, id_: str) -> None:
+        """It was in an inbox and holds the key now."""
+        stored = self._machine.stored(shard, id_)
+        assert stored is not None, "what waits in an inbox is in the journal"
+        stored.status = "running"
+        live = self.revive(shard, stored)
+        if live is not None:
+            live.anchored = True
+            shard.live[id_] = live
+            self._machine.runner.persist(live)
+            self._machine.runner.start(live)
+
+    def revive(self, shard: Shard, stored: Stored) -> Live | None:
+        """A Live for a stored invocation. None when the app has lost its handler: it is paused and says so."""
+        handler = self._machine.handlers.get(stored.target)
+        subscription = None
+        if stored.topic:
+            found = [s for s in self._machine.subscriptions.get(stored.topic, ()) if s.handler.target == stored.target]
+            subscription = found[0] if found else None
+        if handler is None or (stored.topic and subscription is None):
+            on = f" on {stored.topic}" if stored.topic else ""
+            reason = f"the app no longer has the handler {stored.target}{on}: deploy code that has it; it goes on at the next start"
+            self._machine.ending.pause(shard, stored, "missing", reason)
+            return None
+        live = Live(self._machine, shard, handler, stored.key, stored.payload)
+        live.subscription = subscription
+        live.endure(stored)
+        if stored.python not in ("", PYTHON):
+            logger.warning("%s was begun on Python %s and goes on with %s", stored.id, stored.python, PYTHON)
+        return live
+
+    def request(self, shard: Shard, request: Request, answer: Answer) -> None:
+        """From HTTP. Every answer waits for the commit of the epoch it was found in (invariant 4)."""
+        self._machine.touch(shard)
+        self._machine.epoch.urgent = True
+        stored = self._machine.stored(shard, request.invocation_id)
+        id_ = request.invocation_id
+        if stored is None:
+            if isinstance(request, Attach):
+                self._reply(answer, Reply("not_found", id_))
+                return
+            retain_ms = self._retention(request.target) if request.idempotent else ASKED_MS
+            if request.wait:
+                shard.waiters.setdefault(id_, []).append(answer)
+            else:
+                self._reply(answer, Reply("accepted", id_))
+            self._begin(shard, asked(request, retain_ms, self._machine.now_ms), request.at_ms)
+        elif isinstance(request, Invoke) and not request.wait:
+            self._reply(answer, Reply("previously_accepted", id_))
+        elif stored.status in ("completed", "failed"):
+            self._reply(answer, reply_of(id_, stored.result, stored.failure))
+        elif request.wait:
+            shard.waiters.setdefault(id_, []).append(answer)
+        else:
+            self._reply(answer, Reply("running", id_))
+
+    def _reply(self, answer: Answer, reply: Reply) -> None:
+        self._machine.epoch.replies.append((answer, reply))
+
+
+def invoked(command: Command, retain_ms: int, now_ms: float) -> Stored:
+    """The journal topic's entry for an invocation that a command starts."""
+    return Stored(
+        id=command.id, target=command.target, key=command.key or b"", payload=command.payload, headers=command.headers,
+        caller_app=command.caller_app, caller_id=command.caller_id, caller_ref=command.ref, retain_ms=retain_ms,
+        created_ms=int(now_ms), python=PYTHON,
+    )  # fmt: skip
+
+
+def asked(request: Invoke, retain_ms: int, now_ms: float) -> Stored:
+    """The same for one that a request starts."""
+    headers = [Header(name, value.encode()) for name, value in request.headers.items()]
+    return Stored(
+        id=request.invocation_id, target=request.target, key=request.key, payload=request.payload, headers=headers,
+        retain_ms=retain_ms, created_ms=int(now_ms), python=PYTHON,
+    )  # fmt: skip

@@ -1,0 +1,119 @@
+"""Waits: what happens when a timer is due or a step has run. The machine's part that deals with time.
+
+Every unfinished invocation has something here that brings it back: a sleep, a retry, a delayed start, or a step, which is a timer
+that is due already, so that a crash runs it again.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from odradek import RetryableError, RetryPolicy, TerminalError
+
+from . import keys
+from .epoch import StepRun
+from .formats import INVOCATION, TIMER, Entry, Timer
+from .formats import Invocation as Stored
+from .request import Failure
+
+if TYPE_CHECKING:
+    from .machine import Machine
+    from .shard import Shard
+
+logger = logging.getLogger("odradek")
+
+STEP = RetryPolicy()
+"""How a step without a policy is repeated: for ever."""
+
+
+class Waits:
+    """Timers and step results, for the machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def timer(self, shard: Shard, key: bytes) -> None:
+        """A timer is due. Does nothing when it has been cancelled or fired."""
+        raw = shard.read(key)
+        if raw is None:
+            return
+        self._machine.touch(shard)
+        due_ms, id_, ref = keys.split_timer(key)
+        timer = TIMER.decode(raw)
+        if timer.kind == "sleep":
+            shard.put(key, None)
+            self._machine.runner.complete(shard, id_, Entry("completion", ref), after_commit=False)
+            return
+        stored = self._machine.stored(shard, id_)
+        if timer.kind != "step" or due_ms > 0 or stored is None:
+            shard.put(key, None)
+        if stored is None:
+            return
+        match timer.kind:
+            case "step":
+                if stored.status not in ("paused", "backing_off"):
+                    self._machine.runner.rerun_step(shard, stored, ref, timer)
+            case "retry":
+                self.retry(shard, stored)
+            case "start":
+                self._machine.calls.admit(shard, stored)
+            case "purge":
+                shard.put(keys.invocation(id_), None)
+            case _:
+                self._timed_out(shard, stored)
+
+    def retry(self, shard: Shard, stored: Stored) -> None:
+        """Another attempt: replay what is recorded, then go on."""
+        stored.status, stored.pause = "running", ""
+        shard.put(keys.invocation(stored.id), INVOCATION.encode(stored))
+        shard.put(keys.paused(stored.id), None)
+        self._machine.touch(shard)
+        self._machine.runner.replay(shard, stored)
+
+    def retry_paused(self, shard: Shard) -> None:
+        """After a restart: what was paused because of the code is tried on the code of today."""
+        for key, _ in list(shard.scan(b"z", b"{")):
+            stored = self._machine.stored(shard, key[1:].decode())
+            if stored is not None and stored.pause in ("missing", "divergence"):
+                if stored.target in self._machine.handlers:
+                    self.retry(shard, stored)
+
+    def _timed_out(self, shard: Shard, stored: Stored) -> None:
+        live = shard.live.get(stored.id) or self._machine.calls.revive(shard, stored)
+        if live is not None and stored.status not in ("completed", "failed"):
+            live.anchored = True
+            self._machine.ending.failed(live, Failure(504, f"{stored.target} took longer than its timeout"))
+
+    def step_done(self, shard: Shard, run: StepRun, value: bytes | None, error: BaseException | None) -> None:
+        """A step ran. Its result is recorded now and seen by the handler once that is durable."""
+        self._machine.touch(shard)
+        if error is None:
+            self._machine.runner.complete(shard, run.id, Entry("completion", run.ref, value=value), after_commit=True)
+            return
+        policy = run.body.retry or STEP
+        attempt = run.attempt + 1
+        if isinstance(error, TerminalError):
+            failure = Failure(error.code, error.message, error.metadata)
+        elif not policy.retries(error) or policy.gives_up(attempt, (self._machine.now_ms - run.first_ms) / 1000):
+            failure = Failure(500, f"step {run.body.name} failed after {attempt} attempt(s): {type(error).__name__}: {error}")
+        else:
+            self._again(shard, run, error, attempt, policy)
+            return
+        self._machine.runner.complete(shard, run.id, Entry("completion", run.ref, failure=failure), after_commit=True)
+
+    def _again(self, shard: Shard, run: StepRun, error: BaseException, attempt: int, policy: RetryPolicy) -> None:
+        first = keys.timer(0, run.id, run.ref)
+        if shard.read(first) is None:
+            return
+        delay_s = policy.delay_s(attempt)
+        if isinstance(error, RetryableError) and error.retry_after_s is not None:
+            delay_s = error.retry_after_s
+        self._machine.metrics.retries += 1
+        logger.warning(
+            "step %s of %s: attempt %d failed, again in %.2f s: %s: %s", run.body.name, run.id, attempt, delay_s,
+            type(error).__name__, error, exc_info=error if attempt == 1 else None,
+        )  # fmt: skip
+        shard.put(first, None)
+        again = keys.timer(int(self._machine.now_ms + delay_s * 1000), run.id, run.ref)
+        shard.set_timer(again, TIMER.encode(Timer("step", attempt, run.first_ms)))
