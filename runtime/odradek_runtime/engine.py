@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from odradek._current import CURRENT
 
 from .epoch import Epoch, StepRun
 from .executor import Executor
+from .intake import Intake
 from .keys import split_timer
 from .log.port import (
     Committed,
@@ -22,7 +23,6 @@ from .log.port import (
     Gained,
     Losing,
     Member,
-    Message,
     Partition,
     Records,
     Refused,
@@ -62,14 +62,6 @@ class Question:
     answer: Answer
 
 
-@dataclass(slots=True)
-class Batch:
-    """A fetched batch and how much of it has been processed."""
-
-    records: Records
-    done: int = 0
-
-
 Input = Event | StepEnded | Question | Restored
 
 
@@ -97,9 +89,7 @@ class Engine:
         self._settings = settings
         self._now_ms = now_ms
         self._sent_ms = 0.0
-        self._readers: dict[Partition, Shard] = {}
-        self._generation = 0
-        self._backlog: deque[Batch] = deque()
+        self.intake = Intake(machine, member)
         self._wakes: deque[tuple[Shard, str]] = deque()
         self._losing: list[Losing] = []
         self._asked = Asked()
@@ -115,7 +105,7 @@ class Engine:
         self.machine.now_ms = self._now_ms()
         match event:
             case Records():
-                self._backlog.append(Batch(event))
+                self.intake.add(event)
             case StepEnded():
                 self._step_ended(event)
             case Question():
@@ -153,7 +143,7 @@ class Engine:
 
     def patience_s(self) -> float:
         """How long nothing needs doing unless an event comes, in seconds."""
-        if self._backlog and not self._full() and not self.flags.stopping:
+        if self.intake.waiting and not self._full() and not self.flags.stopping:
             return 0.0
         if self._wakes and not self._full():
             return 0.0
@@ -170,7 +160,7 @@ class Engine:
 
     def positions(self) -> dict[Partition, int]:
         """Next offset of every partition that is read here; safe from any thread."""
-        return {p: shard.positions.get(p, 0) for p, shard in list(self._readers.items())}
+        return self.intake.positions()
 
     def committed_commands(self) -> dict[Partition, int]:
         """Up to where commands are done with; safe from any thread."""
@@ -193,65 +183,8 @@ class Engine:
 
     def _work(self) -> None:
         budget = self._split or SLICE
-        while self._backlog and budget > 0 and not self._full():
-            batch = self._backlog[0]
-            messages = batch.records.messages
-            end = min(batch.done + budget, len(messages))
-            if self._split:
-                end = min(end, batch.done + 1)
-            start, batch.done = batch.done, end
-            budget -= end - start
-            if end == len(messages):
-                self._backlog.popleft()
-                batch.records.taken()
-            self._process(messages[start:end], batch.records.generation)
-
-    def _process(self, messages: Sequence[Message], generation: int) -> None:
-        """The hot loop: one call per slice, one look-up per run of records of the same partition."""
-        machine, readers = self.machine, self._readers
-        commands = machine.commands_topic
-        partition: Partition | None = None
-        shard: Shard | None = None
-        expected = 0
-        size = count = 0
-        record = machine.record
-        if machine.epoch.events == 0:
-            machine.epoch.started_ms = machine.now_ms
-        for message in messages:
-            topic, number = message.topic(), message.partition()
-            if partition is None or number != partition.partition or topic != partition.topic:
-                if shard is not None and partition is not None:
-                    shard.positions[partition] = expected
-                partition = Partition(topic, number)
-                shard = readers.get(partition)
-                if shard is not None:
-                    if generation < shard.generations[partition]:
-                        shard = None
-                    else:
-                        expected = shard.positions[partition]
-                        shard.advanced.add(partition)
-                        machine.touch(shard)
-            offset = message.offset()
-            if shard is None or offset < expected:
-                continue
-            expected = offset + 1
-            count += 1
-            value = message.value()
-            if value is not None:
-                size += len(value)
-            if self._split:
-                machine.epoch.roots.append(f"{topic}[{number}]@{offset}")
-            if topic == commands:
-                shard.positions[partition] = expected
-                machine.command(shard, message)
-            else:
-                record(shard, message)
-            if machine.busy:
-                machine.settle()
-        if shard is not None and partition is not None:
-            shard.positions[partition] = expected
-        machine.epoch.events += count
-        machine.epoch.bytes += size
+        while budget > 0 and self.intake.waiting and not self._full():
+            budget -= self.intake.process(1 if self._split else budget)
 
     def _wake(self) -> None:
         """Step results that are durable now reach their handlers."""
@@ -307,7 +240,7 @@ class Engine:
         load, limit = self._executor.load, self._settings.steps_queued
         if self.flags.paused != (load > limit if not self.flags.paused else load > limit // 2):
             self.flags.paused = not self.flags.paused
-            inputs = [p for p in self._readers if p.topic != self.machine.commands_topic]
+            inputs = self.intake.inputs()
             (self._member.pause if self.flags.paused else self._member.resume)(inputs)
 
     # --- commits ---
@@ -364,26 +297,15 @@ class Engine:
         opening = [s for n, s in epoch.touched.items() if s.phase == "opening" and self.machine.shards.get(n) is s]
         if not opening:
             return
-        self._generation += 1
-        positions: dict[Partition, int] = {}
         for shard in opening:
             shard.phase = "open"
-            readable = {p: o for p, o in shard.positions.items() if self._reads(shard, p)}
-            shard.generations = dict.fromkeys(readable, self._generation)
-            positions.update(readable)
-            self._readers.update(dict.fromkeys(readable, shard))
-        self._member.read(positions, self._generation)
+        self.intake.open(opening)
         for shard in opening:
             self._ownership.opened(shard)
             self.machine.waits.retry_paused(shard)
             self.machine.settle()
             for request, answer in self._asked.of(shard.number):
                 self._ask(shard.number, request, answer)
-
-    def _reads(self, shard: Shard, partition: Partition) -> bool:
-        if partition.topic == self.machine.commands_topic:
-            return partition.partition == shard.number
-        return partition.topic in self.machine.subscriptions
 
     def _refused(self, event: Refused) -> None:
         epoch, self.inflight = self.inflight, None
@@ -418,19 +340,15 @@ class Engine:
         self.flags.start_over = ""
         self.machine.discard()
         self._wakes.clear()
-        while self._backlog:
-            self._backlog.popleft().records.taken()
+        self.intake.clear()
         for number, shard in list(self.machine.shards.items()):
             self._forget(number)
             self._ownership.retake(shard)
 
     def _forget(self, number: int) -> None:
-        gone = [p for p, shard in self._readers.items() if shard.number == number]
-        for partition in gone:
-            del self._readers[partition]
+        shard = self.machine.shards[number]
+        self.intake.close(shard)
         self._done_commands.pop(Partition(self.machine.commands_topic, number), None)
-        if gone:
-            self._member.stop_reading(gone)
         self.machine.drop(number)
 
     def _lose(self, event: Losing) -> None:
@@ -439,10 +357,7 @@ class Engine:
             shard = self.machine.shards.get(number)
             if shard is not None:
                 shard.phase = "leaving"
-                mine = [p for p, reader in self._readers.items() if reader is shard]
-                for partition in mine:
-                    del self._readers[partition]
-                self._member.stop_reading(mine)
+                self.intake.close(shard)
         if event.lost:
             self.flags.start_over = "shards were lost"
 

@@ -1,0 +1,130 @@
+"""The intake: fetched batches on their way into the machine. The first station of a record inside a worker.
+
+It knows which shard reads which partition and from where, drops what is stale or already processed, and moves the positions.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .log.port import Member, Message, Partition, Records
+from .machine import Machine
+from .shard import Shard
+
+
+@dataclass(slots=True)
+class Batch:
+    """A fetched batch and how much of it has been processed."""
+
+    records: Records
+    done: int = 0
+
+
+class Intake:
+    """The batches that wait, and the partitions that are read."""
+
+    def __init__(self, machine: Machine, member: Member) -> None:
+        self._machine = machine
+        self._member = member
+        self._backlog: deque[Batch] = deque()
+        self._readers: dict[Partition, Shard] = {}
+        self._generation = 0
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._backlog)
+
+    def add(self, records: Records) -> None:
+        self._backlog.append(Batch(records))
+
+    def clear(self) -> None:
+        """Drop what waits: it will be fetched again."""
+        while self._backlog:
+            self._backlog.popleft().records.taken()
+
+    def positions(self) -> dict[Partition, int]:
+        """Next offset of every partition that is read; safe from any thread."""
+        return {p: shard.positions.get(p, 0) for p, shard in list(self._readers.items())}
+
+    def inputs(self) -> list[Partition]:
+        """The partitions that may be paused: commands never are, what is in flight needs them to end."""
+        return [p for p in self._readers if p.topic != self._machine.commands_topic]
+
+    def open(self, shards: Sequence[Shard]) -> None:
+        """Begin to read for these shards, from their positions."""
+        self._generation += 1
+        positions: dict[Partition, int] = {}
+        for shard in shards:
+            readable = {p: o for p, o in shard.positions.items() if self._reads(shard, p)}
+            shard.generations = dict.fromkeys(readable, self._generation)
+            positions.update(readable)
+            self._readers.update(dict.fromkeys(readable, shard))
+        self._member.read(positions, self._generation)
+
+    def close(self, shard: Shard) -> None:
+        """Read no more for this shard."""
+        gone = [p for p, reader in self._readers.items() if reader is shard]
+        for partition in gone:
+            del self._readers[partition]
+        if gone:
+            self._member.stop_reading(gone)
+
+    def _reads(self, shard: Shard, partition: Partition) -> bool:
+        if partition.topic == self._machine.commands_topic:
+            return partition.partition == shard.number
+        return partition.topic in self._machine.subscriptions
+
+    def process(self, budget: int) -> int:
+        """Feed up to `budget` records of the first batch to the machine; gives how many were taken from it."""
+        batch = self._backlog[0]
+        messages = batch.records.messages
+        start = batch.done
+        end = batch.done = min(start + budget, len(messages))
+        if end == len(messages):
+            self._backlog.popleft()
+            batch.records.taken()
+        self._feed(messages[start:end], batch.records.generation)
+        return max(end - start, 1)
+
+    def _feed(self, messages: Sequence[Message], generation: int) -> None:
+        """Split into runs of one partition: the look-ups are per run, not per record."""
+        epoch = self._machine.epoch
+        if epoch.events == 0:
+            epoch.started_ms = self._machine.now_ms
+        begin = 0
+        while begin < len(messages):
+            topic, number = messages[begin].topic(), messages[begin].partition()
+            end = begin + 1
+            while end < len(messages) and messages[end].partition() == number and messages[end].topic() == topic:
+                end += 1
+            partition = Partition(topic, number)
+            shard = self._readers.get(partition)
+            if shard is not None and generation >= shard.generations[partition]:
+                self._run(shard, partition, messages[begin:end])
+            begin = end
+
+    def _run(self, shard: Shard, partition: Partition, messages: Sequence[Message]) -> None:
+        """The hot loop."""
+        machine = self._machine
+        machine.touch(shard)
+        shard.advanced.add(partition)
+        expected = shard.positions[partition]
+        handle = machine.command if partition.topic == machine.commands_topic else machine.record
+        size = count = 0
+        for message in messages:
+            offset = message.offset()
+            if offset < expected:
+                continue
+            expected = offset + 1
+            count += 1
+            size += len(message.value() or b"")
+            if machine.splitting:
+                machine.epoch.roots.append(f"{partition.topic}[{partition.partition}]@{offset}")
+            handle(shard, message)
+            if machine.busy:
+                machine.settle()
+        shard.positions[partition] = expected
+        machine.epoch.events += count
+        machine.epoch.bytes += size
