@@ -15,6 +15,7 @@ from odradek_runtime.admin.app import admin_app
 from odradek_runtime.admin.exposition import Exposition
 from odradek_runtime.admin.routes import AdminRoutes
 from odradek_runtime.admin.topics import TopicRoutes
+from odradek_runtime.ingress.acceptance import CommandsTopic, publisher_name
 from odradek_runtime.ingress.address import Directory
 from odradek_runtime.ingress.app import private_app, public_app
 from odradek_runtime.ingress.bridge import Bridge
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from odradek_runtime.log.port import Log
     from odradek_runtime.settings import Settings
 
-DRAIN_S = 10
-"""How long requests that wait may follow their shards to other workers when this one leaves."""
 CONNECT_S = 2.0
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
 FORWARDED_AT_ONCE = 1_000
@@ -64,10 +63,13 @@ class Listening:
 
 
 class Front:
-    """Everything that speaks HTTP in a node: one thread with the public, the private and the admin server."""
+    """Everything that speaks HTTP in a node: one thread with the public, the private and the admin server.
+
+    `drain_s`: how long requests that wait may follow their shards to other workers when this one leaves.
+    """
 
     def __init__(
-        self, app: App, settings: Settings, engine: Engine, log_: Log, at: Listening, token: str, drain_s: int = DRAIN_S
+        self, app: App, settings: Settings, engine: Engine, log_: Log, at: Listening, token: str, drain_s: int
     ) -> None:
         self._thread = HttpThread()
         self._drain_s = drain_s
@@ -78,6 +80,7 @@ class Front:
             trust_env=False,
         )
         self._owners = Owners(lambda: log_.peers(app.name))
+        self._commands = CommandsTopic(app.name, lambda: log_.publisher(publisher_name(app.name, settings.data_dir)))
         self.dispatcher = Dispatcher(
             engine,
             self._owners,
@@ -85,6 +88,7 @@ class Front:
             self._client,
             url=at.private_url,
             waiting_limit=settings.requests_waiting,
+            acceptor=self._commands,
         )
         routes = Routes(Directory(app.handlers()), self.dispatcher, engine, max_record_bytes=settings.max_record_bytes)
         self._public = public_app(routes)
@@ -111,6 +115,7 @@ class Front:
         self._owners.close()
 
     async def _close(self) -> None:
+        await self._commands.close()
         await self._topics.close()
         await self._client.aclose()
 

@@ -1,16 +1,13 @@
 """One process: a log, a worker on it, and the HTTP servers round the worker; started in order, stopped in the reverse.
 
-`odradek dev` and `odradek run` make a `Node` and call `run`; tests call `start` and `stop`.
+Whoever makes a `Node` decides when it ends (`cli.child` by signals): `start` returns when the worker has joined, `stop`
+when the group has been left and everything is closed.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
-import signal
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from odradek_runtime.front import Front, Listening
@@ -19,14 +16,15 @@ from odradek_runtime.worker import Worker
 from odradek_runtime.worker_file import WorkerFile
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from types import FrameType
-
     from odradek import App
     from odradek_runtime.log.port import Log
     from odradek_runtime.settings import Settings
 
-log = logging.getLogger("odradek.node")
+
+DRAIN_S = 10
+"""How long requests that wait may follow their shards to other workers when this one leaves."""
+ALONE_DRAIN_S = 1
+"""The same on the embedded log, where nobody takes over."""
 
 
 class Node:
@@ -47,7 +45,6 @@ class Node:
         self._settings = settings
         self._share_ports = share_ports
         self._reference = reference
-        self._over = threading.Event()
         self._at: Listening | None = None
         self._log: Log | None = None
         self._worker: Worker | None = None
@@ -79,24 +76,6 @@ class Node:
             self.stop()
             raise
 
-    def run(self) -> int:
-        """Start, then block until SIGTERM, SIGINT or `shut_down`; give the exit code: 1 when the engine has failed."""
-        with self._signals():
-            self.start()
-            while not self._over.wait(0.5):
-                if self.worker.failed is not None:
-                    break
-            error = self.worker.failed
-            self.stop()
-        if error is not None:
-            log.error("the engine has failed: %s", error, exc_info=error)
-            return 1
-        return 0
-
-    def shut_down(self) -> None:
-        """Make `run` return; from any thread."""
-        self._over.set()
-
     def stop(self) -> None:
         """Finish the epoch, hand over, leave the group, close everything. Safe to call twice."""
         if self._front is not None:
@@ -126,7 +105,8 @@ class Node:
         self._log = opened = open_log(self._settings)
         self._worker = worker = Worker(self._app, opened, self._settings, url=at.private_url)
         token = secrets.token_urlsafe(24)
-        self._front = Front(self._app, self._settings, worker, opened, at, token)
+        drain_s = DRAIN_S if self._settings.bootstrap_servers else ALONE_DRAIN_S
+        self._front = Front(self._app, self._settings, worker, opened, at, token, drain_s)
         self._front.start()
         worker.start()
         self._file = WorkerFile(
@@ -139,21 +119,3 @@ class Node:
             token=token,
         )
         self._file.write(self._settings.data_dir)
-
-    @contextmanager
-    def _signals(self) -> Generator[None]:
-        def stop(_number: int, _frame: FrameType | None) -> None:
-            self._over.set()
-            if self._file is None:
-                # Still starting, maybe waiting for a broker: leave `start`, which undoes what it has begun.
-                raise SystemExit(0)
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

@@ -9,8 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import httpx
 import pytest
 
+from odradek_runtime.formats import COMMAND
 from odradek_runtime.ingress import wire
-from odradek_runtime.log.port import Peer
+from odradek_runtime.log.port import Partition, Peer
 from odradek_runtime.request import Invoke, Reply, Request
 from odradek_runtime.routing import fresh_id, shard_of
 from tests.ingress.conftest import Site
@@ -154,3 +155,29 @@ def test_before_the_worker_knows_its_shards_requests_wait(open_site: OpenSite) -
     site.front.dispatcher.drain(0.1)
     reply = site.http.post("/customer/bob/add", content=b"1")
     assert reply.json()["message"] == "this worker is starting and does not know its shards yet"
+
+
+def test_a_one_way_request_is_durable_without_an_owner(open_site: OpenSite) -> None:
+    site = open_site(ScriptedEngine(owned=[]))
+    site.log.create_topic("shop.commands", 4, {})
+
+    def send(n: int) -> httpx.Response:
+        return site.http.post("/customer/bob/add/send?delay=1h", content=b"1", headers={"x-n": str(n)})
+
+    with ThreadPoolExecutor(4) as clients:
+        replies = list(clients.map(send, range(4)))
+    assert [(reply.status_code, reply.json()["status"]) for reply in replies] == [(202, "Accepted")] * 4
+    written = [m for batch in site.log.scan(Partition("shop.commands", BOB), 0, 4) for m in batch]
+    commands = {command.id: command for command in (COMMAND.decode(m.value() or b"") for m in written)}
+    for n, reply in enumerate(replies):
+        command = commands[reply.json()["invocationId"]]
+        assert (command.kind, command.target, command.key, command.payload) == ("invoke", "customer/add", b"bob", b"1")
+        assert (command.at_ms > time.time() * 1000, command.idempotent) == (True, False)
+        assert [(h.name, h.value) for h in command.headers] == [("x-n", str(n).encode())]
+
+
+def test_a_one_way_request_is_refused_when_even_the_log_does_not_take_it(open_site: OpenSite) -> None:
+    site = open_site(ScriptedEngine(owned=[]))
+    reply = site.http.post("/customer/bob/add/send", content=b"1")
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+    assert reply.json()["message"].startswith("the shard has no owner, and the log does not take the request: ")

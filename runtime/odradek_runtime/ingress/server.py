@@ -30,6 +30,7 @@ class HttpThread:
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._servers: dict[str, tuple[uvicorn.Server, asyncio.Task[None]]] = {}
+        self._stopping: list[Future[None]] = []
 
     def start(self) -> None:
         """Start the thread."""
@@ -39,9 +40,9 @@ class HttpThread:
         """Serve an app on a bound socket; `stop_serving` gives its open requests `grace_s` to end."""
         self.call(self._serve(name, app, sock, grace_s))
 
-    def stop_serving(self, name: str) -> Future[None]:
-        """Close the listening socket now; done when the open requests have ended or their grace is over."""
-        return asyncio.run_coroutine_threadsafe(self._stop_serving(name), self.loop)
+    def stop_serving(self, name: str) -> None:
+        """Close the listening socket now; `stop` waits until the open requests have ended or their grace is over."""
+        self._stopping.append(asyncio.run_coroutine_threadsafe(self._stop_serving(name), self.loop))
 
     def call(self, work: Coroutine[Any, Any, T], timeout_s: float | None = 30.0) -> T:
         """Run a coroutine in the loop and wait for its result."""
@@ -52,7 +53,9 @@ class HttpThread:
         if not self._thread.is_alive():
             self.loop.close()
             return
-        for stopping in [self.stop_serving(name) for name in list(self._servers)]:
+        for name in list(self._servers):
+            self.stop_serving(name)
+        for stopping in self._stopping:
             stopping.result()
         self.call(self._wind_up(last))
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -67,6 +70,7 @@ class HttpThread:
         config = uvicorn.Config(
             app,
             log_config=None,
+            log_level="warning",
             access_log=False,
             lifespan="off",
             ws="none",
@@ -84,9 +88,11 @@ class HttpThread:
             await asyncio.sleep(0.005)
 
     async def _stop_serving(self, name: str) -> None:
-        server, task = self._servers.pop(name)
-        server.should_exit = True
-        await task
+        found = self._servers.pop(name, None)
+        if found is not None:
+            server, task = found
+            server.should_exit = True
+            await task
 
     async def _wind_up(self, last: Callable[[], Awaitable[None]] | None) -> None:
         if last is not None:
