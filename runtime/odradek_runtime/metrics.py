@@ -52,18 +52,9 @@ class Metrics:
     epochs_refused: int = 0
     """Epochs that were fenced, aborted, or whose outcome was unknown."""
     outputs: int = 0
-    """Records published to topics by handlers."""
-    invocations_started: int = 0
-    invocations_completed: int = 0
-    invocations_failed: int = 0
-    """Ended with a TerminalError."""
+    """Records written to topics: what handlers published, commands, dead letters."""
     steps: int = 0
     """Step results recorded."""
-    timers_fired: int = 0
-    replays: int = 0
-    """Coroutines rebuilt from their journal."""
-    forwarded: int = 0
-    """Records sent on to the shard of their key."""
     retries: int = 0
     dead_letters: int = 0
     skipped: int = 0

@@ -9,12 +9,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from odradek_runtime.admin.client import RemoteLog
+from odradek_runtime.admin.exposition import COUNTERS
 from odradek_runtime.log.port import LogError, Output, Partition
+from odradek_runtime.metrics import Metrics
 from tests.ingress.conftest import TOKEN, Site
 from tests.ingress.engine import ScriptedEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+from dataclasses import fields
 
     import httpx
 
@@ -80,6 +83,11 @@ def test_metrics(site: Site) -> None:
     }
     assert {name: found.get(name) for name in expected} == expected
     assert found["odradek_commit_latency_seconds_sum"] == pytest.approx(99.0045)
+
+
+def test_every_counter_is_exported(site: Site) -> None:
+    assert {field.name for field in fields(Metrics)} - {"commit_s"} == set(COUNTERS)
+    assert {f"odradek_{name}_total" for name in COUNTERS} <= set(samples(site))
 
 
 @pytest.mark.parametrize(

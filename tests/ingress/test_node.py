@@ -184,9 +184,7 @@ def test_a_port_in_use_is_said_before_anything_is_opened(tmp_path: Path) -> None
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = int(taken.getsockname()[1])
         node = Node(make_bank(), replace(Settings(), data_dir=tmp_path, port=port, admin_port=0))
-        with pytest.raises(
-            PortError, match=rf"HTTP port 127.0.0.1:{port}: the port is in use; choose another \(--port"
-        ):
+        with pytest.raises(PortError, match=rf"HTTP port 127.0.0.1:{port}: the port is in use; choose another \(--port"):
             node.start()
     assert list(tmp_path.iterdir()) == []
 

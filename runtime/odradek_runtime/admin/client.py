@@ -154,9 +154,7 @@ class RemotePublisher:
     def publish(self, outputs: Sequence[Output], position: int) -> None:
         """Write these records and the position atomically and durably."""
         records = [
-            wire.WireRecord(
-                o.topic, o.partition, o.key, o.value, None if o.headers is None else list(o.headers), o.timestamp_ms
-            )
+            wire.WireRecord(o.topic, o.partition, o.key, o.value, None if o.headers is None else list(o.headers), o.timestamp_ms)
             for o in outputs
         ]
         self._log.ask("POST", "/records", wire.Position, records, {"name": self._name, "position": position})

@@ -21,16 +21,12 @@ COUNTERS: dict[str, str] = {
     "events": "Records and commands whose effects are committed",
     "epochs": "Committed epochs",
     "epochs_refused": "Epochs that were fenced, aborted, or had an unknown outcome",
-    "outputs": "Records that handlers published",
-    "invocations_started": "Invocations begun",
-    "invocations_completed": "Invocations that returned",
-    "invocations_failed": "Invocations that ended with a TerminalError",
+    "outputs": "Records written to topics, changelogs aside",
     "steps": "Step results recorded",
-    "timers_fired": "Timers that came due",
-    "replays": "Coroutines rebuilt from their journal",
-    "forwarded": "Records sent on to the shard of their key",
     "retries": "Attempts repeated after a failure",
     "dead_letters": "Records that went to a dead-letter topic",
+    "skipped": "Bad records left out because their subscription says so",
+    "paused": "Invocations paused until somebody helps",
 }
 """Field of `Metrics` -> help; the exported name is `odradek_<field>_total`."""
 

@@ -48,7 +48,6 @@ class AdminRoutes:
         if not restoring:
             return "waiting for the first assignment of shards"
         parts = [
-            f"{shard} ({part['done_records']} of {part['total_records']} records)"
-            for shard, part in sorted(restoring.items())
+            f"{shard} ({part['done_records']} of {part['total_records']} records)" for shard, part in sorted(restoring.items())
         ]
         return "restoring shards " + ", ".join(parts)
