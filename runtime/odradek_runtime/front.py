@@ -50,9 +50,7 @@ class Listening:
             raise
         self.url = _url(settings.host, self.public)
         self.admin_url = _url(settings.admin_host, self.admin)
-        self.private_url = _advertised(settings.advertised_url, self.private) or _private_url(
-            settings.host, self.private
-        )
+        self.private_url = _advertised(settings.advertised_url, self.private) or _private_url(settings.host, self.private)
 
     def close(self) -> None:
         """Close what is bound."""
@@ -68,9 +66,7 @@ class Front:
     `drain_s`: how long requests that wait may follow their shards to other workers when this one leaves.
     """
 
-    def __init__(
-        self, app: App, settings: Settings, engine: Engine, log_: Log, at: Listening, token: str, drain_s: int
-    ) -> None:
+    def __init__(self, app: App, settings: Settings, engine: Engine, log_: Log, at: Listening, token: str, drain_s: int) -> None:
         self._thread = HttpThread()
         self._drain_s = drain_s
         self._at = at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,6 @@ from tests.ingress.engine import ScriptedEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-from dataclasses import fields
 
     import httpx
 

@@ -20,9 +20,7 @@ IDEMPOTENCY_HEADER = "idempotency-key"
 HEADERS_LIMIT_BYTES = 16 * 1024
 """Of the headers a handler is given; with the payload they must fit into one record."""
 IDEMPOTENCY_KEY_LIMIT = 1024
-_NO_JSON = re.compile(
-    r"(multipart|image|audio|video|font)/|(application|text)/(xml|html|css|javascript|zip|gzip|pdf)|[^;]*\+xml"
-)
+_NO_JSON = re.compile(r"(multipart|image|audio|video|font)/|(application|text)/(xml|html|css|javascript|zip|gzip|pdf)|[^;]*\+xml")
 _OF_THE_CONNECTION = {
     *("host", "connection", "content-length", "content-type", "transfer-encoding", "te", "trailer", "upgrade"),
     *("keep-alive", "expect", "proxy-connection", "proxy-authenticate", "user-agent", IDEMPOTENCY_HEADER),

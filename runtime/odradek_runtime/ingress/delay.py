@@ -8,9 +8,7 @@ from odradek_runtime.ingress.errors import bad_field
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
 _SIMPLE = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)", re.ASCII)
-_ISO = re.compile(
-    r"P(?=.)(?:(\d+)W)?(?:(\d+)D)?(?:T(?=.)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.ASCII | re.IGNORECASE
-)
+_ISO = re.compile(r"P(?=.)(?:(\d+)W)?(?:(\d+)D)?(?:T(?=.)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.ASCII | re.IGNORECASE)
 _ISO_SECONDS = (604800.0, 86400.0, 3600.0, 60.0, 1.0)
 LONGEST_S = 100 * 365 * 86400.0
 """A delay beyond a century is a mistake in its unit."""

@@ -94,10 +94,7 @@ class Routes:
         at_ms = self._at_ms(request, address)
         payload = await read_body(request, self._max_record_bytes)
         check_payload(handler, payload)
-        if repeatable is not None:
-            id_ = request_id(handler.target, address.key, repeatable)
-        else:
-            id_ = self._fresh_id(address.key)
+        id_ = request_id(handler.target, address.key, repeatable) if repeatable is not None else self._fresh_id(address.key)
         return Invoke(
             invocation_id=id_,
             target=handler.target,
