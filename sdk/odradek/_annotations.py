@@ -33,15 +33,15 @@ class Annotations:
             self._namespace = _local_names()
         try:
             resolve()
-        except _UndefinedError:
-            pass
+        except UndefinedError:
+            pass  # resolved again at start, or at first use
 
     def resolve(self) -> dict[str, Any]:
         """Give the hints, "return" among them. Raises TypeError when a name is not defined."""
         try:
             return self._get()
         except NameError as error:
-            raise _UndefinedError(
+            raise UndefinedError(
                 f"{self._what}: the type hint {error.name!r} is not defined; import it (not under TYPE_CHECKING): it "
                 "chooses how values are decoded"
             ) from error
@@ -50,7 +50,7 @@ class Annotations:
         return get_type_hints(self._fn, localns=dict(self._namespace) if self._namespace else None, include_extras=True)
 
 
-class _UndefinedError(TypeError):
+class UndefinedError(TypeError):
     """A hint's name is not defined, so far."""
 
 

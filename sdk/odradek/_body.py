@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
-from odradek._annotations import Annotations
+from odradek._annotations import Annotations, UndefinedError
 from odradek._errors import UNSET, Seconds, seconds
 from odradek._port import StepBody
 from odradek._serde import Serde, json_serde
@@ -41,6 +41,8 @@ class Step:
         if self._serde is None:
             try:
                 self._serde = json_serde(self._annotations.resolve().get("return", Any))
+            except NameError as error:
+                raise UndefinedError(f"@step {self.name}: {error}") from error
             except TypeError as error:
                 raise type(error)(f"@step {self.name}: {error}") from error
         return self._serde
@@ -79,9 +81,7 @@ def step_body(
     if returns is UNSET:
         returns = get_args(hint)[-1] if returns_awaitable else hint
         if returns is _UNDEFINED:
-            raise TypeError(
-                f"ctx.run({_name(fn, name)}): its return annotation is not defined at run time; pass returns="
-            )
+            raise TypeError(f"ctx.run({_name(fn, name)}): its return annotation is not defined at run time; pass returns=")
     serde = json_serde(returns)
     is_async = returns_awaitable or _is_async(fn)
     return StepBody(_name(fn, name), functools.partial(fn, *args), is_async, serde.encode, serde.load, retry, timeout_s)

@@ -238,9 +238,7 @@ class Calls:
             return self._attach_invocation(target, json_serde(returns).load)
         handler = handler_of(target)
         if handler.mode != "run" or not key:
-            raise TypeError(
-                f"attach({handler.target}): pass the run function of a workflow and its key, or an invocation id"
-            )
+            raise TypeError(f"attach({handler.target}): pass the run function of a workflow and its key, or an invocation id")
         return self._attach_workflow(handler.service, encode_key(key), handler.result.load)
 
     def resolve(self, awakeable_id: str, value: object, /) -> None:

@@ -206,9 +206,7 @@ class Context(Calls):
             topic.name,
             None if key is None else topic.encode_key(key),
             None if value is None else topic.encode(value),
-            [(name, text.encode() if isinstance(text, str) else text) for name, text in headers.items()]
-            if headers
-            else None,
+            [(name, text.encode() if isinstance(text, str) else text) for name, text in headers.items()] if headers else None,
             partition,
             None if timestamp is None else _unix_ms("ctx.publish: timestamp", timestamp),
         )

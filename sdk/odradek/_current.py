@@ -57,7 +57,5 @@ def idempotency_key() -> str:
     """
     key = STEP_KEY.get()
     if key is None:
-        raise RuntimeError(
-            "idempotency_key(): no step is running here; call it in a @step function, or one given to ctx.run"
-        )
+        raise RuntimeError("idempotency_key(): no step is running here; call it in a @step function, or one given to ctx.run")
     return key

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
-from odradek._annotations import Annotations
+from odradek._annotations import Annotations, UndefinedError
 from odradek._errors import Seconds, comes_later, seconds
 from odradek._serde import DECODE_ERRORS, JSON, BadInput, Decode, Serde, encode_key, explain, json_serde
 
@@ -104,9 +104,7 @@ class Handler:
         self.idempotency_retention_s = length_s("idempotency_retention")
         self.journal_retention_s = length_s("journal_retention")
         if self.concurrency is not None and self.concurrency < 1:
-            raise ValueError(
-                f"{self.target}: concurrency must be 1 or more, or None for no limit, not {self.concurrency!r}"
-            )
+            raise ValueError(f"{self.target}: concurrency must be 1 or more, or None for no limit, not {self.concurrency!r}")
         if self.on_exhausted not in ("pause", "fail"):
             raise ValueError(f"{self.target}: on_exhausted must be 'pause' or 'fail', not {self.on_exhausted!r}")
 
@@ -133,12 +131,14 @@ class Handler:
         first = hints.get(names[0], Any)
         if first is not Any and isinstance(first, type) and not issubclass(self.context_type, first):
             raise TypeError(
-                f"{self.target}: it must take the context first, {self.context_type.__name__}, not {first.__name__}"
+                f"{self.target}: the first parameter is the context, {self.context_type.__name__}, not {first.__name__}"
             )
         try:
             if self.takes_argument:
                 self._argument = json_serde(hints.get(names[1], Any))
             self._result = json_serde(hints.get("return", Any))
+        except NameError as error:
+            raise UndefinedError(f"{self.target}: {error}") from error
         except TypeError as error:
             raise TypeError(f"{self.target}: {error}") from error
 
@@ -308,9 +308,7 @@ def attach(fn: HandlerFunction, handler: Handler) -> None:
     """Let `handler_of(fn)` find `handler`. Raises ValueError when the function is a handler elsewhere already."""
     other = getattr(fn, _ATTRIBUTE, None)
     if other is not None:
-        raise ValueError(
-            f"{handler.target}: {fn.__qualname__} is already {other.target}; each handler needs its own function"
-        )
+        raise ValueError(f"{handler.target}: {fn.__qualname__} is already {other.target}; each handler needs its own function")
     setattr(fn, _ATTRIBUTE, handler)
 
 

@@ -41,9 +41,7 @@ class RetryPolicy:
         retry_on: tuple[type[BaseException], ...] = (Exception,),
     ) -> None:
         if max_attempts is not None and (type(max_attempts) is not int or max_attempts < 1):
-            raise ValueError(
-                f"RetryPolicy: max_attempts must be an int, 1 or more, or None for no limit, not {max_attempts!r}"
-            )
+            raise ValueError(f"RetryPolicy: max_attempts must be an int, 1 or more, or None for no limit, not {max_attempts!r}")
         if not 1 <= factor < float("inf"):
             raise ValueError(f"RetryPolicy: factor must be 1 or more and finite, not {factor!r}")
         self.max_attempts = max_attempts
@@ -52,9 +50,7 @@ class RetryPolicy:
         self.max_delay_s = seconds("RetryPolicy: max_delay", max_delay)
         self.max_duration_s = None if max_duration is None else seconds("RetryPolicy: max_duration", max_duration)
         if self.max_delay_s < self.initial_s:
-            raise ValueError(
-                f"RetryPolicy: max_delay ({self.max_delay_s} s) is shorter than initial ({self.initial_s} s)"
-            )
+            raise ValueError(f"RetryPolicy: max_delay ({self.max_delay_s} s) is shorter than initial ({self.initial_s} s)")
         self.retry_on = _exceptions(retry_on)
 
     def delay_s(self, attempt: int) -> float:

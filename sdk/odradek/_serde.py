@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 import msgspec.inspect
@@ -153,9 +153,7 @@ def _explain_msgspec(text: str) -> BadInput:
 
 
 def _explain_pydantic(errors: Sequence[Mapping[str, Any]]) -> BadInput:
-    found = [
-        ("$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in e["loc"]), str(e["msg"])) for e in errors
-    ]
+    found = [("$" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in e["loc"]), str(e["msg"])) for e in errors]
     (path, message), others = found[0], found[1:4]
     more = "".join(f"; {where}: {what}" for where, what in others)
     return BadInput(path, message + more + ("; …" if len(found) > 4 else ""))
@@ -173,13 +171,33 @@ def _make_json(hint: Any) -> Serde:
         if optional:
             return Serde(_none_is_empty, _empty_is_none(_same), optional, RAW, describe(hint))
         return Serde(_same, _same, optional, RAW, describe(hint))
-    nodes = list(_nodes(msgspec.inspect.type_info(hint)))
-    if any(hasattr(getattr(node, "cls", None), "__pydantic_validator__") for node in nodes):
-        encode, decode = _pydantic(hint)
-    else:
-        _refuse_unknown(nodes, hint)
-        encode, decode = _encode, msgspec.json.Decoder(hint).decode
+    encode, decode = _pydantic(hint) if _holds_pydantic(hint, set()) else _msgspec(hint)
     return Serde(encode, _empty_is_none(decode) if admits_none else decode, admits_none, JSON, describe(hint))
+
+
+def _msgspec(hint: Any) -> tuple[Encode, Decode]:
+    try:
+        nodes = list(_nodes(msgspec.inspect.type_info(hint)))
+    except TypeError as error:
+        raise TypeError(f"no serde for {describe(hint)}: {error}") from error
+    for node in nodes:
+        if isinstance(node, msgspec.inspect.CustomType) and node.cls is not object:
+            raise TypeError(
+                f"no serde for {describe(node.cls)} (in {describe(hint)}): use a dataclass, TypedDict, msgspec.Struct, "
+                "attrs or pydantic class, a builtin type, or bytes that you encode yourself"
+            )
+    return _encode, msgspec.json.Decoder(hint).decode
+
+
+def _holds_pydantic(hint: Any, seen: set[type]) -> bool:
+    """Tell whether pydantic has to do it: a model or pydantic dataclass occurs in the type, or in a field of it."""
+    if hasattr(hint, "__pydantic_validator__"):
+        return True
+    parts = [] if get_origin(hint) is Literal else list(get_args(hint))
+    if isinstance(hint, type) and hint not in seen and "__annotations__" in vars(hint):
+        seen.add(hint)
+        parts += get_type_hints(hint, include_extras=True).values()
+    return any(_holds_pydantic(part, seen) for part in parts)
 
 
 def _pydantic(hint: Any) -> tuple[Encode, Decode]:
@@ -201,15 +219,6 @@ def _nodes(root: msgspec.inspect.Type) -> Iterator[msgspec.Struct]:
             seen.add(id(node))
             yield node
             todo.extend(getattr(node, name) for name in node.__struct_fields__)
-
-
-def _refuse_unknown(nodes: Sequence[msgspec.Struct], hint: Any) -> None:
-    for node in nodes:
-        if isinstance(node, msgspec.inspect.CustomType) and node.cls is not object:
-            raise TypeError(
-                f"no serde for {describe(node.cls)} (in {describe(hint)}): use a dataclass, TypedDict, msgspec.Struct, "
-                "attrs or pydantic class, a builtin type, or bytes that you encode yourself"
-            )
 
 
 def _split_none(hint: Any) -> tuple[Any, bool]:
@@ -250,9 +259,7 @@ def _dump(value: Any) -> Any:
     """Help msgspec with a pydantic model inside a value of undeclared type."""
     dump = getattr(value, "model_dump", None)
     if dump is None:
-        raise TypeError(
-            f"cannot encode {type(value).__qualname__} as JSON: declare its type, or pass bytes of your own"
-        )
+        raise TypeError(f"cannot encode {type(value).__qualname__} as JSON: declare its type, or pass bytes of your own")
     return dump(mode="json")
 
 

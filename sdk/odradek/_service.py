@@ -55,9 +55,7 @@ class Base:
         check_name(f"handler of {self.name}", name)
         known = self.registered.get(name)
         if known is not None:
-            raise ValueError(
-                f"{self.name}/{name}: there is already a handler of this name; give one of them another (name=)"
-            )
+            raise ValueError(f"{self.name}/{name}: there is already a handler of this name; give one of them another (name=)")
         handler = Handler(self.name, name, fn, mode, kind, {**self._options, **options})
         attach(fn, handler)
         self.registered[name] = handler
@@ -77,17 +75,13 @@ class Base:
         mode: Mode = "plain" if kind is Context else "exclusive"
         handler = known[0] if known else self._add(fn, mode, kind, {})
         if handler.mode != mode:
-            raise TypeError(
-                f"{handler.target} on {topic.name}: a shared handler cannot take records, since they change state"
-            )
+            raise TypeError(f"{handler.target} on {topic.name}: a shared handler cannot take records, since they change state")
         if any(s.handler is handler and s.topic.name == topic.name for s in self.subscribed):
             raise ValueError(f"{handler.target} is subscribed to {topic.name} twice")
         letters = dead_letter.name if isinstance(dead_letter, Topic) else dead_letter
         if letters is not None:
             Topic(letters, bytes, bytes)  # raises for a name that Kafka would not take
-        self.subscribed.append(
-            Subscription(topic, handler, key=key, dead_letter=letters, on_error=on_error, start_at=start)
-        )
+        self.subscribed.append(Subscription(topic, handler, key=key, dead_letter=letters, on_error=on_error, start_at=start))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -235,9 +229,7 @@ class Workflow(Object):
     def run(self, fn: AnyFn, /) -> AnyFn: ...
 
     @overload
-    def run(
-        self, /, *, retry: RetryPolicy | None = None, timeout: Seconds | None = None
-    ) -> Callable[[AnyFn], AnyFn]: ...
+    def run(self, /, *, retry: RetryPolicy | None = None, timeout: Seconds | None = None) -> Callable[[AnyFn], AnyFn]: ...
 
     def run(self, fn: Any = None, /, *, retry: RetryPolicy | None = None, timeout: Seconds | None = None) -> Any:
         """Register what it does: `async def f(ctx: WorkflowContext)`, or with one argument; "run" on the wire."""
@@ -264,7 +256,5 @@ class Workflow(Object):
 def check_name(what: str, name: str) -> str:
     """Give `name` back; raises ValueError when it cannot stand in a URL and a topic name."""
     if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{what} {name!r}: a name is 1 to 200 ASCII letters, digits, '_', '.' or '-', the first no '.' or '-'"
-        )
+        raise ValueError(f"{what} {name!r}: a name is 1 to 200 ASCII letters, digits, '_', '.' or '-', the first no '.' or '-'")
     return name

@@ -28,9 +28,7 @@ def step(
 ) -> Callable[[AnyFn], AnyFn]: ...
 
 
-def step(
-    fn: Any = None, /, *, name: str | None = None, retry: RetryPolicy | None = None, timeout: Seconds | None = None
-) -> Any:
+def step(fn: Any = None, /, *, name: str | None = None, retry: RetryPolicy | None = None, timeout: Seconds | None = None) -> Any:
     """Make an `async def` function a step: journaled when awaited inside a handler, an ordinary function elsewhere.
 
     The body runs on the real event loop, at least once; the result that was recorded is final, and is what the handler
@@ -57,9 +55,7 @@ def step(
 
     def decorate(fn: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
         if not inspect.iscoroutinefunction(fn):
-            raise TypeError(
-                f"@step {getattr(fn, '__qualname__', fn)}: a step must be `async def`; run a sync function by ctx.run"
-            )
+            raise TypeError(f"@step {getattr(fn, '__qualname__', fn)}: a step must be `async def`; run a sync function by ctx.run")
         made = Step(fn, name or fn.__qualname__, retry, None if timeout is None else seconds("@step: timeout", timeout))
 
         @functools.wraps(fn)

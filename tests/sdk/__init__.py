@@ -1,0 +1,1 @@
+"""The public API against an engine that only takes notes."""
