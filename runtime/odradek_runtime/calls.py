@@ -39,7 +39,8 @@ class Calls:
         if existing is not None:
             self._attach_caller(shard, existing, command)
             return
-        self._begin(shard, invoked(command, self._retention(command.target) if command.idempotent else 0, self._machine.now_ms), command.at_ms)
+        retain_ms = self._retention(command.target) if command.idempotent else 0
+        self._begin(shard, invoked(command, retain_ms, self._machine.now_ms), command.at_ms)
 
     def _attach_caller(self, shard: Shard, existing: Stored, command: Command) -> None:
         if not command.caller_id:

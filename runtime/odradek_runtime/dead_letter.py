@@ -20,7 +20,8 @@ def dead_letter(
     """The record for the dead-letter topic; `attempts` counts the runs that failed.
 
     >>> origin = Origin("orders", 2, 17, 0, b"k", ())
-    >>> headers = dict(dead_letter("shop.dead-letters", "customer/ordered", origin, b"{", Failure(400, "$: bad", {"field": "$"})).headers)
+    >>> failure = Failure(400, "$: bad", {"field": "$"})
+    >>> headers = dict(dead_letter("shop.dead-letters", "customer/ordered", origin, b"{", failure).headers)
     >>> headers["odradek-offset"], headers["odradek-field"]
     (b'17', b'$')
     """

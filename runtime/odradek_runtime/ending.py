@@ -234,6 +234,7 @@ def completion(app: str, id_: str, ref: int, result: bytes | None, failure: Fail
 
 
 def reply_of(id_: str, result: bytes | None, failure: Failure | None) -> Reply:
+    """What HTTP is told of an end."""
     if failure is not None:
         return Reply("failed", id_, failure=failure)
     return Reply("completed", id_, value=result or b"")

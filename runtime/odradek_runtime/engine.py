@@ -67,6 +67,8 @@ Input = Event | StepEnded | Question | Restored
 
 @dataclass(slots=True)
 class Flags:
+    """What the engine is about to do, or has run into."""
+
     stopping: bool = False
     start_over: str = ""
     paused: bool = False
@@ -78,7 +80,13 @@ class Engine:
     """One worker's engine. `now_ms` is the clock port; `ownership` restores and drops shards beside it."""
 
     def __init__(
-        self, machine: Machine, member: Member, executor: Executor, ownership: Ownership, settings: Settings, now_ms: Callable[[], float]
+        self,
+        machine: Machine,
+        member: Member,
+        executor: Executor,
+        ownership: Ownership,
+        settings: Settings,
+        now_ms: Callable[[], float],
     ) -> None:
         self.machine = machine
         self.flags = Flags()
@@ -268,7 +276,8 @@ class Engine:
 
     def _committed(self, event: Committed) -> None:
         epoch, self.inflight = self.inflight, None
-        assert epoch is not None and epoch.number == event.epoch, "the log answers the epoch that is in flight"
+        assert epoch is not None, "the log answers what it was given"
+        assert epoch.number == event.epoch, "and answers the epoch that is in flight"
         machine = self.machine
         machine.committed_epoch = epoch.number
         self._done_commands.update(self._sent_commands)
@@ -309,7 +318,8 @@ class Engine:
 
     def _refused(self, event: Refused) -> None:
         epoch, self.inflight = self.inflight, None
-        assert epoch is not None and epoch.number == event.epoch, "the log answers the epoch that is in flight"
+        assert epoch is not None, "the log answers what it was given"
+        assert epoch.number == event.epoch, "and answers the epoch that is in flight"
         self.machine.metrics.epochs_refused += 1
         logger.warning("epoch %d was not committed (%s): %s; starting over from the log", epoch.number, event.reason, event.message)
         if event.poison:

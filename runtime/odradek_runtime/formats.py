@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any, Generic, TypeVar
 
+import fastavro
 import msgspec
-from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from .request import Failure
 
 S = TypeVar("S", bound=msgspec.Struct)
+_AVRO: Any = fastavro  # its stubs are partly untyped
 _MAGIC = b"\xc3\x01"
 
 
@@ -27,11 +27,15 @@ class FormatError(Exception):
 
 
 class Header(msgspec.Struct, frozen=True):
+    """One header of a record or a call."""
+
     name: str
     value: bytes | None
 
 
 class Command(msgspec.Struct):
+    """A record of `<app>.commands` (schemas/command.avsc)."""
+
     kind: str
     id: str = ""
     target: str = ""
@@ -52,6 +56,8 @@ class Command(msgspec.Struct):
 
 
 class Invocation(msgspec.Struct):
+    """An unfinished or kept invocation (schemas/invocation.avsc)."""
+
     id: str
     target: str
     key: bytes
@@ -78,6 +84,8 @@ class Invocation(msgspec.Struct):
 
 
 class Entry(msgspec.Struct):
+    """One journal entry (schemas/chunk.avsc)."""
+
     kind: str
     ref: int
     name: str = ""
@@ -88,32 +96,44 @@ class Entry(msgspec.Struct):
 
 
 class Chunk(msgspec.Struct):
+    """What one epoch added to a journal (schemas/chunk.avsc)."""
+
     entries: list[Entry]
 
 
 class Lock(msgspec.Struct):
+    """Who holds an object key, and its inbox (schemas/lock.avsc)."""
+
     holder: str
     head: int
     tail: int
 
 
 class Slot(msgspec.Struct):
+    """One place in an inbox (schemas/slot.avsc)."""
+
     id: str
 
 
 class Timer(msgspec.Struct):
+    """Something that is due at a time (schemas/timer.avsc)."""
+
     kind: str
     attempt: int = 0
     first_ms: int = 0
 
 
 class Position(msgspec.Struct):
+    """Next offset to read of one partition."""
+
     topic: str
     partition: int
     offset: int
 
 
 class Positions(msgspec.Struct):
+    """The record that closes a shard's part of an epoch (schemas/positions.avsc)."""
+
     shards: int
     incarnation: int
     epoch: int
@@ -123,6 +143,8 @@ class Positions(msgspec.Struct):
 
 
 class StorePosition(msgspec.Struct):
+    """How far a store has followed its changelogs (schemas/store_position.avsc)."""
+
     journal_id: str
     state_id: str
     journal_offset: int
@@ -140,16 +162,16 @@ class Format(Generic[S]):
     def __init__(self, name: str, type_: type[S]) -> None:
         source = _load(f"{name}.avsc")
         self._type = type_
-        self._schema: Any = parse_schema(source)
+        self._schema: Any = _AVRO.parse_schema(source)
         self._prefix = _MAGIC + _fingerprint(source)
         self._writers: dict[bytes, Any] = {self._prefix: self._schema}
         for past in _past(name):
-            self._writers[_MAGIC + _fingerprint(past)] = parse_schema(past)
+            self._writers[_MAGIC + _fingerprint(past)] = _AVRO.parse_schema(past)
 
     def encode(self, value: S) -> bytes:
         buffer = io.BytesIO()
         buffer.write(self._prefix)
-        schemaless_writer(buffer, self._schema, _plain(value))
+        _AVRO.schemaless_writer(buffer, self._schema, _plain(value))
         return buffer.getvalue()
 
     def decode(self, data: bytes) -> S:
@@ -161,7 +183,7 @@ class Format(Generic[S]):
                 "it was written by a newer version, or by something else"
             )
         try:
-            datum: Any = schemaless_reader(io.BytesIO(data[10:]), writer, self._schema)
+            datum: Any = _AVRO.schemaless_reader(io.BytesIO(data[10:]), writer, self._schema)
             return msgspec.convert(datum, self._type)
         except (EOFError, ValueError, IndexError, TypeError, msgspec.ValidationError) as error:
             raise FormatError(f"a damaged {self._type.__name__}: {error}") from error
@@ -194,7 +216,7 @@ def _past(name: str) -> list[Any]:
     return [_load(f"past/{item}") for item in found]
 
 
-def _fingerprint(schema: Mapping[str, Any]) -> bytes:
+def _fingerprint(schema: Any) -> bytes:
     return bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
 
 

@@ -28,29 +28,31 @@ class HandlerLoop(asyncio.AbstractEventLoop):
     durable = True
 
     def get_debug(self) -> bool:
+        """Futures ask for it when they are made."""
         return False
 
     def is_running(self) -> bool:
+        """It is where handlers run."""
         return True
 
     def is_closed(self) -> bool:
+        """It lasts as long as the engine."""
         return False
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Nothing is reported here: an invocation's error is the engine's to report."""
-
-    def __getattribute__(self, name: str) -> Any:
-        if name in _FOREIGN:
-            return lambda *_args, **_options: _refuse(name)  # pyright: ignore[reportUnknownLambdaType]
-        return super().__getattribute__(name)
+        """Report nothing: an invocation's error is the engine's to report."""
 
 
-def _refuse(name: str) -> NoReturn:
-    raise ForeignAwaitable(f"asyncio ({name}) is not durable")
+def _refuser(name: str) -> Any:
+    def refuse(_self: HandlerLoop, *_arguments: Any, **_options: Any) -> NoReturn:
+        raise ForeignAwaitable(f"asyncio ({name}) is not durable")
+
+    return refuse
 
 
-_FOREIGN = frozenset({
-    "call_soon", "call_later", "call_at", "create_future", "create_task", "run_in_executor", "call_soon_threadsafe",
-    "getaddrinfo", "create_connection", "create_server", "sock_recv", "sock_sendall", "sock_connect", "add_reader",
-    "add_writer", "subprocess_exec", "subprocess_shell", "time",
-})  # fmt: skip
+def handler_loop() -> HandlerLoop:
+    """Make one: every other method of a loop refuses."""
+    own = vars(HandlerLoop)
+    names = [name for name in dir(asyncio.AbstractEventLoop) if not name.startswith("__") and name not in own]
+    made: type[HandlerLoop] = type("HandlerLoop", (HandlerLoop,), {name: _refuser(name) for name in names})
+    return made()

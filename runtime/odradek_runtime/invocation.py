@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from hashlib import blake2b
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from odradek import TerminalError
 from odradek._future import Call, Future
@@ -18,7 +18,7 @@ from odradek._port import Headers, Origin, StepBody
 
 from . import keys
 from .formats import Command as LogCommand
-from .formats import Header
+from .formats import Entry, Header
 from .formats import Invocation as Stored
 from .journal import Command, Diverged, Journal
 from .log.port import Message, Output
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .shard import Shard
 
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+F = TypeVar("F", bound=Future[Any])
 _EMPTY = Journal()
 _SUFFIXES: dict[str, bytes] = {}
 
@@ -270,7 +270,7 @@ class Live:
         found.update(key for key, value in self.writes.items() if value is not None)
         return sorted(key for key in found if self.writes.get(key, b"") is not None)
 
-    def _replay(self, kind: str, name: str, key: bytes | None = None) -> Any:
+    def _replay(self, kind: str, name: str, key: bytes | None = None) -> Entry:
         try:
             return self.journal.replay(kind, name, key)
         except Diverged as error:
@@ -280,9 +280,7 @@ class Live:
     def _record(self, kind: str, name: str, key: bytes | None, at_ms: float = 0.0) -> int:
         """Journal (or replay) one command; gives its index."""
         if self.journal.replaying:
-            entry: Any = self._replay(kind, name, key)
-            index: int = entry.ref
-            return index
+            return self._replay(kind, name, key).ref
         self.commands.append((kind, name, key, None, at_ms))
         return len(self.journal.commands) + len(self.commands) - 1
 
@@ -293,7 +291,7 @@ class Live:
     def _future(self, ref: int, decode: Callable[[bytes], Any]) -> Future[Any]:
         return self._wait_for(ref, Future(loop=self.machine.loop, seq=ref), decode)
 
-    def _wait_for(self, ref: int, future: Any, decode: Callable[[bytes], Any]) -> Any:
+    def _wait_for(self, ref: int, future: F, decode: Callable[[bytes], Any]) -> F:
         if not self.closed:
             self.pending[ref] = future
             self.decoders[ref] = decode

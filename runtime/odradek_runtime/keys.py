@@ -28,6 +28,7 @@ def escape(part: bytes) -> bytes:
 
 
 def unescape(part: bytes) -> bytes:
+    """Undo `escape`."""
     return part.replace(b"%2F", b"/").replace(b"%25", b"%")
 
 
@@ -37,6 +38,7 @@ def state_prefix(service: str) -> bytes:
 
 
 def invocation(id_: str) -> bytes:
+    """Where an invocation's own entry is."""
     return b"i" + id_.encode()
 
 
@@ -46,6 +48,7 @@ def chunks(id_: str) -> bytes:
 
 
 def chunk(id_: str, sequence: int) -> bytes:
+    """Where one chunk of its journal is; sequences grow."""
     return b"j" + id_.encode() + b"/" + _U64.pack(sequence)
 
 
@@ -55,6 +58,7 @@ def lock(state_base: bytes) -> bytes:
 
 
 def slot(lock_key: bytes, number: int) -> bytes:
+    """Where one place of the inbox behind a lock is."""
     return b"q" + lock_key[1:] + b"/" + _U64.pack(number)
 
 
@@ -64,6 +68,7 @@ def attached(id_: str) -> bytes:
 
 
 def attachment(id_: str, caller_id: str, ref: int) -> bytes:
+    """Where one attached caller is noted."""
     return attached(id_) + caller_id.encode() + struct.pack(">i", ref)
 
 

@@ -1,7 +1,7 @@
 """The machine decides: an event comes in, its effects go into the open epoch. No I/O, no clock, no randomness of its own.
 
-Events: a record, a command, a request, a timer, the end of a step. `calls` and `waits` are its
-parts for requests and for time; `runner` drives handlers, `ending` writes how they end. The worker feeds it, commits its epochs, and starts it over from the log when an epoch's outcome is not success.
+Records and commands enter here. `calls` and `waits` are its parts for requests and for time; `runner` drives handlers, `ending`
+writes how they end. The worker feeds it, commits its epochs, and starts it over from the log when an epoch did not succeed.
 """
 
 from __future__ import annotations
@@ -283,11 +283,11 @@ class Machine:
             return
         number = command.ref if command.kind == "forward" else id_hash(command.id) % self.n
         shard = self.shards.get(number)
-        if shard is not None and shard.phase == "open" and shard.local:
-            if self.epoch.handovers < self.handover_limit and not self.splitting:
-                self.epoch.handovers += 1
-                self._handed.append((shard, command))
-                return
+        here = shard is not None and shard.phase == "open" and shard.local and not self.splitting
+        if here and shard is not None and self.epoch.handovers < self.handover_limit:
+            self.epoch.handovers += 1
+            self._handed.append((shard, command))
+            return
         self.epoch.outputs.append(Output(self.commands_topic, number, None, COMMAND.encode(command)))
         self.epoch.urgent = True
         if shard is not None:

@@ -29,6 +29,8 @@ class Restored:
 
 @dataclass(slots=True)
 class Owned:
+    """One owned shard: its ownership stamp and its restore."""
+
     stamp: int
     attempt: int
     progress: Progress

@@ -22,9 +22,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Invoke:
-    """Start a handler. `invocation_id` carries the routing hash and is chosen before the engine sees it, so that the same
-    request sent twice (a retry, a move to another worker) is the same invocation. `wait`: reply with the result; else as soon
-    as it is durable. `at_ms`: Unix milliseconds before which it does not start; 0 = now."""
+    """Start a handler.
+
+    `invocation_id` carries the routing hash and is chosen before the engine sees it, so that the same request sent twice (a
+    retry, a move to another worker) is the same invocation. `wait`: reply with the result; else as soon as it is durable.
+    `at_ms`: Unix milliseconds before which it does not start; 0 = now.
+    """
 
     invocation_id: str
     target: str

@@ -282,7 +282,7 @@ class Runner:
     # --- completions ---
 
     def complete(self, shard: Shard, id_: str, completion: Entry, *, after_commit: bool) -> None:
-        """Something an invocation waits for has happened. `after_commit`: the handler sees it once it is durable (a step's result)."""
+        """Something an invocation waits for has happened. `after_commit`: it is seen once it is durable (a step's result)."""
         live = shard.live.get(id_)
         if live is None:
             stored = self._machine.stored(shard, id_)
@@ -326,7 +326,7 @@ class Runner:
             self._run_on(live, waits_for)
 
     def _rebuild(self, shard: Shard, stored: Stored) -> Live | None:
-        """A suspended invocation whose coroutine is gone, with its journal loaded, not yet run. None: it cannot run (it is paused)."""
+        """A suspended invocation whose coroutine is gone, with its journal loaded, not yet run. None: it cannot run, it is paused."""
         machine = self._machine
         live = machine.calls.revive(shard, stored)
         if live is None:

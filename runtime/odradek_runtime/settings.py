@@ -26,7 +26,7 @@ class Settings:
     admin_host: str = "127.0.0.1"
     admin_port: int = 9070
     private_port: int = 0
-    """Where `host` listens for the app's other workers; 0 = a free port. Fixed where `advertised_url` has to name it: in containers."""
+    """Where `host` listens for the app's other workers; 0 = a free port. Fixed where `advertised_url` names it: in containers."""
     advertised_url: str = ""
     """Where peers reach this worker's private HTTP port; empty = http://<host>:<private port chosen at start>."""
     group_protocol: str = "classic"
@@ -66,7 +66,8 @@ class Settings:
         merged: dict[str, Any] = _from_project(project or Path("pyproject.toml"))
         merged.update(_from_env(environ))
         merged.update({k: v for k, v in (flags or {}).items() if v is not None})
-        kafka = {**merged.pop("kafka", {}), **_kafka_from_env(environ), **((flags or {}).get("kafka") or {})}
+        given: dict[str, Any] = (flags or {}).get("kafka") or {}
+        kafka: dict[str, Any] = {**merged.pop("kafka", {}), **_kafka_from_env(environ), **given}
         known = {f.name: f for f in fields(cls)}
         values: dict[str, Any] = {"kafka": {k: str(v) for k, v in kafka.items()}}
         for name, value in merged.items():

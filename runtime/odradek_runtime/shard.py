@@ -33,7 +33,7 @@ class Shard:
         self.sequence = sequence
         self.store = store
         self.at = at
-        self.phase: Literal["opening", "open"] = "opening"
+        self.phase: Literal["opening", "open", "leaving"] = "opening"
         self.positions: dict[Partition, int] = {}
         self.generations: dict[Partition, int] = {}
         self.advanced: set[Partition] = set()

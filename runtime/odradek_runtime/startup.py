@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from odradek import App
 
-from .log.port import Log, LogError, TopicInfo
+from .log.port import Log, TopicInfo
 
 logger = logging.getLogger("odradek")
 

@@ -11,7 +11,7 @@ import shutil
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from rocksdict import Options, Rdict, WriteBatch, WriteOptions
 
@@ -57,15 +57,17 @@ class RocksStore:
             self._db = Rdict(str(directory), options)
         except Exception as error:
             raise _explained(directory, error) from error
-        self._unlogged = WriteOptions()
-        self._unlogged.disable_wal = True
+        unlogged: Any = WriteOptions()  # its stub says that disable_wal is a method; it is a property
+        unlogged.disable_wal = True
+        self._unlogged: WriteOptions = unlogged
 
     def get(self, key: bytes) -> bytes | None:
         value: bytes | None = self._db.get(key)
         return value
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        for key, value in self._db.items(from_key=start):
+        pairs: Iterable[tuple[bytes, bytes]] = self._db.items(from_key=start)  # type: ignore[assignment]  # raw mode gives bytes
+        for key, value in pairs:
             if key >= stop:
                 return
             yield key, value

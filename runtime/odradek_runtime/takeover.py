@@ -77,7 +77,13 @@ class Takeover:
         return topic
 
     def _store(
-        self, number: int, store: Store | None, journal: TopicInfo, state: TopicInfo, ends: dict[str, tuple[int, int]], now_ms: float
+        self,
+        number: int,
+        store: Store | None,
+        journal: TopicInfo,
+        state: TopicInfo,
+        ends: dict[str, tuple[int, int]],
+        now_ms: float,
     ) -> tuple[Store, StorePosition]:
         store = store or self._open(number)
         raw = store.get(keys.STORE_POSITION)
@@ -175,7 +181,7 @@ class Takeover:
         at.state_offset = end
         healed.update({key: store.get(key) for key in torn})
         if healed:
-            logger.error("shard %d: %d changelog records of a torn epoch are left out and put right", partition.partition, len(healed))
+            logger.error("shard %d: %d changelog records of a torn epoch are put right", partition.partition, len(healed))
 
     # --- the shard ---
 
@@ -184,7 +190,8 @@ class Takeover:
     ) -> Shard:
         if found is not None and found.shards != self._n:
             raise LogError(
-                f"the app {self._app!r} was made with {found.shards} shards and is started with {self._n}: set App(shards={found.shards})",
+                f"the app {self._app!r} was made with {found.shards} shards and is started with {self._n}: "
+                f"set App(shards={found.shards})",
                 retriable=False,
             )
         incarnation = found.incarnation + 1 if found is not None else 1

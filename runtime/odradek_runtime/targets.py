@@ -77,4 +77,8 @@ class Targets:
 
 
 def absent(topic: str) -> str:
-    return f"topic {topic} does not exist: create it (odradek publish --create makes one, or your Kafka tools); it is looked for again"
+    """Say that a topic is not there, and what to do."""
+    return (
+        f"topic {topic} does not exist: create it (odradek publish --create makes one, or your Kafka tools); "
+        "it is looked for again"
+    )

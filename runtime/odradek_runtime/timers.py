@@ -48,10 +48,8 @@ class Timers:
 
     def _refill(self, now_ms: float, scan: Scan) -> None:
         end = keys.timer(int(now_ms) + WINDOW_MS, "", -(2**31))
-        loaded = 0
-        for key, _ in scan(self._cursor, end):
+        for loaded, (key, _) in enumerate(scan(self._cursor, end), start=1):
             heappush(self._heap, key)
-            loaded += 1
             if loaded == REFILL:
                 self._cursor = key + b"\0"
                 return

@@ -75,9 +75,9 @@ class Waits:
         """After a restart: what was paused because of the code is tried on the code of today."""
         for key, _ in list(shard.scan(b"z", b"{")):
             stored = self._machine.stored(shard, key[1:].decode())
-            if stored is not None and stored.pause in ("missing", "divergence"):
-                if stored.target in self._machine.handlers:
-                    self.retry(shard, stored)
+            again = stored is not None and stored.pause in ("missing", "divergence")
+            if again and stored is not None and stored.target in self._machine.handlers:
+                self.retry(shard, stored)
 
     def _timed_out(self, shard: Shard, stored: Stored) -> None:
         live = shard.live.get(stored.id) or self._machine.calls.revive(shard, stored)

@@ -18,11 +18,11 @@ from odradek import App
 from .engine import Engine, Input, Question, StepEnded
 from .epoch import StepRun
 from .executor import StepExecutor
-from .handler_loop import HandlerLoop
+from .handler_loop import handler_loop
 from .housekeeping import Housekeeping
-from .log.port import Log, LogError, Partition
+from .log.port import Log, LogError, Partition, TopicInfo
 from .machine import Machine
-from .metrics import Metrics, Snapshot
+from .metrics import Metrics, Restore, Snapshot
 from .ownership import Ownership
 from .request import Answer, Reply, Request
 from .settings import Settings
@@ -81,9 +81,9 @@ class Worker:
         self._member = self._log.member(self.app.name, self.shards, self._url)
         self._executor = StepExecutor(self._step_done, running=self._settings.steps_running, threads=self._settings.step_threads)
         self._executor.start(self.app.lifespan(self.app) if self.app.lifespan is not None else None)
-        absent = (lambda name: self._log.create_topic(name, self.shards, {})) if create else None
-        targets = Targets(self._log, max_record_bytes=self._settings.max_record_bytes, absent=absent)
-        machine = Machine(self.app, self.shards, self._settings, targets, self.metrics, HandlerLoop())
+        limit = self._settings.max_record_bytes
+        targets = Targets(self._log, max_record_bytes=limit, absent=self._create if create else None)
+        machine = Machine(self.app, self.shards, self._settings, targets, self.metrics, handler_loop())
         directory = None if self._in_memory else self._settings.data_dir
         takeover = Takeover(self.app.name, self.shards, self._log, self._member, self.app.subscriptions(), directory)
         self._ownership = Ownership(takeover, self._queue.put, self._fail, self._background, self._pause, self._now_ms)
@@ -131,8 +131,9 @@ class Worker:
         if engine is None or ownership is None:
             return {}
         machine = engine.machine
-        restoring = {
-            number: {"done_records": p.done_records, "total_records": p.total_records} for number, p in ownership.restoring.items()
+        restoring: dict[int, Restore] = {
+            number: {"done_records": p.done_records, "total_records": p.total_records}
+            for number, p in ownership.restoring.items()
         }
         return {
             "shards_owned": ownership.numbers,
@@ -147,12 +148,18 @@ class Worker:
         """Next offset to read of every partition that is read here."""
         return {} if self._engine is None else self._engine.positions()
 
+    def _create(self, topic: str) -> TopicInfo:
+        """The embedded log makes the topics that handlers write to."""
+        return self._log.create_topic(topic, self.shards, {})
+
     # --- the engine's thread ---
 
     def _run(self) -> None:
-        asyncio._set_running_loop(self._engine.machine.loop if self._engine else None)  # so that asyncio finds our loop in handlers
+        engine = self._engine
+        assert engine is not None, "start() makes the engine"
+        asyncio._set_running_loop(engine.machine.loop)  # what asyncio finds where a handler runs
         try:
-            self._loop()
+            self._loop(engine)
         except Exception as error:  # the engine cannot go on: the node ends, and its supervisor starts it anew
             logger.exception("the engine has failed")
             self.failed = error
@@ -160,9 +167,7 @@ class Worker:
             asyncio._set_running_loop(None)
             self._let_go.set()
 
-    def _loop(self) -> None:
-        engine = self._engine
-        assert engine is not None
+    def _loop(self, engine: Engine) -> None:
         while not self._left.is_set():
             self._take(engine, engine.patience_s())
             engine.turn()
