@@ -26,9 +26,7 @@ from odradek_runtime.log_kafka.errors import cause, kind_of, log_error
 
 T = TypeVar("T")
 
-INTERNAL_TOPICS = frozenset(
-    {"__consumer_offsets", "__transaction_state", "__share_group_state", "__remote_log_metadata"}
-)
+INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state", "__remote_log_metadata"})
 _ABSENT = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._NOENT})
 _TRANSIENT = frozenset(
     {
@@ -172,9 +170,7 @@ class Cluster:
                 if tp.error is not None:
                     raise KafkaException(tp.error)
             return {
-                Partition(tp.topic, tp.partition): CommittedOffset(tp.offset, tp.metadata or "")
-                for tp in found
-                if tp.offset >= 0
+                Partition(tp.topic, tp.partition): CommittedOffset(tp.offset, tp.metadata or "") for tp in found if tp.offset >= 0
             }
 
         try:
@@ -216,6 +212,8 @@ class Cluster:
                 return request()
             except KafkaException as error:
                 reason = cause(error)
+            except (TypeError, ValueError) as error:  # the client library's own checks of names and numbers
+                raise LogError(f"{doing}: {error}", retriable=False) from None
             self._admin.poll(0)  # serves error callbacks and log lines, which explain the bare "timed out" we have
             if reason.code() in _ABSENT:
                 raise TopicAbsentError(doing)

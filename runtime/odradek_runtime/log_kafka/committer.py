@@ -48,9 +48,7 @@ class Committer:
             raise ValueError(f"epoch {transaction.epoch} carries no ownership stamp: nothing would fence it")
         missing = [shard for shard in transaction.stamps if (self._commands, shard) not in transaction.offsets]
         if missing:
-            raise ValueError(
-                f"epoch {transaction.epoch} has no offset for {self._commands}{missing}: every shard needs one"
-            )
+            raise ValueError(f"epoch {transaction.epoch} has no offset for {self._commands}{missing}: every shard needs one")
         if self._current is not None:
             raise ValueError(f"epoch {transaction.epoch} given before epoch {self._current.epoch} has ended")
         self._current = transaction

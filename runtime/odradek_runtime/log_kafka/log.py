@@ -110,9 +110,7 @@ class KafkaLog:
 
     def member(self, app: str, shards: int, url: str | None) -> KafkaMember:
         """A member of the app's group, not yet joined."""
-        return KafkaMember(
-            self._clients, self._cluster, app, url, self._membership_options, self._transaction_timeout_s
-        )
+        return KafkaMember(self._clients, self._cluster, app, url, self._membership_options, self._transaction_timeout_s)
 
     def publisher(self, name: str) -> KafkaPublisher:
         """Writes records from outside an app, exactly once across interruptions."""

@@ -46,9 +46,7 @@ class KafkaMember:
         self._transaction_timeout_s = transaction_timeout_s
         self._trouble = TroubleReporter(clients.servers)
         self._stamps = Stamps()
-        self._takeover = Takeover(
-            clients, cluster, self._trouble, app, self.owner.incarnation, transaction_timeout_s + 5.0
-        )
+        self._takeover = Takeover(clients, cluster, self._trouble, app, self.owner.incarnation, transaction_timeout_s + 5.0)
         self._membership: Membership | None = None
         self._fetcher: Fetcher | None = None
         self._committer: Committer | None = None
@@ -126,9 +124,7 @@ class KafkaMember:
         return self._committer is not None and self._committer.busy(shards)
 
     def _make_producer(self, transactional_id: str, batch_bytes: int) -> TransactionalProducer:
-        return TransactionalProducer(
-            self._clients, self._trouble, transactional_id, self._transaction_timeout_s, batch_bytes
-        )
+        return TransactionalProducer(self._clients, self._trouble, transactional_id, self._transaction_timeout_s, batch_bytes)
 
 
 def _joined(part: T | None) -> T:

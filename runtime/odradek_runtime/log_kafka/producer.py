@@ -74,7 +74,10 @@ class TransactionalProducer:
     @property
     def doubtful(self) -> bool:
         """Whether the coordinator's connection has dropped since this producer was made: begin nothing more on it."""
-        self._client.poll(0)
+        try:
+            self._client.poll(0)
+        except KafkaException:
+            return True  # polling raises fatal errors
         return self._watch.lost > 0
 
     def initialise(self, topic: str | None, timeout_s: float) -> None:
@@ -206,9 +209,7 @@ class TransactionalProducer:
     def _produce_full(self, output: Output) -> None:
         topic, partition, key, value, headers, timestamp_ms = output
         listed = None if headers is None else list(headers)
-        self._client.produce(
-            topic, value, key, -1 if partition is None else partition, None, None, timestamp_ms, listed
-        )
+        self._client.produce(topic, value, key, -1 if partition is None else partition, None, None, timestamp_ms, listed)
 
     def _make_room(self) -> None:
         """The local queue is full: let deliveries go on until there is room again."""
@@ -225,9 +226,7 @@ class TransactionalProducer:
         code, text = reason.code(), f"{reason.str()} ({reason.name()})"
         doubtful = self.doubtful
         if code in POISON and not reason.fatal():
-            return TransactionFailedError(
-                "aborted", f"a record{where} was refused: {text}", poison=True, spent=doubtful
-            )
+            return TransactionFailedError("aborted", f"a record{where} was refused: {text}", poison=True, spent=doubtful)
         if committing and (doubtful or not reason.txn_requires_abort()):
             fenced = code in PRODUCER_FENCED and not doubtful
             return TransactionFailedError("fenced" if fenced else "unknown", f"commit: {text}", spent=True)

@@ -25,9 +25,7 @@ class KafkaPublisher:
     The position is kept for as long as Kafka keeps the offsets of an idle group (`offsets.retention.minutes`, 7 days).
     """
 
-    def __init__(
-        self, clients: Clients, cluster: Cluster, trouble: TroubleReporter, name: str, timeout_s: float
-    ) -> None:
+    def __init__(self, clients: Clients, cluster: Cluster, trouble: TroubleReporter, name: str, timeout_s: float) -> None:
         self._clients = clients
         self._cluster = cluster
         self._targets = Targets(cluster)
@@ -54,9 +52,9 @@ class KafkaPublisher:
                 record was refused or another publisher has taken the name over.
             ValueError: no record was ever published under this name, and there is none now to say where to.
         """
-        absent = self._targets.absent({output.topic for output in outputs})
-        if absent:
-            raise LogError(f"topic {absent[0]!r} does not exist: create it first", retriable=False)
+        absent = self._targets.absent({(output.topic, output.partition) for output in outputs})
+        if absent is not None:
+            raise LogError(f"publisher {self._name!r}: {absent}", retriable=False)
         topic = outputs[0].topic if outputs else self._topic
         if topic is None:
             raise ValueError("the first publish under a name must hold a record")

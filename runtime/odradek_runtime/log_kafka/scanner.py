@@ -17,7 +17,7 @@ from odradek_runtime.log_kafka.confluent import ConsumerClient, Fetched
 from odradek_runtime.log_kafka.errors import cause, explain, kind_of, log_error
 from odradek_runtime.log_kafka.trouble import TroubleReporter
 
-BATCH = 5_000
+BATCH = 1_000
 POLL_S = 0.1
 KEPT = 4
 """Idle consumers kept for the next scan."""
@@ -75,9 +75,7 @@ class Scanner:
         for consumer in idle:
             consumer.close()
 
-    def _read(
-        self, consumer: ConsumerClient, partition: Partition, start: int, stop: int
-    ) -> Iterator[Sequence[Message]]:
+    def _read(self, consumer: ConsumerClient, partition: Partition, start: int, stop: int) -> Iterator[Sequence[Message]]:
         here = TopicPartition(partition.topic, partition.partition)
         consumer.list_topics(partition.topic, self._stall_s)  # else a new topic is found after a second only
         consumer.assign([TopicPartition(partition.topic, partition.partition, start)])

@@ -31,39 +31,38 @@ class Targets:
         self.smallest_batch_bytes = 1_000_000
         """No topic seen so far takes smaller batches than this."""
 
-    def absent(self, topics: Iterable[str]) -> list[str]:
-        """Those among them that do not exist.
+    def absent(self, wanted: Iterable[tuple[str, int | None]]) -> str | None:
+        """What is wrong with one of these (topic, partition or None for any), in words; None: they all exist.
 
         Raises:
             LogError: the cluster could not be asked.
         """
         now = time.monotonic()
-        missing: list[str] = []
-        for topic in topics:
+        for topic, partition in wanted:
             target = self._known.get(topic)
-            if (target is None or now - target.seen_at > SEEN_FOR_S) and not self._look(topic, now):
-                missing.append(topic)
-        return missing
-
-    def partitions(self, topic: str) -> int:
-        """How many partitions a topic that exists has."""
-        return self._known[topic].partitions
+            if target is None or now - target.seen_at > SEEN_FOR_S:
+                target = self._look(topic, now)
+            if target is None:
+                return f"topic {topic!r} does not exist, and is never created by writing to it: create it first"
+            if partition is not None and not 0 <= partition < target.partitions:
+                return f"topic {topic!r} has no partition {partition}: it has {target.partitions}"
+        return None
 
     def forget(self) -> None:
         """Look everything up again: a record was refused."""
         self._known.clear()
 
-    def _look(self, topic: str, now: float) -> bool:
+    def _look(self, topic: str, now: float) -> _Target | None:
+        known = self._known.pop(topic, None)
         try:
             info = self._cluster.topic(topic)
-        except LogError:
-            if topic in self._known:
-                return True  # it was there a minute ago; the broker will say if that has changed
+        except LogError as error:
+            if known is not None and error.retriable:
+                return known  # it was there a minute ago; the broker will say if that has changed
             raise
         if info is None:
-            self._known.pop(topic, None)
-            return False
+            return None
         largest = int(info.config.get("max.message.bytes", 1_000_000))
-        self._known[topic] = _Target(info.partitions, largest, now)
+        target = self._known[topic] = _Target(info.partitions, largest, now)
         self.smallest_batch_bytes = min(self.smallest_batch_bytes, largest)
-        return True
+        return target

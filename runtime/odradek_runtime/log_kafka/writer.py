@@ -162,19 +162,14 @@ class EpochWriter:
         stale = self._stamps.stale(transaction.stamps)
         if stale or not self._group.assigned:
             return self._fenced(transaction, stale)
-        topics = {output.topic for output in transaction.outputs}
-        if transaction.state:
-            topics.add(self._state)
-        if transaction.journal:
-            topics.add(self._journal)
+        wanted: set[tuple[str, int | None]] = {(output[0], output[1]) for output in transaction.outputs}
+        wanted.update((self._state, shard) for shard in transaction.state)
+        wanted.update((self._journal, shard) for shard in transaction.journal)
         try:
-            absent = self._targets.absent(topics)
+            absent = self._targets.absent(wanted)
         except LogError as error:
             return Refused(transaction.epoch, "aborted", str(error))
-        if absent:
-            message = f"topic {absent[0]!r} does not exist, and is never created by writing to it: create it first"
-            return Refused(transaction.epoch, "aborted", message, poison=True)
-        return None
+        return None if absent is None else Refused(transaction.epoch, "aborted", absent, poison=True)
 
     def _send(self, producer: TransactionalProducer, transaction: Transaction, metadata: GroupMetadata) -> None:
         """From begin to commit; the stamps are looked at after the metadata was fetched, and at the very end."""
@@ -204,8 +199,8 @@ class EpochWriter:
             if self._phase == "committing" and failure.reason != "unknown":
                 self._phase = "sending"  # its commit was refused: it can only be aborted now
         self._stage(self._phase)
-        if failure.poison:
-            self._targets.forget()
+        if failure.reason == "aborted":
+            self._targets.forget()  # perhaps a topic was deleted: the next attempt must see that
         if failure.spent or not producer.abort():
             self._replace(turn)
         return Refused(transaction.epoch, failure.reason, str(failure), failure.poison)
