@@ -154,10 +154,17 @@ class Station:
         """Send it and wait for its end."""
         self.member.commit(transaction)
         epoch = transaction.epoch
-        event = self._next(
-            f"end of epoch {epoch}", lambda event: isinstance(event, Committed | Refused) and event.epoch == epoch
-        )
+        event = self._next(f"end of epoch {epoch}", lambda event: isinstance(event, Committed | Refused) and event.epoch == epoch)
         assert isinstance(event, Committed | Refused)
+        return event
+
+    def end_or_trouble(self, epoch: int) -> Committed | Refused | Trouble:
+        """The next word on this epoch: how it ended, or what holds it up."""
+        event = self._next(
+            f"word on epoch {epoch}",
+            lambda event: isinstance(event, Trouble) or (isinstance(event, Committed | Refused) and event.epoch == epoch),
+        )
+        assert isinstance(event, Committed | Refused | Trouble)
         return event
 
     def committed(self, transaction: Transaction) -> Committed:

@@ -41,9 +41,7 @@ def test_records_keep_the_order_of_the_transaction(log: Log, app: str, topic: st
         assert values(log, Partition(name, 0)) == expected, name
 
 
-def test_outputs_come_before_state_and_journal_where_they_share_a_partition(
-    log: Log, app: str, station: Station
-) -> None:
+def test_outputs_come_before_state_and_journal_where_they_share_a_partition(log: Log, app: str, station: Station) -> None:
     transaction = station.transaction(outputs=[Output(f"{app}.state", 0, b"o", b"output")])
     transaction.state[0] = [(b"s", b"state")]
 
@@ -109,9 +107,7 @@ def test_a_partition_that_does_not_exist_is_poison(log: Log, topic: str, station
 
 
 @pytest.mark.parametrize("drift", [-1, 1])
-def test_a_stale_stamp_is_fenced_and_leaves_nothing(
-    log: Log, app: str, topic: str, station: Station, drift: int
-) -> None:
+def test_a_stale_stamp_is_fenced_and_leaves_nothing(log: Log, app: str, topic: str, station: Station, drift: int) -> None:
     station.committed(station.transaction(shards=[0, 1]))
     stale = station.transaction(
         shards=[0, 1],

@@ -97,16 +97,13 @@ class Append:
             growth = self._growths[name, partition] = _Growth(topic, topic.tails[partition])
         return growth
 
-    def _add(
-        self, growth: _Growth, key: bytes | None, value: bytes | None, headers: bytes, stamp_ms: int, stamp: bytes
-    ) -> None:
+    def _add(self, growth: _Growth, key: bytes | None, value: bytes | None, headers: bytes, stamp_ms: int, stamp: bytes) -> None:
         raw = encode_record(key, value, headers, stamp)
         size = len(raw)
         if size + RECORD_OVERHEAD_BYTES > growth.topic.record_bytes:
             limit = growth.topic.record_bytes
             raise BadRecordError(
-                f"a record for {growth.topic.name!r} has {size} bytes, more than max.message.bytes={limit}:"
-                " make it smaller"
+                f"a record for {growth.topic.name!r} has {size} bytes, more than max.message.bytes={limit}: make it smaller"
             )
         if key is None and growth.topic.compacted:
             raise BadRecordError(f"a record for the compacted topic {growth.topic.name!r} has no key: give it one")

@@ -141,9 +141,7 @@ class Catalog:
         topic = self.topic(partition.topic)
         if not 0 <= partition.partition < len(topic.tails):
             count = len(topic.tails)
-            raise LogError(
-                f"topic {partition.topic!r} has partitions 0..{count - 1}, not {partition.partition}", retriable=False
-            )
+            raise LogError(f"topic {partition.topic!r} has partitions 0..{count - 1}, not {partition.partition}", retriable=False)
         return topic.tails[partition.partition]
 
     def create(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:
@@ -180,6 +178,4 @@ def _setting(topic: str, config: Mapping[str, str], name: str, default: int) -> 
     try:
         return int(config.get(name, default))
     except ValueError:
-        raise LogError(
-            f"topic {topic!r}: {name} must be a whole number, not {config[name]!r}", retriable=False
-        ) from None
+        raise LogError(f"topic {topic!r}: {name} must be a whole number, not {config[name]!r}", retriable=False) from None

@@ -6,6 +6,7 @@ Owns the folder, its lock file and the open database. Everything above it thinks
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 import sys
@@ -29,10 +30,12 @@ from rocksdict import (
 
 from odradek_runtime.log.port import LogError
 
-WRITE_BUFFER_BYTES = 32 * 1024 * 1024
+WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 BLOCK_CACHE_BYTES = 64 * 1024 * 1024
 RESERVE_BYTES = 64 * 1024 * 1024
 """Room that must stay free on the disk, so that RocksDB can always flush and reopen."""
+
+_log = logging.getLogger("odradek.log")
 
 
 class DiskError(LogError):
@@ -49,7 +52,7 @@ class Disk:
     def __init__(self, directory: Path | None, *, fsync: bool, reserve_bytes: int = RESERVE_BYTES) -> None:
         self._temporary = directory is None
         self.path = Path(tempfile.mkdtemp(prefix="odradek-")) if directory is None else directory
-        self._reserve_bytes = reserve_bytes
+        self.reserve_bytes = reserve_bytes
         self._lock_fd = _take_lock(self.path)
         self._options = _options()
         self._sync = WriteOptions()
@@ -107,10 +110,10 @@ class Disk:
         """All rows or none, on disk when it returns if the log was opened so. Raises DiskError."""
         free = os.statvfs(self.path)
         room = free.f_bavail * free.f_frsize
-        if room < self._reserve_bytes + batch.size_in_bytes():
+        if room < self.reserve_bytes + batch.size_in_bytes():
             message = (
                 f"the disk of {self.path} has {room // 2**20} MiB left and the log keeps"
-                f" {self._reserve_bytes // 2**20} MiB in reserve: free some space, it goes on by itself"
+                f" {self.reserve_bytes // 2**20} MiB in reserve: free some space, it goes on by itself"
             )
             raise DiskError(message, reached=False)
         try:
@@ -129,7 +132,7 @@ class Disk:
             db, self._db, self._failure = self._db, None, message
             self._turn.wait_for(lambda: not self._readers)
             if db is not None:
-                db.close()
+                _close(db)
 
     def reopen(self) -> None:
         """After a failed write: recover what reached the disk. Raises DiskError while there is no room for it."""
@@ -152,6 +155,14 @@ class Disk:
         os.close(self._lock_fd)
         if self._temporary:
             shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _close(db: Rdict) -> None:
+    try:
+        db.close()
+    except Exception as error:  # noqa: BLE001  # rocksdict raises bare Exceptions
+        # After a failed write it also fails to flush; what reached the disk is recovered when it is opened again.
+        _log.info("closing the embedded log's database: %s", error)
 
 
 def rows_between(db: Rdict, begin: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:

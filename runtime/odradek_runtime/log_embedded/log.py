@@ -59,12 +59,12 @@ class EmbeddedLog:
     ) -> None:
         self._clock = clock
         self._release_deadline_s = release_deadline_s
-        self._disk = Disk(directory, fsync=fsync, reserve_bytes=reserve_bytes)
+        self.disk = Disk(directory, fsync=fsync, reserve_bytes=reserve_bytes)
         try:
-            self._catalog = Catalog(self._disk)
+            self._catalog = Catalog(self.disk)
             self._incarnation = self._catalog.incarnation()
         except LogError:
-            self._disk.close()
+            self.disk.close()
             raise
         self._groups: dict[str, Group] = {}
         self._members: tuple[EmbeddedMember, ...] = ()
@@ -117,12 +117,8 @@ class EmbeddedLog:
                 group = Group(shards, self._catalog.lock, first_stamp, self._release_deadline_s)
                 self._groups[app] = group
             if group.shards != shards:
-                raise LogError(
-                    f"app {app!r} runs with {group.shards} shards: a member with {shards} cannot join", retriable=False
-                )
-            member = EmbeddedMember(
-                self._catalog, app, group, url, clock=self._clock, grown=self._grown, left=self._forget
-            )
+                raise LogError(f"app {app!r} runs with {group.shards} shards: a member with {shards} cannot join", retriable=False)
+            member = EmbeddedMember(self._catalog, app, group, url, clock=self._clock, grown=self._grown, left=self._forget)
             self._members = (*self._members, member)
             return member
 
@@ -131,7 +127,7 @@ class EmbeddedLog:
 
     def committed(self, app: str, partition: Partition) -> int | None:
         """The offset that the app's group has committed for a partition (what a lag tool would show)."""
-        raw = self._disk.get(rows.committed_row(app, partition.topic, partition.partition))
+        raw = self.disk.get(rows.committed_row(app, partition.topic, partition.partition))
         return None if raw is None else decode_long(raw)
 
     def clean(self) -> bool:
@@ -143,7 +139,7 @@ class EmbeddedLog:
         for member in self._members:
             member.leave()
         self._cleaner.close()
-        self._disk.close()
+        self.disk.close()
 
     def _grown(self, tails: list[Tail]) -> None:
         if tails:

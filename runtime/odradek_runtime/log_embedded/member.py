@@ -64,9 +64,7 @@ class EmbeddedMember:
         name = f"{self._app}.commands"
         partitions = self._catalog.topic(name).info.partitions
         if partitions != self._group.shards:
-            raise LogError(
-                f"{name} has {partitions} partitions for {self._group.shards} shards: they must agree", retriable=False
-            )
+            raise LogError(f"{name} has {partitions} partitions for {self._group.shards} shards: they must agree", retriable=False)
         self._sink = sink
         self._thread.start()
         self._reader.start()

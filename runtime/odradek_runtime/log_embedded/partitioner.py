@@ -5,7 +5,6 @@ from __future__ import annotations
 from odradek_runtime.routing import key_hash
 
 
-
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition that Kafka's default partitioner gives this key."""
     return key_hash(key) % partitions

@@ -123,9 +123,7 @@ class Reader:
         with self._turn:
             self._turn.wait_for(lambda: self._closed, timeout=0.2)
 
-    def _gather(
-        self, ready: Sequence[tuple[_Cursor, int]]
-    ) -> tuple[list[EmbeddedMessage], list[tuple[_Cursor, int, int]]]:
+    def _gather(self, ready: Sequence[tuple[_Cursor, int]]) -> tuple[list[EmbeddedMessage], list[tuple[_Cursor, int, int]]]:
         """A batch from these partitions, an equal share of each, and where their cursors then stand."""
         messages: list[EmbeddedMessage] = []
         moves: list[tuple[_Cursor, int, int]] = []

@@ -26,9 +26,7 @@ def read(
     size = 0
     prefix = tail.records
     with disk.reading() as db:
-        for row, raw in rows_between(
-            db, prefix + rows.pack_offset(max(start, tail.first)), prefix + rows.pack_offset(stop)
-        ):
+        for row, raw in rows_between(db, prefix + rows.pack_offset(max(start, tail.first)), prefix + rows.pack_offset(stop)):
             size += len(raw)
             found.append(EmbeddedMessage(topic, number, int.from_bytes(row[-8:], "big"), raw))
             if len(found) >= limit or size >= limit_bytes:
@@ -41,15 +39,11 @@ def scan(catalog: Catalog, partition: Partition, start: int, stop: int) -> Itera
     tail = catalog.tail(partition)
     _check_first(partition, tail, start)
     if stop > tail.end:
-        raise LogError(
-            f"{partition.topic}[{partition.partition}] ends at offset {tail.end}, there is no {stop} to read up to"
-        )
+        raise LogError(f"{partition.topic}[{partition.partition}] ends at offset {tail.end}, there is no {stop} to read up to")
     return _batches(catalog, partition, tail, start, stop)
 
 
-def _batches(
-    catalog: Catalog, partition: Partition, tail: Tail, start: int, stop: int
-) -> Iterator[list[EmbeddedMessage]]:
+def _batches(catalog: Catalog, partition: Partition, tail: Tail, start: int, stop: int) -> Iterator[list[EmbeddedMessage]]:
     position = start
     while position < stop:
         found, after, _ = read(catalog.disk, partition, tail, position, stop, SCAN_RECORDS, SCAN_BYTES)
