@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -88,7 +88,7 @@ class Ingress:
 
 
 @contextmanager
-def serve() -> Iterator[Ingress]:
+def serve() -> Generator[Ingress]:
     ingress = Ingress()
     app = Starlette(routes=[Route("/{path:path}", ingress.handle, methods=["GET", "POST"])])
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import inspect
 import sys
 import types
 from collections.abc import Callable, Coroutine
@@ -98,7 +99,7 @@ def test_an_app_knows_its_handlers_by_target_and_mode() -> None:
     assert (options.retry, options.on_exhausted) == (RetryPolicy(factor=3), "fail")
     assert handlers["flow/run"].timeout_s == 3.0
     assert handler_of(place) is handlers["shop/place"]
-    assert asyncio.iscoroutinefunction(place)
+    assert inspect.iscoroutinefunction(place)
 
 
 def test_a_handler_overrides_its_services_options() -> None:
@@ -136,6 +137,14 @@ def test_a_payload_that_does_not_fit_is_bad_input(payload: bytes, where: str, wh
     assert what in raised.value.message
 
 
+def without_hints() -> Callable[..., Coroutine[Any, Any, Any]]:
+    async def bare(ctx: Context, x: Any) -> Any:
+        return x
+
+    bare.__annotations__.clear()
+    return bare
+
+
 def test_arguments_are_optional_where_the_function_says_so() -> None:
     app = App("shop")
 
@@ -155,9 +164,8 @@ def test_arguments_are_optional_where_the_function_says_so() -> None:
     async def raw(ctx: Context, body: bytes) -> bytes:
         return body
 
-    @app.handler
-    async def bare(ctx, x):  # type: ignore[no-untyped-def]  (hints are optional)
-        return x
+    bare = without_hints()
+    app.handler(bare)
 
     ops = Notes()
     assert [finish(handler_of(none).start(ops, body)) for body in (b"", b"null")] == [0, 0]
@@ -410,9 +418,10 @@ class Forward:
 def test_a_type_that_is_never_defined_is_named_at_start() -> None:
     app = App("shop")
 
-    @app.handler
-    async def lost(ctx: Context, value: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821  # pyright: ignore
+    async def lost(ctx: Context, value: Any) -> None: ...
 
+    lost.__annotations__["value"] = "Nowhere"
+    app.handler(lost)
     with pytest.raises(TypeError, match="shop/lost: the type hint 'Nowhere' is not defined; import it"):
         app.handlers()
 

@@ -43,8 +43,7 @@ def mypy(folder: Path, sdk: Path = SDK) -> Verdict:
     """Run mypy, strict, over the programs."""
     config = folder / "mypy.ini"
     config.write_text(
-        f"[mypy]\nstrict = true\npython_version = 3.11\nmypy_path = {sdk}\n"
-        f"explicit_package_bases = true\ncache_dir = {folder}\n"
+        f"[mypy]\nstrict = true\npython_version = 3.11\nmypy_path = {sdk}\nexplicit_package_bases = true\ncache_dir = {folder}\n"
     )
     command = [sys.executable, "-m", "mypy", "--config-file", str(config), "--no-error-summary", "--output=json"]
     programs = sorted(path.name for path in PROGRAMS.glob("*.py"))
@@ -84,11 +83,9 @@ def marked() -> set[int]:
 
 
 @pytest.mark.parametrize("checker", [mypy, pyright])
-def test_programs_are_clean_and_every_deliberate_error_is_found(
-    checker: Callable[[Path], Verdict], tmp_path: Path
-) -> None:
+def test_programs_are_clean_and_every_deliberate_error_is_found(checker: Callable[[Path], Verdict], tmp_path: Path) -> None:
     verdict = checker(tmp_path)
-    expected = marked() | ({BAD_DEFAULT} if checker is mypy else set())
+    expected = marked() | ({BAD_DEFAULT} if checker is mypy else set[int]())
     assert {path.stem for path in PROGRAMS.glob("*.py")} == CLEAN | {"negative"}
     assert len(marked()) == 15
     assert verdict.errors == {"negative": expected}
