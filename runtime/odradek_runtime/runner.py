@@ -45,21 +45,21 @@ class Runner:
         """Run an invocation that a record started, from its decoded value: the fast path. Ends here unless it has to wait."""
         subscription = live.subscription
         assert subscription is not None, "a record comes through a subscription"
-        live.context, coroutine = subscription.start_decoded(live, value)
-        CURRENT.set(live.context)
+        context, coroutine = subscription.start_decoded(live, value)
+        CURRENT.set(context)
         try:
             waits_for = coroutine.send(None)
         except StopIteration as stop:
             if live.stored is None:
-                self.merge(live)
+                self.merge(live)  # without live.context: the two would hold each other, for the cycle collector to find
                 return
-            live.coroutine = coroutine
+            live.context, live.coroutine = context, coroutine
             self._machine.ending.returned(live, stop.value)
         except BaseException as error:  # noqa: BLE001  (whatever a handler raises decides its end, invariant 9)
-            live.coroutine = coroutine
+            live.context, live.coroutine = context, coroutine
             self._raised(live, error)
         else:
-            live.coroutine = coroutine
+            live.context, live.coroutine = context, coroutine
             self.endure(live)
             self._run_on(live, waits_for or _BARE_YIELD)
 
@@ -326,7 +326,7 @@ class Runner:
             self._run_on(live, waits_for)
 
     def _rebuild(self, shard: Shard, stored: Stored) -> Live | None:
-        """A suspended invocation whose coroutine is gone, with its journal loaded, not yet run. None: it cannot run, it is paused."""
+        """A suspended invocation whose coroutine is gone, its journal loaded, not yet run. None: it cannot run, it is paused."""
         machine = self._machine
         live = machine.calls.revive(shard, stored)
         if live is None:
