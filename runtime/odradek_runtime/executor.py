@@ -6,6 +6,7 @@ It starts a step only after the engine has made its start durable, and hands the
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -116,7 +117,8 @@ class StepExecutor:
     async def _value(self, run: StepRun) -> Any:
         if run.body.is_async:
             return await run.body.run()
-        return await self._loop.run_in_executor(self._pool, _in_thread, run)
+        value = await self._loop.run_in_executor(self._pool, _in_thread, run)
+        return await value if inspect.isawaitable(value) else value  # a lambda may give a coroutine
 
 
 def _in_thread(run: StepRun) -> Any:

@@ -17,6 +17,11 @@ STEP_KEY: ContextVar[str | None] = ContextVar("odradek.step_key", default=None)
 C = TypeVar("C", bound=Context)
 
 
+def running() -> Context | None:
+    """Give the context of the running handler; None elsewhere, the body of a step included."""
+    return CURRENT.get() if STEP_KEY.get() is None else None
+
+
 @overload
 def current() -> Context: ...
 
@@ -35,7 +40,7 @@ def current(kind: type[Context] = Context, /) -> Context:
     Traceback (most recent call last):
     RuntimeError: current(): no handler is running here; ...
     """
-    context = CURRENT.get()
+    context = running()
     if context is None:
         raise RuntimeError(
             "current(): no handler is running here; take the context as the handler's first parameter and pass it on"

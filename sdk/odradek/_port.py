@@ -34,7 +34,8 @@ class Origin:
 class StepBody:
     """A step ready to run outside the engine: `run()` gives the value, or an awaitable of it when `is_async`.
 
-    A synchronous body runs in a thread, an asynchronous one on the real event loop; `encode` turns the value into the
+    A synchronous body runs in a thread (if what it gives turns out to be awaitable, that is awaited on the loop), an
+    asynchronous one on the real event loop; `encode` turns the value into the
     bytes that are recorded, `decode` those bytes into what the handler sees, also on the first run.
     """
 

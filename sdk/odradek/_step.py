@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from odradek._body import STEP_ATTRIBUTE, Step
 from odradek._context import operations
-from odradek._current import CURRENT
+from odradek._current import running
 from odradek._errors import Seconds, seconds
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def step(fn: Any = None, /, *, name: str | None = None, retry: RetryPolicy | Non
 
         @functools.wraps(fn)
         async def run(*args: Any, **kwargs: Any) -> Any:
-            context = CURRENT.get()
+            context = running()
             if context is None:
                 return await fn(*args, **kwargs)
             return await operations(context).run(made.body(args, kwargs))

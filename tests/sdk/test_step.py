@@ -95,6 +95,15 @@ def test_a_step_inside_a_step_is_part_of_it() -> None:
     assert [body.name for body in ops.steps] == ["outer"]
 
 
+def test_a_body_does_not_depend_on_the_executor_to_be_out_of_its_handler() -> None:
+    async def main() -> Receipt:
+        CURRENT.set(Context(Notes(), "test/handler"))
+        STEP_KEY.set("key-1")
+        return await outer()
+
+    assert asyncio.run(main()) == Receipt("1 EUR")
+
+
 def test_results_go_through_the_serde_on_the_first_run_too() -> None:
     ops = Notes()
     assert inside(ops, lambda _: chosen((1, 2)))
@@ -189,6 +198,10 @@ def test_current_is_the_running_handlers_context() -> None:
         current()
     token = CURRENT.set(context := Context(Notes(), "a/b"))
     assert current() is current(Context) is context
+    in_body = STEP_KEY.set("key-1")
+    with pytest.raises(RuntimeError, match="no handler is running here"):
+        current()
+    STEP_KEY.reset(in_body)
     with pytest.raises(RuntimeError, match=r"current\(ObjectContext\): the running handler has a Context"):
         current(ObjectContext)
     CURRENT.reset(token)
