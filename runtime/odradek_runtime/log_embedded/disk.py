@@ -25,7 +25,6 @@ from rocksdict import (
     Rdict,
     ReadOptions,
     WriteBatch,
-    WriteOptions,
 )
 
 from odradek_runtime.log.port import LogError
@@ -55,9 +54,7 @@ class Disk:
         self.reserve_bytes = reserve_bytes
         self._lock_fd = _take_lock(self.path)
         self._options = _options()
-        self._sync = WriteOptions()
-        self._sync.sync = fsync and not self._temporary
-        self._lazy = WriteOptions()
+        self._fsync = fsync and not self._temporary
         self._turn = threading.Condition()
         self._readers = 0
         self._db: Rdict | None = None
@@ -118,7 +115,10 @@ class Disk:
             raise DiskError(message, reached=False)
         try:
             with self.reading() as db:
-                db.write(batch, self._sync if durable else self._lazy)
+                db.write(batch)
+                if durable and self._fsync:
+                    # Not `sync` in the write's options: that waits for the disk with the interpreter's lock held.
+                    db.flush_wal(sync=True)
         except DiskError:
             raise
         except LogError as error:
