@@ -104,6 +104,8 @@ def _result_hint(fn: Any) -> Any:
     """Give the return annotation of any callable: Any when it has none, _UNDEFINED when it names what is not there."""
     while isinstance(fn, functools.partial):
         fn = fn.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  (partial of anything)
+    if isinstance(fn, type):
+        return fn  # pyright: ignore[reportUnknownVariableType]  (a class makes its instances)
     if not getattr(fn, "__annotations__", None):  # pyright: ignore[reportUnknownArgumentType]
         fn = getattr(type(fn), "__call__", None)  # noqa: B004  (its signature)  # pyright: ignore[reportUnknownArgumentType]
     if not getattr(fn, "__annotations__", None):

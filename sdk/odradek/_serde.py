@@ -248,7 +248,10 @@ def _empty_is_none(decode: Decode) -> Decode:
 
 
 def _encode_text(value: str) -> bytes:
-    return value.encode()
+    try:
+        return value.encode()
+    except AttributeError:
+        raise TypeError(f"declared as str, but the value is {value!r}") from None
 
 
 def _decode_text(data: bytes) -> str:

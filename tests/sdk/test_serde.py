@@ -197,6 +197,8 @@ def test_a_type_that_json_cannot_tell_apart_is_refused() -> None:
 def test_a_value_that_cannot_be_encoded_is_refused_with_the_remedy() -> None:
     with pytest.raises(TypeError, match="cannot encode Opaque as JSON"):
         encode_any(Opaque())
+    with pytest.raises(TypeError, match="declared as str, but the value is 3"):
+        topic_serde(str).encode(3)
     with pytest.raises(TypeError, match="declared as bytes"):
         json_serde(bytes).encode("text")
 

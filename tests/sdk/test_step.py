@@ -131,15 +131,16 @@ def test_run_takes_functions_of_every_kind() -> None:
             await ctx.run(Callable_(), 3),
             await ctx.run(gives_awaitable, 4),
             await ctx.run(functools.partial(plain, 5), name="five"),
+            await ctx.run(Receipt, "made"),
             await ctx.run(lambda: {"a": 1}, name="lambda", returns=dict[str, int]),
             await ctx.run(charge, 7, retry=RetryPolicy(max_attempts=1), timeout=1),
         ]
 
     ops = Notes()
-    assert inside(ops, handler) == [2, "2", 3, 8, 6, {"a": 1}, Receipt("7 EUR")]
-    assert [body.is_async for body in ops.steps] == [False, True, True, True, False, False, True]
+    assert inside(ops, handler) == [2, "2", 3, 8, 6, Receipt("made"), {"a": 1}, Receipt("7 EUR")]
+    assert [body.is_async for body in ops.steps] == [False, True, True, True, False, False, False, True]
     assert [body.name.rpartition(".")[2] for body in ops.steps] == [
-        "plain", "coroutine", "Callable_", "gives_awaitable", "five", "lambda", "charge",
+        "plain", "coroutine", "Callable_", "gives_awaitable", "five", "Receipt", "lambda", "charge",
     ]  # fmt: skip
     assert (ops.steps[-1].retry, ops.steps[-1].timeout_s) == (RetryPolicy(max_attempts=1), 1.0)
 
