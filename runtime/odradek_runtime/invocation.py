@@ -12,6 +12,8 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from odradek import TerminalError
 from odradek._future import Call, Future
 from odradek._port import Headers, Origin, StepBody
@@ -127,18 +129,18 @@ class Live:
         return self.journal.replaying
 
     def read(self, name: str) -> bytes | None:
-        if self.journal.replaying:
+        if self.journal is not _EMPTY and self.journal.replaying:
             return self._replay("get", name).value
-        key = self.base + suffix_of(name)
+        key = self.base + (_SUFFIXES.get(name) or suffix_of(name))
         value = self.writes[key] if key in self.writes else self.shard.read(key)
         self.commands.append(("get", name, None, value, 0.0))
         return value
 
     def write(self, name: str, value: bytes | None) -> None:
-        if self.journal.replaying:
+        if self.journal is not _EMPTY and self.journal.replaying:
             self._replay("set", name)
             return
-        self.writes[self.base + suffix_of(name)] = value
+        self.writes[self.base + (_SUFFIXES.get(name) or suffix_of(name))] = value
         self.commands.append(("set", name, None, None, 0.0))
 
     def clear(self) -> None:
@@ -151,11 +153,11 @@ class Live:
 
     def names(self) -> Sequence[str]:
         if self.journal.replaying:
-            recorded = self._replay("names", "").value or b""
-            return [name.decode() for name in recorded.split(b"\n")] if recorded else []
-        names = sorted(key[len(self.base) + 1 :] for key in self._state_keys())
-        self.commands.append(("names", "", None, b"\n".join(names), 0.0))
-        return [keys.unescape(name).decode() for name in names]
+            recorded = self._replay("names", "").value or b"[]"
+            return msgspec.json.decode(recorded, type=list[str])
+        names = sorted(keys.unescape(key[len(self.base) + 1 :]).decode() for key in self._state_keys())
+        self.commands.append(("names", "", None, msgspec.json.encode(names), 0.0))
+        return names
 
     def publish(
         self,
@@ -166,7 +168,7 @@ class Live:
         partition: int | None,
         timestamp_ms: int | None,
     ) -> None:
-        if self.journal.replaying:
+        if self.journal is not _EMPTY and self.journal.replaying:
             self._replay("publish", topic, key)
             return
         self.machine.targets.check(topic, key, value, headers, partition, timestamp_ms, self.machine.now_ms)
@@ -274,7 +276,7 @@ class Live:
         try:
             return self.journal.replay(kind, name, key)
         except Diverged as error:
-            self.diverged = str(error)
+            self.diverged = self.diverged or str(error)
             raise
 
     def _record(self, kind: str, name: str, key: bytes | None, at_ms: float = 0.0) -> int:
