@@ -62,9 +62,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kafka", action="store_true", help="on Kafka instead of the embedded log")
     parser.add_argument("--flights", type=int, metavar="N", help="only the first N departures of the year")
-    parser.add_argument(
-        "--folder", type=Path, default=ROOT / ".cache" / "demo", help="emptied at the start (default: .cache/demo)"
-    )
+    parser.add_argument("--folder", type=Path, default=ROOT / ".cache" / "demo", help="emptied at the start (default: .cache/demo)")
     chosen = parser.parse_args()
     with ExitStack() as stack:
         place = Place(_empty(chosen.folder), stack.enter_context(_kafka()) if chosen.kafka else "")
@@ -126,9 +124,7 @@ def _process(place: Place, truth: demo_data.Truth) -> None:
             if not killed and done >= truth.rows * KILL_AT:
                 killed = True
                 worker.kill()
-                console.print(
-                    f"[bold red]kill -9[/] of the worker after {max(done, 0):,} departures; starting it again"
-                )
+                console.print(f"[bold red]kill -9[/] of the worker after {max(done, 0):,} departures; starting it again")
                 worker.start()
             time.sleep(0.1)
         progress.update(task, completed=truth.rows)
@@ -221,9 +217,7 @@ class Worker:
 
 
 def _table(found: demo_audit.Found) -> Table:
-    table = Table(
-        title="the ten aircraft that lost most minutes in 2013", title_justify="left", box=None, pad_edge=False
-    )
+    table = Table(title="the ten aircraft that lost most minutes in 2013", title_justify="left", box=None, pad_edge=False)
     table.add_column("aircraft", style="bold")
     for column in ("minutes late", "flights", "rebooked"):
         table.add_column(column, justify="right")

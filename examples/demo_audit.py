@@ -56,11 +56,7 @@ def differences(truth: Truth, found: Found) -> list[str]:
         said.append(f"{lost.total():,} outputs are missing, e.g. {next(iter(lost))}")
     if extra:
         said.append(f"{extra.total():,} outputs are there twice or for no flight, e.g. {next(iter(extra))}")
-    wrong = {
-        tail
-        for tail in truth.aircraft.keys() | found.aircraft.keys()
-        if truth.aircraft.get(tail) != found.aircraft.get(tail)
-    }
+    wrong = {tail for tail in truth.aircraft.keys() | found.aircraft.keys() if truth.aircraft.get(tail) != found.aircraft.get(tail)}
     if wrong:
         tail = min(wrong)
         file, state = truth.aircraft.get(tail), found.aircraft.get(tail)
@@ -70,7 +66,5 @@ def differences(truth: Truth, found: Found) -> list[str]:
     if len(set(found.tickets.values())) != len(found.tickets):
         said.append("two cancelled flights have the same ticket")
     if found.dead_letters != truth.dead_letters:
-        said.append(
-            f"{truth.dead_letters:,} flights have no tail number, {found.dead_letters:,} records are dead letters"
-        )
+        said.append(f"{truth.dead_letters:,} flights have no tail number, {found.dead_letters:,} records are dead letters")
     return said

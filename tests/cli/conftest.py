@@ -16,7 +16,7 @@ from odradek_runtime.cli.main import cli
 ROOT = Path(__file__).resolve().parent.parent.parent
 Run = Callable[..., Result]
 
-SHOP = '''
+SHOP = """
 from dataclasses import dataclass
 
 from odradek import App, ObjectContext, SharedContext, State, TerminalError
@@ -53,7 +53,7 @@ async def pay(ctx: ObjectContext, cents: int) -> int:
         raise TerminalError("cents must not be negative", code=422, metadata={"cents": str(cents)})
     ctx.set(spent, ctx.get(spent) + cents)
     return ctx.get(spent)
-'''
+"""
 
 
 @pytest.fixture

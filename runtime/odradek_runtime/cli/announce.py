@@ -55,9 +55,7 @@ class Announcer:
         block.add_row("[bold]odradek[/]", installed_version())
         block.add_row("app", f"[bold]{escape(self._app.name)}[/] ({escape(self._reference)})")
         servers = self._settings.bootstrap_servers
-        block.add_row(
-            "log", f"Kafka at {escape(servers)}" if servers else f"embedded, in {escape(str(self._settings.data_dir))}"
-        )
+        block.add_row("log", f"Kafka at {escape(servers)}" if servers else f"embedded, in {escape(str(self._settings.data_dir))}")
         for number, subscription in enumerate(self._app.subscriptions()):
             line = f"{escape(subscription.topic.name)} → [cyan]{escape(subscription.handler.target)}[/]"
             block.add_row("subscribed" if number == 0 else "", line)

@@ -25,9 +25,7 @@ def load_app(reference: str) -> App:
     module_name, colon, attribute = reference.partition(":")
     if module_name.endswith(".py") or "/" in module_name:
         dotted = module_name.removesuffix(".py").strip("./").replace("/", ".")
-        raise CommandError(
-            f"{reference!r} is a path, not a module", f"write it as {dotted}:{attribute or 'app'}", code=USAGE
-        )
+        raise CommandError(f"{reference!r} is a path, not a module", f"write it as {dotted}:{attribute or 'app'}", code=USAGE)
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

@@ -26,9 +26,7 @@ EXAMPLES = """
 
 def call(
     target: Annotated[str, typer.Argument(metavar="SERVICE/HANDLER | OBJECT/KEY/HANDLER", help="What to call.")],
-    argument: Annotated[
-        str | None, typer.Argument(metavar="JSON|-", help="Its argument; - reads it from standard input.")
-    ] = None,
+    argument: Annotated[str | None, typer.Argument(metavar="JSON|-", help="Its argument; - reads it from standard input.")] = None,
     send: Annotated[bool, typer.Option("--send", help="One-way: return when it is durable, print its id.")] = False,
     delay: Annotated[str | None, typer.Option("--delay", metavar="30s", help="Start it later; implies --send.")] = None,
     idempotency_key: Annotated[
@@ -37,9 +35,7 @@ def call(
     url: Annotated[
         str | None, typer.Option("--url", envvar="ODRADEK_URL", help="The worker. Default: the one that runs here.")
     ] = None,
-    timeout: Annotated[
-        float | None, typer.Option("--timeout", metavar="SECONDS", help="Give up waiting for the answer.")
-    ] = None,
+    timeout: Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="Give up waiting for the answer.")] = None,
     data_dir: options.DataDir = None,
 ) -> None:
     """Call a handler and print its result."""
@@ -59,9 +55,7 @@ def call(
             timeout=httpx.Timeout(timeout, connect=5),
         )
     except (httpx.ConnectError, httpx.ConnectTimeout):
-        raise CommandError(
-            f"no worker answers at {base}", "start one: odradek dev MODULE:APP, or say where it is: --url"
-        ) from None
+        raise CommandError(f"no worker answers at {base}", "start one: odradek dev MODULE:APP, or say where it is: --url") from None
     except httpx.ReadTimeout:
         raise CommandError(
             f"no answer within {timeout:g} s: it goes on running", "with --idempotency-key the same call finds it again"
@@ -93,6 +87,8 @@ def _body(argument: str | None) -> bytes:
     try:
         msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if argument.startswith("--"):
+            raise CommandError(f"no such option: {argument}", "odradek call --help lists them", code=USAGE) from None
         hint = (
             f"a string needs its quotes: '\"{argument}\"'"
             if argument != "-" and argument[:1] not in '{["'

@@ -15,7 +15,6 @@ from odradek_runtime.cli.logs import set_up_logging
 from odradek_runtime.cli.supervisor import decode_settings
 from odradek_runtime.ingress.sockets import PortError
 from odradek_runtime.log.port import LogError
-from odradek_runtime.node import Node
 
 WATCH_S = 0.25
 
@@ -26,11 +25,12 @@ def run_worker(reference: str, *, lifeline: int, index: int, workers: int) -> No
     _listen(stopping)
     pipe = os.fdopen(lifeline, "rb")
     settings = decode_settings(pipe.readline())
-    threading.Thread(
-        target=_watch_supervisor, args=(pipe.fileno(), stopping), name="odradek-lifeline", daemon=True
-    ).start()
+    threading.Thread(target=_watch_supervisor, args=(pipe.fileno(), stopping), name="odradek-lifeline", daemon=True).start()
     app = load_app(reference)
     set_up_logging()
+    # After the app, which is what most often fails: the engine and its web server take a while to load.
+    from odradek_runtime.node import Node
+
     announcer = Announcer(reference, app, settings, index=index, workers=workers)
     try:
         node = Node(app, settings, share_ports=workers > 1, reference=reference)

@@ -35,9 +35,7 @@ EXAMPLES = """
 
 def consume(
     topic: Annotated[str, typer.Argument(help="The topic to read.")],
-    start: Annotated[
-        str, typer.Option("--from", metavar="earliest|latest|OFFSET", help="Where to begin.")
-    ] = "earliest",
+    start: Annotated[str, typer.Option("--from", metavar="earliest|latest|OFFSET", help="Where to begin.")] = "earliest",
     max: Annotated[int | None, typer.Option("--max", "-n", min=1, help="End after so many records.")] = None,
     follow: Annotated[
         bool | None, typer.Option("--follow/--no-follow", "-f", help="Wait for new records; --from latest does.")
@@ -70,9 +68,7 @@ def consume(
         reading = Reading(log, {one: _position(log, one, start) for one in wanted})
         show = _printer(format, Wrap(key, headers, meta))
         try:
-            for count, message in enumerate(
-                reading.messages(follow=start == "latest" if follow is None else follow), 1
-            ):
+            for count, message in enumerate(reading.messages(follow=start == "latest" if follow is None else follow), 1):
                 show(message)
                 if count == max:
                     break
@@ -126,9 +122,7 @@ def _position(log: Log, partition: Partition, start: str) -> int:
     if start == "latest":
         return log.offsets(partition)[1]
     if not start.isdecimal():
-        raise CommandError(
-            f"--from {start!r} is neither earliest, latest nor an offset", "e.g. --from 1200", code=USAGE
-        )
+        raise CommandError(f"--from {start!r} is neither earliest, latest nor an offset", "e.g. --from 1200", code=USAGE)
     return int(start)
 
 
@@ -201,7 +195,5 @@ def _headers(message: Message) -> Sequence[tuple[str, Any]]:
 def _time(message: Message) -> str | None:
     kind, ms = message.timestamp()
     return (
-        datetime.fromtimestamp(ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00")
-        if kind
-        else None
+        datetime.fromtimestamp(ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00") if kind else None
     )

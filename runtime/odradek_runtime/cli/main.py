@@ -77,7 +77,8 @@ cli.command(epilog=serve.RUN_EXAMPLES)(serve.run)
 cli.command(hidden=True)(serve.worker)
 cli.command(epilog=publish.EXAMPLES)(publish.publish)
 cli.command(epilog=consume.EXAMPLES)(consume.consume)
-cli.command(epilog=call.EXAMPLES)(call.call)
+# A negative number is an argument of `call`, not an option that it does not know.
+cli.command(epilog=call.EXAMPLES, context_settings={"ignore_unknown_options": True})(call.call)
 cli.command()(topics.topics)
 
 

@@ -51,28 +51,20 @@ class Tally:
 
 def publish(
     topic: Annotated[str, typer.Argument(help="The topic to write to.")],
-    file: Annotated[
-        str, typer.Argument(help="JSON lines or CSV, also .gz and .zip; - is standard input.", metavar="FILE|-")
-    ],
+    file: Annotated[str, typer.Argument(help="JSON lines or CSV, also .gz and .zip; - is standard input.", metavar="FILE|-")],
     key: Annotated[
         str | None,
         typer.Option("--key", metavar="FIELD", help="The field that becomes the record's key; null or absent: no key."),
     ] = None,
-    null: Annotated[
-        str | None, typer.Option("--null", metavar="TEXT", help="A cell with this text is null, e.g. NA.")
-    ] = None,
+    null: Annotated[str | None, typer.Option("--null", metavar="TEXT", help="A cell with this text is null, e.g. NA.")] = None,
     app: Annotated[
         str | None,
         typer.Option("--app", metavar="MODULE:APP", help="Check and convert by this app's type of the topic."),
     ] = None,
-    format: Annotated[
-        Literal["jsonl", "csv"] | None, typer.Option("--format", help="When the file's name does not tell.")
-    ] = None,
+    format: Annotated[Literal["jsonl", "csv"] | None, typer.Option("--format", help="When the file's name does not tell.")] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(
-            "--column", metavar="NAME=TYPE", help="Type of a CSV column: int, float, bool or str. Repeatable."
-        ),
+        typer.Option("--column", metavar="NAME=TYPE", help="Type of a CSV column: int, float, bool or str. Repeatable."),
     ] = None,
     create: Annotated[bool, typer.Option("--create", help="Make the topic if it does not exist.")] = False,
     partitions: Annotated[int, typer.Option("--partitions", min=1, help="Of the topic that --create makes.")] = 8,
@@ -100,9 +92,7 @@ def publish(
         rows = Rows(source.rows(), declared, Options(key, null, _columns(column)))
         for line in rows.said:
             err().print(f"[dim]{escape(line)}[/]")
-        sending = Sending(
-            log, topic, run or f"publish:{topic}:stdin:{time.time_ns()}", source, rows, settings.max_record_bytes
-        )
+        sending = Sending(log, topic, run or f"publish:{topic}:stdin:{time.time_ns()}", source, rows, settings.max_record_bytes)
         sending.run(resume=resume, skip_bad=skip_bad)
 
 
@@ -168,9 +158,7 @@ class Sending:
         except BadField as error:
             return BadRow(row.line, error.name, error.reason)
         if value is not None and len(value) > self._max_bytes:
-            return BadRow(
-                row.line, "", f"{len(value):,} bytes, and a record may have {self._max_bytes:,} (max_record_bytes)"
-            )
+            return BadRow(row.line, "", f"{len(value):,} bytes, and a record may have {self._max_bytes:,} (max_record_bytes)")
         return Output(self._topic, None, key, value)
 
     def _send(self, batch: list[Output], position: int) -> None:
@@ -203,9 +191,7 @@ class Sending:
     def _bad(self, row: BadRow) -> CommandError:
         where = f"{self._source.name}, line {row.line:,}" + (f", field {row.field}" if row.field else "")
         sent = f"{self._tally.published:,} records before it are published: "
-        return CommandError(
-            f"{where}: {row.reason}", f"{sent}correct it and --resume, or go on without it: --resume --skip-bad"
-        )
+        return CommandError(f"{where}: {row.reason}", f"{sent}correct it and --resume, or go on without it: --resume --skip-bad")
 
     def _summary(self, seconds: float) -> None:
         tally = self._tally
@@ -228,9 +214,7 @@ class Bar:
     def show(self, records: int, done_bytes: int) -> None:
         """Bring the bar up to date."""
         seconds = self._progress.tasks[0].elapsed or 1e-6
-        self._progress.update(
-            self._task, completed=done_bytes, records=f"{records:,}", rate=f"{records / seconds:,.0f}"
-        )
+        self._progress.update(self._task, completed=done_bytes, records=f"{records:,}", rate=f"{records / seconds:,.0f}")
 
 
 @contextmanager
@@ -252,9 +236,7 @@ def _find_topic(log: Log, topic: str, partitions: int | None) -> None:
         return
     if partitions is None:
         hint = near(topic, log.topics())
-        raise CommandError(
-            f"topic {topic!r} does not exist", f"{hint + '; ' if hint else ''}--create makes it", code=USAGE
-        )
+        raise CommandError(f"topic {topic!r} does not exist", f"{hint + '; ' if hint else ''}--create makes it", code=USAGE)
     made = log.create_topic(topic, partitions, {})
     err().print(f"[dim]created {escape(topic)} with {made.partitions} partitions[/]")
 

@@ -106,11 +106,7 @@ class Rows:
         if name is None or fields is None:
             return None
         found = fields.get(name)
-        if (
-            found is None
-            or found == self._options.null
-            or (found == "" and row.raw is None and self._options.null is None)
-        ):
+        if found is None or found == self._options.null or (found == "" and row.raw is None and self._options.null is None):
             return None
         if isinstance(found, str):
             return found.encode()
@@ -137,15 +133,9 @@ class Rows:
         fields = _fields_of(self._topic)
         if fields is None:
             self._value = self._guessed_value
-            self._casts = {
-                name: CASTS[self._options.columns.get(name) or self._guess(name, sample)] for name in columns
-            }
+            self._casts = {name: CASTS[self._options.columns.get(name) or self._guess(name, sample)] for name in columns}
             types = {name: _kind(self._casts[name]) for name in columns}
-            source = (
-                f"guessed from the first {len(sample):,} rows"
-                if len(self._options.columns) < len(columns)
-                else "as told"
-            )
+            source = f"guessed from the first {len(sample):,} rows" if len(self._options.columns) < len(columns) else "as told"
             self.said.append(f"types {source}: " + ", ".join(f"{name} {kind}" for name, kind in types.items()))
         else:
             self._value = self._typed_value

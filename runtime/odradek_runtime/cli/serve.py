@@ -34,17 +34,11 @@ RUN_EXAMPLES = """
 Every flag is also an environment variable (ODRADEK_PORT) and a key of [tool.odradek] in pyproject.toml.
 """
 
-Reference = Annotated[
-    str, typer.Argument(metavar="MODULE:APP", envvar="ODRADEK_APP", help="The App: a variable of a module.")
-]
-Host = Annotated[
-    str | None, typer.Option("--host", help="Address of the HTTP port. Default: 127.0.0.1", rich_help_panel="HTTP")
-]
+Reference = Annotated[str, typer.Argument(metavar="MODULE:APP", envvar="ODRADEK_APP", help="The App: a variable of a module.")]
+Host = Annotated[str | None, typer.Option("--host", help="Address of the HTTP port. Default: 127.0.0.1", rich_help_panel="HTTP")]
 Port = Annotated[
     int | None,
-    typer.Option(
-        "--port", "-p", min=0, max=65535, help="HTTP; 0 takes a free one. Default: 8080", rich_help_panel="HTTP"
-    ),
+    typer.Option("--port", "-p", min=0, max=65535, help="HTTP; 0 takes a free one. Default: 8080", rich_help_panel="HTTP"),
 ]
 AdminHost = Annotated[
     str | None,
@@ -57,6 +51,7 @@ AdminPort = Annotated[
 
 
 def dev(
+    ctx: typer.Context,
     reference: Reference,
     reload: Annotated[bool, typer.Option("--reload/--no-reload", help="Restart when a source file changes.")] = True,
     host: Host = None,
@@ -65,14 +60,13 @@ def dev(
     data_dir: options.DataDir = None,
 ) -> None:
     """Run an app on the embedded log in .odradek, and restart it when its source changes."""
-    settings = replace(
-        options.settings(host=host, port=port, admin_port=admin_port, data_dir=data_dir), bootstrap_servers=""
-    )
+    settings = replace(options.settings(host=host, port=port, admin_port=admin_port, data_dir=data_dir), bootstrap_servers="")
     changed = SourceWatch(source_folders(reference)).changed if reload else None
-    raise typer.Exit(Supervisor(reference, [settings], changed).run())
+    raise typer.Exit(Supervisor(reference, [settings], changed, debug=bool(ctx.obj)).run())
 
 
 def run(
+    ctx: typer.Context,
     reference: Reference,
     bootstrap_servers: options.BootstrapServers = None,
     workers: Annotated[
@@ -95,9 +89,7 @@ def run(
     ] = None,
     advertised_url: Annotated[
         str | None,
-        typer.Option(
-            "--advertised-url", metavar="URL", help="How they reach it, when not by --host.", rich_help_panel="HTTP"
-        ),
+        typer.Option("--advertised-url", metavar="URL", help="How they reach it, when not by --host.", rich_help_panel="HTTP"),
     ] = None,
     data_dir: options.DataDir = None,
     group_protocol: Annotated[
@@ -123,50 +115,38 @@ def run(
     ] = None,
     replication_factor: Annotated[
         int | None,
-        typer.Option(
-            "--replication-factor", min=0, help="Of internal topics; 0 = the broker's default.", rich_help_panel="Log"
-        ),
+        typer.Option("--replication-factor", min=0, help="Of internal topics; 0 = the broker's default.", rich_help_panel="Log"),
     ] = None,
     coroutine_cache: Annotated[
         int | None,
-        typer.Option(
-            "--coroutine-cache", min=0, help="Suspended invocations kept live. Default: 10000", rich_help_panel="Limits"
-        ),
+        typer.Option("--coroutine-cache", min=0, help="Suspended invocations kept live. Default: 10000", rich_help_panel="Limits"),
     ] = None,
     epoch_events: Annotated[
         int | None,
-        typer.Option(
-            "--epoch-events", min=1, help="The most records in one commit. Default: 20000", rich_help_panel="Limits"
-        ),
+        typer.Option("--epoch-events", min=1, help="The most records in one commit. Default: 20000", rich_help_panel="Limits"),
     ] = None,
     max_record_bytes: Annotated[
         int | None, typer.Option("--max-record-bytes", min=1, help="Default: 1000000", rich_help_panel="Limits")
     ] = None,
     step_threads: Annotated[
         int | None,
-        typer.Option(
-            "--step-threads", min=1, help="For steps that are no coroutines. Default: 32", rich_help_panel="Limits"
-        ),
+        typer.Option("--step-threads", min=1, help="For steps that are no coroutines. Default: 32", rich_help_panel="Limits"),
     ] = None,
     fsync: Annotated[
         bool | None,
-        typer.Option(
-            "--fsync/--no-fsync", help="Embedded log: each commit reaches the disk.", rich_help_panel="Limits"
-        ),
+        typer.Option("--fsync/--no-fsync", help="Embedded log: each commit reaches the disk.", rich_help_panel="Limits"),
     ] = None,
     kafka: options.Kafka = None,
 ) -> None:
     """Run an app on Kafka, or without --bootstrap-servers on the embedded log. A worker that dies is restarted."""
     flags: dict[str, Any] = dict(locals())
-    for own in ("reference", "workers", "reload"):
+    for own in ("ctx", "reference", "workers", "reload"):
         del flags[own]
     settings = options.settings(**flags)
     if settings.group_protocol not in ("classic", "consumer"):
-        raise CommandError(
-            f"group protocol {settings.group_protocol!r} does not exist", "classic or consumer", code=USAGE
-        )
+        raise CommandError(f"group protocol {settings.group_protocol!r} does not exist", "classic or consumer", code=USAGE)
     changed = SourceWatch(source_folders(reference)).changed if reload else None
-    raise typer.Exit(Supervisor(reference, per_worker(settings, workers), changed).run())
+    raise typer.Exit(Supervisor(reference, per_worker(settings, workers), changed, debug=bool(ctx.obj)).run())
 
 
 def per_worker(settings: Settings, workers: int) -> list[Settings]:
@@ -176,9 +156,7 @@ def per_worker(settings: Settings, workers: int) -> list[Settings]:
     """
     if not settings.bootstrap_servers:
         if workers > 1:
-            raise CommandError(
-                "the embedded log takes one worker", "--bootstrap-servers for more, or no --workers", code=USAGE
-            )
+            raise CommandError("the embedded log takes one worker", "--bootstrap-servers for more, or no --workers", code=USAGE)
         return [settings]
     if workers > 1 and (settings.private_port or settings.advertised_url):
         raise CommandError(

@@ -123,22 +123,16 @@ class Source:
         try:
             yield from rows
         except (EOFError, OSError, zlib.error) as error:
-            raise CommandError(
-                f"{self.name} cannot be read to its end: {error}", "check that it was copied whole"
-            ) from None
+            raise CommandError(f"{self.name} cannot be read to its end: {error}", "check that it was copied whole") from None
 
     def _open_zip(self, raw: IO[bytes], opening: ExitStack) -> IO[bytes]:
         try:
             archive = opening.enter_context(zipfile.ZipFile(raw))
         except zipfile.BadZipFile:
-            raise CommandError(
-                f"{self.name} is not a zip file", "unpack it, or check that it was copied whole"
-            ) from None
+            raise CommandError(f"{self.name} is not a zip file", "unpack it, or check that it was copied whole") from None
         members = [name for name in archive.namelist() if not name.endswith("/")]
         if len(members) != 1:
-            raise CommandError(
-                f"{self.name} holds {len(members)} files", "unpack it and publish them one by one", code=USAGE
-            )
+            raise CommandError(f"{self.name} holds {len(members)} files", "unpack it and publish them one by one", code=USAGE)
         self._member = members[0]
         return opening.enter_context(archive.open(members[0]))
 

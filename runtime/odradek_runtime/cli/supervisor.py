@@ -54,11 +54,18 @@ class Supervisor:
         settings: one per worker.
         changed: dev's reload: a call that gives the changed file once there is one, else None. With it, a worker that
             cannot start waits for a change instead of ending everything.
+        debug: workers show the stack trace of what ends them.
     """
 
     def __init__(
-        self, reference: str, settings: Sequence[Settings], changed: Callable[[], Path | None] | None = None
+        self,
+        reference: str,
+        settings: Sequence[Settings],
+        changed: Callable[[], Path | None] | None = None,
+        *,
+        debug: bool = False,
     ) -> None:
+        self._debug = debug
         self._reference = reference
         self._children = [Child(index, one) for index, one in enumerate(settings)]
         self._changed = changed
@@ -117,6 +124,7 @@ class Supervisor:
         theirs, child.lifeline = os.pipe()
         command = [sys.executable, "-m", "odradek_runtime.cli", "worker", self._reference, "--lifeline", str(theirs)]
         command += ["--index", str(child.index), "--workers", str(len(self._children))]
+        command += ["--debug"] if self._debug else []
         try:
             child.process = subprocess.Popen(command, pass_fds=[theirs])  # noqa: S603 - this very program
         finally:

@@ -1,0 +1,102 @@
+"""The parts of the command line that stand alone: the watch on the source, the flood of log lines, settings, help."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from odradek_runtime.cli.logs import SHOWN, WINDOW_S, FloodFilter
+from odradek_runtime.cli.reload import SourceWatch
+from odradek_runtime.cli.serve import per_worker
+from odradek_runtime.cli.supervisor import decode_settings, encode_settings
+from odradek_runtime.settings import Settings
+from tests.cli.conftest import Run
+
+
+def test_the_watch_sees_files_written_made_and_removed(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / ".venv").mkdir()
+    a, b = tmp_path / "a.py", tmp_path / "sub" / "b.py"
+    a.write_text("1")
+    watch = SourceWatch([tmp_path], interval_s=0)
+    assert watch.changed() is None
+    os.utime(a, ns=(1, 1))
+    assert watch.changed() == a
+    assert watch.changed() is None
+    b.write_text("2")
+    assert watch.changed() == b
+    b.unlink()
+    assert watch.changed() == b
+    (tmp_path / "notes.txt").write_text("no source")
+    (tmp_path / ".venv" / "c.py").write_text("not the app's")
+    assert watch.changed() is None
+
+
+def test_the_watch_looks_no_more_often_than_told(tmp_path: Path) -> None:
+    watch = SourceWatch([tmp_path], interval_s=3600)
+    (tmp_path / "a.py").write_text("1")
+    assert watch.changed() is None
+
+
+def test_a_flood_of_one_line_is_counted_and_others_pass() -> None:
+    now = 0.0
+    flood = FloodFilter(lambda: now)
+
+    def said(template: str, *args: object) -> str | None:
+        record = logging.LogRecord("odradek", logging.WARNING, "x.py", 1, template, args, None)
+        return record.getMessage() if flood.filter(record) else None
+
+    shown = [said("bad %d", number) for number in range(100)]
+    assert [line is not None for line in shown] == [True] * SHOWN + [False] * (100 - SHOWN)
+    assert said("other") == "other"
+    now = WINDOW_S
+    assert said("bad %d", 100) == f"bad 100 (and {100 - SHOWN} more like it in {WINDOW_S:.0f} s)"
+    assert said("bad %d", 101) == "bad 101"
+
+
+def test_settings_survive_the_way_to_a_worker() -> None:
+    settings = Settings(data_dir=Path("x/y"), port=1, fsync=False, kafka={"sasl.password": "secret"}, session_timeout_s=7.5)
+    assert decode_settings(encode_settings(settings) + b"\n") == settings
+
+
+def test_each_worker_of_a_node_has_its_own_folder_and_identity() -> None:
+    settings = Settings(bootstrap_servers="h:1", data_dir=Path("d"), group_instance_id="pod")
+    two = per_worker(settings, 2)
+    assert [one.data_dir for one in two] == [Path("d/worker-0"), Path("d/worker-1")]
+    assert [one.group_instance_id for one in two] == ["pod-0", "pod-1"]
+    # The same folder with one worker: scaling up keeps the first one's store.
+    assert per_worker(settings, 1) == [replace(settings, data_dir=Path("d/worker-0"))]
+    embedded = replace(settings, bootstrap_servers="")
+    assert per_worker(embedded, 1) == [embedded]
+
+
+@pytest.mark.parametrize("name", ["dev", "run", "publish", "consume", "call", "topics"])
+def test_every_command_has_help(run: Run, name: str) -> None:
+    shown = run(name, "--help").stdout
+    assert f"Usage: odradek {name}" in shown
+    assert name == "topics" or "Examples" in shown
+
+
+def test_a_defect_is_two_lines_and_debug_shows_the_trace(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(*_: object, **__: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("odradek_runtime.cli.connect.log", explode)
+    said = run("topics", ok=False)
+    assert said.exit_code == 70
+    assert "error: RuntimeError: boom" in said.stderr
+    assert "--debug" in said.stderr
+    assert "Traceback" not in said.stderr
+    for args in (("topics", "--debug"), ("--debug", "topics")):
+        assert "Traceback" in run(*args, ok=False).stderr
+
+
+def test_a_wrong_setting_is_named(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODRADEK_PORT", "many")
+    said = run("topics", ok=False)
+    assert said.exit_code == 2
+    assert "setting port: 'many' is not a int" in said.stderr

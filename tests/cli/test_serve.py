@@ -1,0 +1,159 @@
+"""`odradek dev` and `run` as processes: what they print, how the other commands work beside them, deaths and reloads."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import SHOP, Run, odradek
+from tests.cli.workers import Serving, alive, until
+
+
+def total(run: Run, customer: str) -> int:
+    return int(run("call", f"customer/{customer}/total").stdout)
+
+
+def test_the_other_commands_work_beside_it(run: Run, folder: Path) -> None:
+    (folder / "orders.csv").write_text("customer,cents\nbob,5\nann,7\nbob,6\n")
+    with Serving("dev", "shop:app") as serving:
+        worker = serving.worker()
+        assert worker["app"] == "shop:app"
+        # The types come from the app that runs: without --app nothing else knows that 5 is a number of cents.
+        published = run("publish", "orders", "orders.csv", "--key", "customer", "--create")
+        assert "guessed" not in published.stderr
+        assert "published 3 records" in published.stdout
+        until(lambda: len(run("consume", "invoices").stdout.splitlines()) == 3, "three invoices")
+        shown = [json.loads(line) for line in run("consume", "invoices", "--key").stdout.splitlines()]
+        assert sorted((one["key"], one["value"]["cents"]) for one in shown) == [("ann", 7), ("bob", 5), ("bob", 6)]
+        assert (total(run, "bob"), total(run, "ann")) == (11, 7)
+        assert {"orders", "invoices"} <= set(run("topics").stdout.split())
+        serving.hears("ready: ")
+        assert serving.stop() == 0
+    for line in ("app", "embedded, in .odradek", "orders → customer/ordered", "POST /customer/{key}/total", worker["url"]):
+        assert line in serving.said
+    assert "gained" in serving.said
+    assert not (folder / ".odradek" / "worker.json").exists()
+    # What it left is there for commands that open the log themselves.
+    assert len(run("consume", "invoices").stdout.splitlines()) == 3
+
+
+def test_call(run: Run, folder: Path) -> None:
+    with Serving("dev", "shop:app", "--no-reload") as serving:
+        serving.worker()
+        assert run("call", "customer/bob/pay", "5").stdout == "5\n"
+        once = [run("call", "customer/bob/pay", "2", "--idempotency-key", "k").stdout for _ in range(2)]
+        assert once == ["7\n", "7\n"]
+        identity = run("call", "customer/bob/pay", "10", "--send").stdout
+        assert identity.startswith("inv_")
+        until(lambda: total(run, "bob") == 17, "the payment that was sent")
+        assert run("call", "customer/bob/pay", "10", "--delay", "50ms").stdout.startswith("inv_")
+        until(lambda: total(run, "bob") == 27, "the payment that was delayed")
+        assert run("call", "customer/a b/c/total").stdout == "0\n"
+
+        refused = run("call", "customer/bob/pay", "-1", ok=False)
+        assert refused.exit_code == 1
+        assert "422: cents must not be negative" in refused.stderr
+        assert "cents: -1" in refused.stderr
+        assert "400" in run("call", "customer/bob/pay", '"much"', ok=False).stderr
+        assert "404" in run("call", "customer/bob/pai", "1", ok=False).stderr
+        assert "the argument is not JSON" in run("call", "customer/bob/pay", "much", ok=False).stderr
+        assert "is no target" in run("call", "customer", ok=False).stderr
+        assert "no such option: --sned" in run("call", "customer/bob/pay", "--sned", ok=False).stderr
+    assert "no worker answers at" in run("call", "customer/bob/total", "--url", "http://127.0.0.1:9", ok=False).stderr
+
+
+def test_a_killed_worker_is_restarted_and_knows_its_state(run: Run, folder: Path) -> None:
+    with Serving("run", "shop:app") as serving:
+        before = serving.worker()
+        run("call", "customer/bob/pay", "5")
+        os.kill(before["pid"], signal.SIGKILL)
+        after = serving.worker(other_than=before["pid"])
+        assert after["pid"] != before["pid"]
+        assert total(run, "bob") == 5
+        assert "worker 0 died (SIGKILL): restarting" in serving.said
+        assert serving.stop() == 0
+
+
+def test_a_worker_whose_supervisor_is_killed_stops_by_itself(folder: Path) -> None:
+    with Serving("run", "shop:app") as serving:
+        pid = serving.worker()["pid"]
+        serving.process.kill()
+        until(lambda: not alive(pid), "the end of the orphan")
+        assert "the supervisor is gone" in serving.said
+    assert not (folder / ".odradek" / "worker.json").exists()
+
+
+def test_ctrl_c_stops_it_cleanly(folder: Path) -> None:
+    with Serving("dev", "shop:app") as serving:
+        pid = serving.worker()["pid"]
+        # As a terminal does it: to the whole group.
+        os.killpg(serving.process.pid, signal.SIGINT)
+        assert serving.process.wait(60) == 0
+        assert not alive(pid)
+    assert "Traceback" not in serving.said
+
+
+def test_dev_restarts_on_a_change_and_waits_out_a_broken_one(run: Run, folder: Path) -> None:
+    with Serving("dev", "shop:app") as serving:
+        pid = serving.worker()["pid"]
+        run("call", "customer/bob/pay", "5")
+        (folder / "shop.py").write_text(SHOP + "\nthis is no Python\n")
+        serving.hears("waiting for a change")
+        assert "shop.py changed: restarting" in serving.said
+        assert "SyntaxError" in serving.said
+        assert "appref.py" not in serving.said
+        (folder / "shop.py").write_text(SHOP.replace("return ctx.get(spent)", "return ctx.get(spent) * 2"))
+        serving.worker(other_than=pid)
+        assert total(run, "bob") == 10
+
+
+def test_an_app_that_cannot_be_had_ends_run_at_once(folder: Path) -> None:
+    done = odradek("run", "shop:ap", "--port", "0", "--admin-port", "0")
+    assert done.returncode == 2
+    assert "module shop has no attribute 'ap'" in done.stderr
+    assert "write shop:app" in done.stderr
+    assert done.stderr.count("error:") == 1
+
+
+def test_the_users_own_traceback_is_all_there_is(folder: Path) -> None:
+    (folder / "broken.py").write_text("def half():\n    return 1 / 0\n\nhalf()\n")
+    frames = [line for line in odradek("run", "broken:app").stderr.splitlines() if line.lstrip().startswith("File ")]
+    assert len(frames) == 2
+    assert all("broken.py" in frame for frame in frames)
+    assert "appref.py" in odradek("--debug", "run", "broken:app").stderr
+
+
+def test_a_port_in_use_is_named(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = odradek("run", "shop:app", "--port", port, "--admin-port", "0")
+    assert done.returncode == 2
+    assert f"127.0.0.1:{port}: the port is in use" in done.stderr
+
+
+def test_a_second_worker_in_the_same_folder_is_refused(folder: Path) -> None:
+    with Serving("dev", "shop:app") as serving:
+        serving.worker()
+        done = odradek("run", "shop:app", "--port", "0", "--admin-port", "0")
+    assert done.returncode == 2
+    assert "error:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("run", "shop:app", "--workers", "2"), "the embedded log takes one worker"),
+        (("run", "shop:app", "--group-protocol", "modern"), "group protocol 'modern' does not exist"),
+        (("run", "shop:app", "-b", "h:1", "-w", "2", "--private-port", "7"), "name one worker"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(run: Run, args: tuple[str, ...], said: str) -> None:
+    failed = run(*args, ok=False)
+    assert failed.exit_code == 2
+    assert said in failed.stderr
