@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _ABSENT: bytes = b"\x00absent"
 Changes = dict[bytes, bytes | None]
+RECENT_BYTES = 16 * 1024 * 1024
+RECENT_KEYS = 50_000
 
 
 class Shard:
@@ -39,6 +41,9 @@ class Shard:
         self.advanced: set[Partition] = set()
         self.changes: Changes = {}
         self.committing: Changes = {}
+        self.recent: Changes = {}
+        """Values of the last commits: a busy key is not read from the store at every event."""
+        self._recent_bytes = 0
         self.locks: dict[bytes, Lock] = {}
         self.timers = Timers()
         self.live: dict[str, Live] = {}
@@ -54,7 +59,9 @@ class Shard:
         if value is _ABSENT:
             value = self.committing.get(key, _ABSENT)
             if value is _ABSENT:
-                return self.store.get(key)
+                value = self.recent.get(key, _ABSENT)
+                if value is _ABSENT:
+                    return self.store.get(key)
         return value
 
     def put(self, key: bytes, value: bytes | None) -> None:
@@ -145,7 +152,15 @@ class Shard:
         changes = list(self.committing.items())
         changes.append((keys.STORE_POSITION, STORE_POSITION.encode(self.at)))
         self.store.write(changes)
+        self._remember(self.committing)
         self.committing = {}
+
+    def _remember(self, changes: Changes) -> None:
+        size = sum(len(value) for value in changes.values() if value is not None)
+        self._recent_bytes += size
+        if self._recent_bytes > RECENT_BYTES or len(self.recent) > RECENT_KEYS:
+            self.recent, self._recent_bytes = {}, size
+        self.recent.update(changes)
 
 
 def _present(pair: tuple[bytes, bytes | None]) -> Iterator[tuple[bytes, bytes]]:
