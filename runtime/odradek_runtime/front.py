@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 CONNECT_S = 2.0
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
 FORWARDED_AT_ONCE = 1_000
+REPLY_S = 2
+"""What is left of the grace, when those who waited have given up, to say so."""
 
 
 class Listening:
@@ -96,13 +98,13 @@ class Front:
     def start(self) -> None:
         """Serve all three; until the worker is ready, requests wait or are told 503."""
         self._thread.start()
-        self._thread.serve("private", self._private, self._at.private, grace_s=self._drain_s)
-        self._thread.serve("public", self._public, self._at.public, grace_s=self._drain_s)
+        self._thread.serve("private", self._private, self._at.private, grace_s=self._drain_s + REPLY_S)
+        self._thread.serve("public", self._public, self._at.public, grace_s=self._drain_s + REPLY_S)
         self._thread.serve("admin", self._admin, self._at.admin, grace_s=1)
 
     def leave(self) -> None:
         """Take no new requests; those that wait may follow their shards. Returns at once."""
-        self.dispatcher.drain(self._drain_s / 2)
+        self.dispatcher.drain(self._drain_s)
         self._thread.stop_serving("public")
 
     def stop(self) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from odradek_runtime.settings import Settings
 
 
-DRAIN_S = 10
+DRAIN_S = 8
 """How long requests that wait may follow their shards to other workers when this one leaves."""
 ALONE_DRAIN_S = 1
 """The same on the embedded log, where nobody takes over."""

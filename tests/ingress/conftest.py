@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -83,3 +84,11 @@ def open_site() -> Generator[Callable[[ScriptedEngine], Site]]:
     """As many fronts as a test wants."""
     with ExitStack() as stack:
         yield lambda engine: stack.enter_context(running(engine))
+
+
+def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s} s"
+        time.sleep(0.01)

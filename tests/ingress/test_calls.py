@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
-from odradek_runtime.request import Attach, Failure, Reply, Request
+from odradek_runtime.request import Attach, Failure, Invoke, Reply, Request
 from odradek_runtime.routing import id_hash, request_id, shard_of
+from tests.ingress.conftest import until
 
 if TYPE_CHECKING:
     from tests.ingress.conftest import Site
@@ -143,9 +146,25 @@ def test_a_client_that_leaves_gives_its_place_back(site: Site) -> None:
         return None
 
     site.engine.rule = keep
-    with pytest.raises(Exception, match="timed out"):
+    with pytest.raises(httpx.TimeoutException):
         site.http.post("/shop/ping", timeout=0.2)
-    deadline = time.monotonic() + 10
-    while site.front.dispatcher.waiting and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert site.front.dispatcher.waiting == 0
+    until(lambda: site.front.dispatcher.waiting == 0)
+
+
+def test_however_many_wait_for_one_invocation_the_engine_is_asked_once(site: Site) -> None:
+    site.engine.rule = lambda request: None
+    headers = {"idempotency-key": "k"}
+    with ThreadPoolExecutor(3) as clients:
+        attached = clients.submit(site.http.get, "/shop/ping/attach", headers=headers)
+        site.engine.wait_for(1)
+        # One that only looks for the invocation does not do for one that starts it.
+        calls = [clients.submit(site.http.post, "/shop/ping", headers=headers) for _ in range(2)]
+        site.engine.wait_for(2)
+        with pytest.raises(httpx.TimeoutException):
+            site.http.get("/shop/ping/attach", headers=headers, timeout=0.2)
+        until(lambda: site.front.dispatcher.waiting == 3)
+        site.engine.release(lambda request: Reply("completed", request.invocation_id, b'"pong"'))
+        assert [waiting.result().json() for waiting in (attached, *calls)] == ["pong"] * 3
+    assert [type(request) for request in site.engine.asked] == [Attach, Invoke]
+    site.engine.rule = lambda request: Reply("completed", request.invocation_id, b'"new"')
+    assert site.http.get("/shop/ping/attach", headers=headers).json() == "new"

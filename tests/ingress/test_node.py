@@ -22,9 +22,10 @@ from odradek_runtime.ingress.sockets import PortError, listen, port_of
 from odradek_runtime.log.port import LogError, Output, Partition
 from odradek_runtime.node import Node
 from odradek_runtime.settings import Settings
+from tests.ingress.conftest import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
     from pathlib import Path
 
 
@@ -73,13 +74,6 @@ def started(data_dir: Path) -> Generator[tuple[Node, httpx.Client]]:
 def bank(tmp_path: Path) -> Generator[httpx.Client]:
     with started(tmp_path) as (_, http):
         yield http
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "waited 20 s"
-        time.sleep(0.02)
 
 
 def test_calls_sends_and_errors(bank: httpx.Client) -> None:

@@ -5,30 +5,57 @@ The engine answers thousands of requests after one commit; waking the loop for e
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import asyncio
+from odradek_runtime.request import Invoke
 
+if TYPE_CHECKING:
     from odradek_runtime.ingress.port import Engine
     from odradek_runtime.request import Reply, Request
 
 
 class Bridge:
-    """Asks the engine from the loop it was made in. Only `_post` runs in other threads."""
+    """Asks the engine from the loop it was made in. Only `_post` runs in other threads.
+
+    The engine keeps a question that waits until the invocation ends, also when the client has left. So there is one such
+    question for an invocation at most: whoever waits for the same one shares it.
+    """
 
     def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
         self._engine = engine
         self._loop = loop
         self._replies: deque[tuple[asyncio.Future[Reply], Reply]] = deque()
         self._scheduled = False
+        self._waiting: dict[str, tuple[asyncio.Future[Reply], bool]] = {}
 
     async def ask(self, request: Request) -> Reply:
         """Post the request and wait for its reply. Cancelling this drops the reply, not the invocation."""
+        if not request.wait:
+            return await self._question(request)
+        return await asyncio.shield(self._shared(request))
+
+    def _shared(self, request: Request) -> asyncio.Future[Reply]:
+        """The question that waits for this invocation. One that only looks for it does not do for one that starts it."""
+        id_, starts = request.invocation_id, isinstance(request, Invoke)
+        found = self._waiting.get(id_)
+        if found is not None and (found[1] or not starts):
+            return found[0]
+        waiting = self._question(request)
+        self._waiting[id_] = waiting, starts
+        waiting.add_done_callback(lambda done: self._forget(id_, done))
+        return waiting
+
+    def _forget(self, id_: str, done: asyncio.Future[Reply]) -> None:
+        found = self._waiting.get(id_)
+        if found is not None and found[0] is done:
+            del self._waiting[id_]
+
+    def _question(self, request: Request) -> asyncio.Future[Reply]:
         waiting: asyncio.Future[Reply] = self._loop.create_future()
         self._engine.ask(request, lambda reply: self._post(waiting, reply))
-        return await waiting
+        return waiting
 
     def _post(self, waiting: asyncio.Future[Reply], reply: Reply) -> None:
         self._replies.append((waiting, reply))

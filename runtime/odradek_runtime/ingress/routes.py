@@ -47,14 +47,14 @@ class Routes:
         *,
         max_record_bytes: int,
         clock: Callable[[], float] = time.time,
-        entropy: Entropy = os.urandom,
+        entropy: Entropy | None = None,
     ) -> None:
         self._directory = directory
         self._dispatcher = dispatcher
         self._engine = engine
         self._max_record_bytes = max_record_bytes
         self._clock = clock
-        self._entropy = entropy
+        self._entropy = entropy or RandomBytes()
         self._next_shard = 0
 
     async def health(self, request: HttpRequest) -> Response:
@@ -135,18 +135,39 @@ class Routes:
 
 async def unless_gone(request: HttpRequest, work: Coroutine[None, None, Reply]) -> Reply:
     """The reply, unless the client leaves first: nobody waits for those who do not wait (their places are needed)."""
-    answer = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
+    waiting = asyncio.current_task()
+    assert waiting is not None, "an endpoint runs in a task"
+    left = False
+
+    async def watch() -> None:
+        nonlocal left
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        left = True
+        waiting.cancel()
+
+    watcher = asyncio.create_task(watch())
     try:
-        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            raise HttpError(CLIENT_LEFT, "the client left")
-        return answer.result()
+        return await work
+    except asyncio.CancelledError:
+        if not left:
+            raise
+        waiting.uncancel()
+        raise HttpError(CLIENT_LEFT, "the client left") from None
     finally:
-        answer.cancel()
-        gone.cancel()
+        watcher.cancel()
 
 
-async def _disconnected(request: HttpRequest) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+class RandomBytes:
+    """`os.urandom` by the page: asked for each request, it would give up the interpreter's lock each time."""
+
+    def __init__(self) -> None:
+        self._page = b""
+        self._at = 0
+
+    def __call__(self, count: int) -> bytes:
+        """So many bytes that were never given before."""
+        if self._at + count > len(self._page):
+            self._page, self._at = os.urandom(max(4096, count)), 0
+        self._at += count
+        return self._page[self._at - count : self._at]

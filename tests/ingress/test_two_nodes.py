@@ -1,0 +1,102 @@
+"""Two nodes on real Kafka: whoever is asked, the owner answers, and a request that waits survives its owner's leaving."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from odradek import App, ObjectContext
+from odradek_runtime.node import Node
+from odradek_runtime.routing import shard_of
+from odradek_runtime.settings import Settings
+from tests.ingress.conftest import until
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+KEYS = [f"account-{n}" for n in range(12)]
+
+
+def make_bank(name: str) -> App:
+    app = App(name, shards=4)
+    account = app.object("account")
+
+    @account.handler
+    async def deposit(ctx: ObjectContext, amount: int) -> int:
+        balance = ctx.get("balance", int, 0) + amount
+        ctx.set("balance", balance)
+        return balance
+
+    @account.handler
+    async def later(ctx: ObjectContext, seconds: float) -> str:
+        await ctx.sleep(seconds)
+        return "slept"
+
+    assert callable(deposit)
+    assert callable(later)
+    return app
+
+
+@dataclass
+class Running:
+    node: Node
+    http: httpx.Client
+
+
+@contextmanager
+def started(name: str, settings: Settings) -> Generator[Running]:
+    node = Node(make_bank(name), settings)
+    node.start()
+    try:
+        with httpx.Client(base_url=node.url, timeout=60, trust_env=False) as http:
+            yield Running(node, http)
+    finally:
+        node.stop()
+
+
+def owned(running: Running) -> set[int]:
+    return set(running.node.worker.snapshot().get("shards_owned", ()))
+
+
+@pytest.fixture
+def pair(kafka: str, topic_prefix: str, tmp_path: Path) -> Generator[tuple[Running, Running]]:
+    """Two nodes with two shards each, both restored."""
+    settings = replace(Settings(), bootstrap_servers=kafka, port=0, admin_port=0)
+    name = topic_prefix.rstrip(".-_")
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(started(name, replace(settings, data_dir=tmp_path / folder))) for folder in ("a", "b"))
+        until(lambda: owned(first) | owned(second) == {0, 1, 2, 3} and len(owned(first)) == 2 == len(owned(second)))
+        until(lambda: first.node.worker.ready and second.node.worker.ready)
+        yield first, second
+
+
+def test_either_node_answers_for_every_key(pair: tuple[Running, Running]) -> None:
+    for round_ in range(1, 5):
+        for key in KEYS:
+            node = pair[round_ % 2]
+            reply = node.http.post(f"/account/{key}/deposit", json=10)
+            assert (reply.status_code, reply.json()) == (200, 10 * round_), key
+
+
+def test_a_request_that_waits_survives_its_owners_leaving(pair: tuple[Running, Running]) -> None:
+    first, second = pair
+    away = next(key for key in KEYS if shard_of(key.encode(), 4) in owned(second))
+    headers = {"idempotency-key": "nap"}
+    with ThreadPoolExecutor(2) as clients:
+        here = clients.submit(first.http.post, f"/account/{away}/later", json=3.0, headers=headers)
+        there = clients.submit(second.http.post, f"/account/{away}/later", json=3.0, headers=headers)
+        until(lambda: first.http.get(f"/account/{away}/later/output", headers=headers).status_code == 202)
+        second.node.stop()
+        assert here.result().json() == "slept"
+        followed = there.result()
+    # Who was connected to the node that left followed to the next owner within its grace.
+    assert (followed.status_code, followed.json()) == (200, "slept")
+    assert first.http.post(f"/account/{away}/later", json=3.0, headers=headers).json() == "slept"
+    for key in KEYS:
+        assert first.http.post(f"/account/{key}/deposit", json=1).json() == 1
