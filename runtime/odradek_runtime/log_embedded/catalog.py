@@ -151,6 +151,7 @@ class Catalog:
                 return self.topics[name].info
             if not _NAME.fullmatch(name) or name in (".", ".."):
                 raise LogError(f"topic name {name!r}: use 1 to 249 letters, digits, '.', '_' and '-'", retriable=False)
+            self.reopen()
             if partitions < 1:
                 raise LogError(f"topic {name!r}: it needs at least one partition, not {partitions}", retriable=False)
             topic = Topic(name, self._numbers, uuid.uuid4().hex, partitions, config)

@@ -20,7 +20,7 @@ from odradek_runtime.log_embedded.catalog import Catalog, Tail, Topic, block_ran
 from odradek_runtime.log_embedded.disk import get_all, rows_between
 from odradek_runtime.log_embedded.framing import decode_long, encode_pair, long, record_key
 
-RECORDS_A_TURN = 1_000
+RECORDS_A_TURN = 5_000
 WORTH_WALKING = 5_000
 """Fewer new records than these are left for later: several values of one key then cost one deletion."""
 WORTH_COMPACTING = 200_000
