@@ -67,9 +67,7 @@ class StableOffsets:
 
     def _run(self) -> None:
         while not self._stopping.wait(SAMPLE_EVERY_S):
-            asked = self._admin.list_offsets(
-                self._wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=10
-            )
+            asked = self._admin.list_offsets(self._wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=10)
             try:
                 by_partition = {at.partition: future.result().offset for at, future in asked.items()}
             except KafkaException:
@@ -180,6 +178,5 @@ def by_fifth(steps: list[tuple[float, int]]) -> list[float]:
     last = steps[-1][1]
     marks = [next(step for step in steps if step[1] >= max(1, last * fifth // 5)) for fifth in range(6)]
     return [
-        round((end - start) / (end_s - start_s)) if end_s > start_s else 0
-        for (start_s, start), (end_s, end) in pairwise(marks)
+        round((end - start) / (end_s - start_s)) if end_s > start_s else 0 for (start_s, start), (end_s, end) in pairwise(marks)
     ]

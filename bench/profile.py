@@ -7,6 +7,8 @@ so that what is measured is what runs, unlike cProfile, which makes small functi
 counts only for the thread that holds the interpreter lock, which is what a second of Python throughput consists of.
 """
 
+import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,7 @@ from bench.throughput import START_TIMEOUT_S, bars, broker, console
 from bench.workload import Workload, create_topic, delete_topics_of
 
 VENV = BENCH / ".venv-pyspy"
+THREAD = re.compile(r"thread \((\d+)\): (.*)")
 PEERS_IN_PYTHON = ("odradek", "bare", "quix")
 
 
@@ -37,6 +40,7 @@ class Profile:
     events: int
     seconds: float
     stacks: Counter[tuple[str, ...]] = field(default_factory=lambda: Counter())
+    cpu_s: dict[int, tuple[str, float]] = field(default_factory=dict)
 
     def us_per_event(self, samples: int) -> float:
         return samples / self.rate_hz / self.events * 1e6
@@ -54,6 +58,14 @@ class Profile:
         for stack, samples in self.stacks.items():
             for name in {function_of(frame) for frame in stack[1:]}:
                 totals[name] += samples
+        return totals
+
+    def processor_times(self) -> Counter[str]:
+        """Processor time in nanoseconds by thread, librdkafka's included; does not grow when others want the processor."""
+        named = {int(found[1]): found[2] for stack in self.stacks if (found := THREAD.match(stack[0]))}
+        totals: Counter[str] = Counter()
+        for thread, (name, seconds) in self.cpu_s.items():
+            totals[named.get(thread, name)] += round(seconds * 1e9)
         return totals
 
     def threads(self) -> Counter[str]:
@@ -99,6 +111,20 @@ def busiest(root: int) -> int:
     return max(family, key=lambda pid: used.get(pid, 0))
 
 
+def processor_times(pid: int) -> dict[int, tuple[str, float]]:
+    """The processor time in seconds that each thread of a process has used, with its name."""
+    tick_s = 1 / os.sysconf("SC_CLK_TCK")
+    used: dict[int, tuple[str, float]] = {}
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        try:
+            front, back = stat.read_text().rsplit(")", 1)
+        except OSError:
+            continue  # it has ended meanwhile
+        fields = back.split()
+        used[int(stat.parent.name)] = front.split("(", 1)[1], (int(fields[11]) + int(fields[12])) * tick_s
+    return used
+
+
 def parse(lines: Iterable[str]) -> Counter[tuple[str, ...]]:
     """py-spy's raw format: frames from the thread down, joined by semicolons, then the number of samples."""
     stacks: Counter[tuple[str, ...]] = Counter()
@@ -119,19 +145,26 @@ def sample(pid: int, offsets: StableOffsets, duration_s: int, rate_hz: int, raw:
         str(build_py_spy()), "record", "--pid", str(pid), "--duration", str(duration_s), "--rate", str(rate_hz),
         "--format", "raw", "--threads", "--nonblocking", "--output", str(raw),
     ]  # fmt: skip
-    before, began = offsets.total, time.perf_counter()
+    used, before, began = processor_times(pid), offsets.total, time.perf_counter()
     ran = subprocess.run(command if all_threads else [*command, "--gil"], capture_output=True, text=True, check=False)
     events, seconds = offsets.total - before, time.perf_counter() - began
+    cpu_s = {thread: (name, after - used.get(thread, (name, 0.0))[1]) for thread, (name, after) in processor_times(pid).items()}
     if ran.returncode != 0 or not raw.exists():
         raise RuntimeError(f"py-spy failed:\n{ran.stdout[-1000:]}{ran.stderr[-1000:]}")
     if events <= 0:
         raise RuntimeError("nothing was committed while the profiler watched: give it more --events")
-    return Profile(rate_hz, events, seconds, parse(raw.read_text().splitlines()))
+    return Profile(rate_hz, events, seconds, parse(raw.read_text().splitlines()), cpu_s)
 
 
 def show(profile: Profile, top: int) -> None:
     rate = profile.events / profile.seconds
     console.print(f"{profile.events:,} events in {profile.seconds:.1f} s while watched: {rate:,.0f}/s")
+    times = profile.processor_times()
+    table = Table("thread", title="processor time", title_justify="left")
+    table.add_column("µs/event", justify="right")
+    for name, nanoseconds in (*times.most_common(top), ("all", times.total())):
+        table.add_row(name, f"{nanoseconds / 1000 / profile.events:.2f}")
+    console.print(table)
     rankings = {
         "by thread": profile.threads(),
         "by file, own time": profile.own(module_of),
