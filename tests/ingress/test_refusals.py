@@ -39,7 +39,7 @@ def refused(site: Site, method: str, path: str, **how: Any) -> tuple[int, str]:
             "/customer/bob/add/later",
             "expected /customer/{key}/add or /customer/{key}/add/send|attach|output; a slash in a key is written %2F",
         ),
-        ("/odradek/workflows/a/b/attach", "no service 'odradek'; services: customer, shop"),
+        ("/odradek/workflows/a/b/attach", "POST /odradek/workflows/a/b/attach: Not Found"),
     ],
 )
 def test_unknown_names_say_what_there_is(site: Site, path: str, message: str) -> None:
@@ -96,16 +96,13 @@ def test_a_wrong_id_is_bad_input_and_an_unknown_one_is_not_found(site: Site) -> 
         ("PUT", "/customer/bob/add", "POST"),
         ("DELETE", "/shop/ping/send", "POST"),
         ("POST", "/shop/ping/attach", "GET"),
-        ("POST", "/odradek/health", None),
+        ("POST", "/odradek/health", "GET, HEAD"),
     ],
 )
-def test_a_wrong_method_is_405(site: Site, method: str, path: str, allow: str | None) -> None:
-    status, _ = refused(site, method, path)
-    if allow is None:
-        assert status in {404, 405}
-    else:
-        assert status == 405
-        assert site.http.request(method, path).headers["allow"] == allow
+def test_a_wrong_method_is_405(site: Site, method: str, path: str, allow: str) -> None:
+    assert refused(site, method, path)[0] == 405
+    allowed = site.http.request(method, path).headers["allow"]
+    assert sorted(allowed.split(", ")) == sorted(allow.split(", "))
 
 
 def test_a_body_over_the_limit_is_413_however_it_is_sent(site: Site) -> None:

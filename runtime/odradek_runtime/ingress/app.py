@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from odradek_runtime.ingress import wire
 from odradek_runtime.ingress.errors import HANDLERS
@@ -19,12 +19,12 @@ ANY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 def public_app(routes: Routes) -> Starlette:
     """What clients reach."""
-    table = [
-        Route("/odradek/health", routes.health, methods=["GET"]),
-        Route("/odradek/invocations/{id}/attach", routes.invocation, methods=["GET"]),
-        Route("/odradek/invocations/{id}/output", routes.invocation, methods=["GET"]),
-        Route("/{path:path}", routes.handler, methods=ANY_METHOD),
+    own = [
+        Route("/health", routes.health, methods=["GET"]),
+        Route("/invocations/{id}/attach", routes.invocation, methods=["GET"]),
+        Route("/invocations/{id}/output", routes.invocation, methods=["GET"]),
     ]
+    table = [Mount("/odradek", routes=own), Route("/{path:path}", routes.handler, methods=ANY_METHOD)]
     return Starlette(routes=table, exception_handlers=HANDLERS)
 
 
