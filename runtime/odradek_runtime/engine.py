@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from odradek._current import CURRENT
 
@@ -73,7 +73,6 @@ class Flags:
     start_over: str = ""
     paused: bool = False
     fatal: str = ""
-    troubles: list[str] = field(default_factory=list[str])
 
 
 class Engine:
@@ -123,17 +122,14 @@ class Engine:
             case Refused():
                 self._refused(event)
             case Gained():
-                for number, stamp in event.shards.items():
-                    self._ownership.take(number, stamp)
+                self._gain(event)
             case Restored():
                 self._restored(event)
             case Losing():
                 self._lose(event)
             case Trouble():
-                self.flags.troubles.append(event.message)
                 logger.warning("%s", event.message)
-                if event.fatal:
-                    self.flags.fatal = event.message
+                self.flags.fatal = event.message if event.fatal else ""
 
     def turn(self) -> None:
         """Do what can be done now: release shards, process a slice, fire timers, close the epoch."""
@@ -336,6 +332,11 @@ class Engine:
 
     # --- ownership ---
 
+    def _gain(self, event: Gained) -> None:
+        for number, stamp in event.shards.items():
+            if not self.flags.stopping:
+                self._ownership.take(number, stamp)
+
     def _restored(self, event: Restored) -> None:
         shard = event.shard
         if not self._ownership.accept(event):
@@ -351,9 +352,11 @@ class Engine:
         self.machine.discard()
         self._wakes.clear()
         self.intake.clear()
+        leaving = {number for event in self._losing for number in event.shards}
         for number, shard in list(self.machine.shards.items()):
             self._forget(number)
-            self._ownership.retake(shard)
+            if number not in leaving:
+                self._ownership.retake(shard)
 
     def _forget(self, number: int) -> None:
         shard = self.machine.shards[number]
@@ -389,6 +392,7 @@ class Engine:
         """The last act before leaving: everything is committed, the shards are dropped."""
         for number in list(self.machine.shards):
             self._forget(number)
+        for number in self._ownership.numbers:
             self._ownership.give_up(number)
         for request, answer in self._asked.all():
             answer(Reply("moved", request.invocation_id))

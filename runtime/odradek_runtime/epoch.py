@@ -84,5 +84,5 @@ class Epoch:
 
 def positions_record(shard: Shard, shards: int, epoch: int, time_ms: int) -> Positions:
     """Where a shard stands in every partition it reads: the record that closes its part of an epoch."""
-    inputs = [Position(p.topic, p.partition, offset) for p, offset in shard.positions.items()]
+    inputs = [Position(p.topic, p.partition, offset, shard.topic_ids.get(p.topic, "")) for p, offset in shard.positions.items()]
     return Positions(shards, shard.incarnation, epoch, shard.sequence, time_ms, inputs)

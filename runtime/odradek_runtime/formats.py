@@ -129,6 +129,7 @@ class Position(msgspec.Struct):
     topic: str
     partition: int
     offset: int
+    topic_id: str = ""
 
 
 class Positions(msgspec.Struct):

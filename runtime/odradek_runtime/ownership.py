@@ -34,7 +34,8 @@ class Owned:
     stamp: int
     attempt: int
     progress: Progress
-    store: Store | None = None
+    restoring: bool = True
+    """A restore runs (or has run and is not accepted yet): the store is its own, and it closes it when the shard has gone."""
     restored: bool = False
 
 
@@ -73,7 +74,7 @@ class Ownership:
 
     def take(self, number: int, stamp: int, store: Store | None = None) -> None:
         """The shard is ours from now on: restore it."""
-        owned = self._owned[number] = Owned(stamp, next(self._attempts), Progress(), store)
+        owned = self._owned[number] = Owned(stamp, next(self._attempts), Progress(store=store))
         self._background(lambda: self._restore(number, owned))
 
     def retake(self, shard: Shard) -> None:
@@ -88,7 +89,7 @@ class Ownership:
         if owned is None or owned.attempt != event.attempt:
             event.shard.store.close()
             return False
-        owned.store = event.shard.store
+        owned.restoring = False
         return True
 
     def opened(self, shard: Shard) -> None:
@@ -100,20 +101,21 @@ class Ownership:
         if owned is None:
             return
         owned.progress.cancelled = True
-        if owned.store is not None:
+        store = owned.progress.store
+        if store is not None and not owned.restoring:
             try:
-                owned.store.flush()
+                store.flush()
             except StoreError as error:
                 logger.warning("%s", error)
-            owned.store.close()
+            store.close()
 
     def _restore(self, number: int, owned: Owned) -> None:
         delay_s = 0.1
         while not owned.progress.cancelled:
             try:
-                shard = self._takeover.run(number, owned.stamp, owned.store, self._now_ms, owned.progress)
+                shard = self._takeover.run(number, owned.stamp, self._now_ms, owned.progress)
             except Cancelled:
-                return
+                break
             except (LogError, StoreError) as error:
                 if isinstance(error, LogError) and not error.retriable:
                     self._failed(error)
@@ -127,6 +129,8 @@ class Ownership:
             else:
                 self._post(Restored(shard, owned.attempt))
                 return
+        if owned.progress.store is not None:
+            owned.progress.store.close()
 
 
 class Asked:

@@ -16,7 +16,7 @@ from odradek._serde import BadInput
 
 from . import keys
 from .epoch import StepRun
-from .formats import INVOCATION, TIMER, Entry, FormatError, Header, Timer
+from .formats import CHUNK, INVOCATION, TIMER, Entry, FormatError, Header, Timer
 from .formats import Invocation as Stored
 from .handler_loop import ForeignAwaitable
 from .invocation import Live
@@ -336,9 +336,24 @@ class Runner:
         except FormatError as error:
             machine.ending.pause(shard, stored, "divergence", str(error))
             return None
+        self._hold_uncommitted(live)
         live.anchored = True
         shard.live[stored.id] = live
         return live
+
+    def _hold_uncommitted(self, live: Live) -> None:
+        """What came back in an epoch that is not durable yet stays unseen until this one is (invariant 4)."""
+        shard, epoch = live.shard, self._machine.epoch
+        fresh = [key for key in live.journal.chunks if key in shard.changes or key in shard.committing]
+        if not fresh:
+            return
+        refs = {entry.ref for key in fresh for entry in CHUNK.decode(shard.read(key) or b"").entries if entry.kind == "completion"}
+        indices = [index for index, entry in enumerate(live.journal.completions) if entry.ref in refs]
+        live.held = [(index, epoch.number) for index in indices]
+        if indices:
+            epoch.deliveries.append(live)
+            epoch.urgent = True
+            self._machine.touch(shard)
 
     def replay(self, shard: Shard, stored: Stored) -> Live | None:
         """Rebuild an invocation from its journal and run it as far as it goes."""

@@ -37,6 +37,7 @@ class Shard:
         self.at = at
         self.phase: Literal["opening", "open", "leaving"] = "opening"
         self.positions: dict[Partition, int] = {}
+        self.topic_ids: dict[str, str] = {}
         self.generations: dict[Partition, int] = {}
         self.advanced: set[Partition] = set()
         self.changes: Changes = {}

@@ -7,6 +7,7 @@ the rest. `MemoryStore` is the twin without a disk.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rocksdict import Options, Rdict, WriteBatch, WriteOptions
+
+logger = logging.getLogger("odradek")
 
 Change = tuple[bytes, bytes | None]
 
@@ -92,7 +95,10 @@ class RocksStore:
             raise _explained(self.directory, error) from error
 
     def close(self) -> None:
-        self._db.close()
+        try:
+            self._db.close()
+        except Exception as error:  # noqa: BLE001  (RocksDB repeats its last failed write here; the log has what is missing)
+            logger.warning("%s", _explained(self.directory, error))
 
     @staticmethod
     def destroy(directory: Path) -> None:

@@ -35,6 +35,8 @@ class Progress:
     done_records: int = 0
     total_records: int = 0
     cancelled: bool = False
+    store: Store | None = None
+    """The store, as soon as it is open: a restore that is repeated goes on with it."""
 
 
 class Cancelled(Exception):
@@ -54,13 +56,13 @@ class Takeover:
         self._subscriptions = list(subscriptions)
         self._directory = directory
 
-    def run(self, number: int, stamp: int, store: Store | None, now_ms: Callable[[], float], progress: Progress) -> Shard:
+    def run(self, number: int, stamp: int, now_ms: Callable[[], float], progress: Progress) -> Shard:
         """Blocks. The restored shard, in phase "opening". Raises LogError (repeat it), StoreError, Cancelled."""
         self._member.settle(number)
         journal, state = self._changelog("journal"), self._changelog("state")
         ends = {topic.name: self._log.offsets(Partition(topic.name, number)) for topic in (journal, state)}
         progress.total_records = sum(end for _, end in ends.values())
-        store, at = self._store(number, store, journal, state, ends, now_ms())
+        store, at = self._store(number, progress, journal, state, ends, now_ms())
         healed: dict[bytes, bytes | None] = {}
         found = self._restore_journal(store, Partition(journal.name, number), at, ends[journal.name][1], healed, progress)
         self._restore_state(store, Partition(state.name, number), at, ends[state.name][1], found, healed, progress)
@@ -79,20 +81,21 @@ class Takeover:
     def _store(
         self,
         number: int,
-        store: Store | None,
+        progress: Progress,
         journal: TopicInfo,
         state: TopicInfo,
         ends: dict[str, tuple[int, int]],
         now_ms: float,
     ) -> tuple[Store, StorePosition]:
-        store = store or self._open(number)
+        store = progress.store = progress.store or self._open(number)
         raw = store.get(keys.STORE_POSITION)
         at = STORE_POSITION.decode(raw) if raw is not None else None
         if at is not None and usable(at, journal, state, ends, number, now_ms):
             return store, at
         if at is not None:
             logger.info("shard %d: its store does not fit the log any more, a full restore follows", number)
-        store = self._wiped(number, store)
+        progress.store = None
+        store = progress.store = self._wiped(number, store)
         first = (ends[journal.name][0], ends[state.name][0])
         return store, StorePosition(journal.id, state.id, first[0], first[1], int(now_ms))
 
@@ -198,6 +201,7 @@ class Takeover:
         shard = Shard(number, stamp, incarnation, found.sequence if found is not None else 0, store, at)
         if found is not None:
             shard.positions = {Partition(p.topic, p.partition): p.offset for p in found.inputs}
+            shard.topic_ids = {p.topic: p.topic_id for p in found.inputs}
         shard.changes.update(healed)
         self._resolve_positions(shard)
         shard.load_locks()
@@ -206,17 +210,19 @@ class Takeover:
     def _resolve_positions(self, shard: Shard) -> None:
         """Every partition the shard reads has a position before its first read (invariant 10)."""
         commands = Partition(f"{self._app}.commands", shard.number)
-        shard.positions.setdefault(commands, 0)
+        shard.positions[commands] = self._kept(commands, shard.positions.get(commands, 0))
         for subscription in self._subscriptions:
             topic = self._log.topic(subscription.topic.name)
             if topic is None:
                 raise LogError(f"topic {subscription.topic.name} is gone: create it again, or take the subscription out of the app")
+            same = shard.topic_ids.get(topic.name, topic.id) in ("", topic.id)
+            if not same:
+                logger.error("topic %s was deleted and made again: it is read from its beginning", topic.name)
             for number in range(shard.number, topic.partitions, self._n):
                 partition = Partition(topic.name, number)
-                if partition not in shard.positions:
-                    shard.positions[partition] = self._start(partition, subscription)
-        for partition, position in list(shard.positions.items()):
-            shard.positions[partition] = self._kept(partition, position)
+                known = shard.positions.get(partition) if same else self._log.offsets(partition)[0]
+                shard.positions[partition] = self._start(partition, subscription) if known is None else self._kept(partition, known)
+            shard.topic_ids[topic.name] = topic.id
 
     def _start(self, partition: Partition, subscription: Subscription) -> int:
         first, end = self._log.offsets(partition)
@@ -226,11 +232,11 @@ class Takeover:
         return end if start == "latest" else first
 
     def _kept(self, partition: Partition, position: int) -> int:
-        if self._log.topic(partition.topic) is None:
-            return position
         first, end = self._log.offsets(partition)
         if position < first and partition.topic != f"{self._app}.commands":
             logger.error("%s[%d]: records %d to %d were deleted before they were read", *partition, position, first - 1)
+        if position > end:
+            logger.error("%s[%d]: the log lost records %d to %d, which had been read", *partition, end, position - 1)
         return min(max(position, first), max(end, first))
 
 

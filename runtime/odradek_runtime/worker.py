@@ -20,7 +20,7 @@ from .epoch import StepRun
 from .executor import StepExecutor
 from .handler_loop import handler_loop
 from .housekeeping import Housekeeping
-from .log.port import Log, LogError, Partition, TopicInfo
+from .log.port import Log, LogError, Losing, Partition, TopicInfo
 from .machine import Machine
 from .metrics import Metrics, Restore, Snapshot
 from .ownership import Ownership
@@ -163,9 +163,20 @@ class Worker:
         except Exception as error:  # the engine cannot go on: the node ends, and its supervisor starts it anew
             logger.exception("the engine has failed")
             self.failed = error
+            self._let_go.set()
+            self._release_all()
         finally:
             asyncio._set_running_loop(None)
             self._let_go.set()
+
+    def _release_all(self) -> None:
+        """The engine is dead: nobody may wait for it, neither the group nor a caller."""
+        while not self._left.is_set():
+            event = self._queue.get()
+            if isinstance(event, Losing):
+                event.release()
+            elif isinstance(event, Question):
+                event.answer(Reply("moved", event.request.invocation_id))
 
     def _loop(self, engine: Engine) -> None:
         while not self._left.is_set():
