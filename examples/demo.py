@@ -76,6 +76,8 @@ def _demo(place: Place, limit: int | None) -> int:
     source = place.folder / "departures.csv"
     truth = demo_data.sort(zipped, source, limit)
     console.print(f"[bold]{truth.rows:,}[/] departures from New York in 2013, {len(truth.aircraft):,} aircraft")
+    with connect.log(place.settings) as log:
+        log.create_topic("arrivals", PARTITIONS, {})
     _publish(place, source)
     _process(place, truth)
     with connect.log(place.settings, must_exist=True) as log:
@@ -94,8 +96,9 @@ def _demo(place: Place, limit: int | None) -> int:
 def _publish(place: Place, source: Path) -> None:
     command = [*ODRADEK, "publish", "departures", str(source), "--key", "tailnum", "--null", "NA", "--app", APP]
     command += ["--create", "--partitions", str(PARTITIONS), *place.flags]
-    if subprocess.run(command, cwd=ROOT, env=_environment(), check=False).returncode != 0:
-        raise SystemExit("publishing failed")
+    code = subprocess.run(command, cwd=ROOT, env=_environment(), check=False).returncode
+    if code != 0:
+        raise SystemExit(f"publishing failed (exit code {code})")
 
 
 # --- the worker, and its end ------------------------------------------------------------------------------------------

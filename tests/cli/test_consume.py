@@ -113,11 +113,16 @@ def test_topics_shows_partitions_and_sizes(run: Run, filled: Path) -> None:
     ]
 
 
+def test_topics_makes_one(run: Run, folder: Path) -> None:
+    run("topics", "--create", "new", "--partitions", "3")
+    assert run("topics").stdout.splitlines()[1].split() == ["new", "3", "0"]
+
+
 def test_ctrl_c_ends_following_without_a_word(filled: Path) -> None:
     args = command(["consume", "t", "--follow"])
     process = subprocess.Popen(args, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert [json.loads(process.stdout.readline()) for _ in range(4)][0] == {"n": 1}
+    assert [json.loads(process.stdout.readline()) for _ in range(4)][:2] == [{"n": 1}, "plain text"]
     process.send_signal(signal.SIGINT)
     rest, said = process.communicate(timeout=30)
     assert (process.returncode, rest, said) == (130, "", "")

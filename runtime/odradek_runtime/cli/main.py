@@ -79,7 +79,7 @@ cli.command(epilog=publish.EXAMPLES)(publish.publish)
 cli.command(epilog=consume.EXAMPLES)(consume.consume)
 # A negative number is an argument of `call`, not an option that it does not know.
 cli.command(epilog=call.EXAMPLES, context_settings={"ignore_unknown_options": True})(call.call)
-cli.command()(topics.topics)
+cli.command(epilog=topics.EXAMPLES)(topics.topics)
 
 
 def main() -> None:

@@ -111,10 +111,11 @@ class Sending:
         """Publish what is left of the source. Raises CommandError at a bad row unless `skip_bad`, and at Ctrl-C."""
         started = time.monotonic()
         try:
-            done = self._tally.position = self._publisher.position() if resume else 0
-            if done:
-                err().print(f"[dim]resuming after {done:,} rows[/]")
-            else:
+            stored = self._publisher.position()
+            self._tally.position = stored if resume else 0
+            if resume and stored:
+                err().print(f"[dim]resuming after {stored:,} rows[/]")
+            elif stored:
                 # An earlier, longer run under this name must not be what a later --resume finds.
                 self._publisher.publish([], 0)
             with _progress(self._source) as bar:

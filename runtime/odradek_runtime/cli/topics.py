@@ -1,4 +1,4 @@
-"""`odradek topics`: what topics there are and how much is in them."""
+"""`odradek topics`: what topics there are and how much is in them; makes one, too."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ from odradek_runtime.cli import connect, options
 from odradek_runtime.cli.errors import out
 from odradek_runtime.log.port import Log, Partition
 
+EXAMPLES = """
+[bold]Examples[/]
+
+  odradek topics
+  odradek topics --create invoices --partitions 16
+"""
 INTERNAL = (".commands", ".journal", ".state")
 """How the topics of an app's own bookkeeping end."""
 
 
 def topics(
     all: Annotated[bool, typer.Option("--all", "-a", help="Also each app's commands, journal and state.")] = False,
+    create: Annotated[str | None, typer.Option("--create", metavar="NAME", help="Make this topic first.")] = None,
+    partitions: Annotated[int, typer.Option("--partitions", min=1, help="Of the topic that --create makes.")] = 8,
     bootstrap_servers: options.BootstrapServers = None,
     data_dir: options.DataDir = None,
     kafka: options.Kafka = None,
@@ -27,7 +35,9 @@ def topics(
     table.add_column("TOPIC")
     for title in ("PARTITIONS", "OFFSETS"):
         table.add_column(title, justify="right")
-    with connect.log(settings, must_exist=True) as log:
+    with connect.log(settings, must_exist=create is None) as log:
+        if create is not None:
+            log.create_topic(create, partitions, {})
         for name in log.topics():
             if all or not name.endswith(INTERNAL):
                 table.add_row(name, *_figures(log, name))
