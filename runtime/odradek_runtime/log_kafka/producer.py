@@ -224,17 +224,18 @@ class TransactionalProducer:
         if reason.code() == KafkaError._STATE and not committing:
             reason = self._first_cause(reason)
         code, text = reason.code(), f"{reason.str()} ({reason.name()})"
-        doubtful = self.doubtful
+        if code in GROUP_FENCED and not reason.fatal():
+            return TransactionFailedError("fenced", f"the group refused the offsets: {text}", spent=self.doubtful)
+        # A producer that has failed is never used again: after one refused record the next transaction met a gap in
+        # the sequence numbers in one run of three.
         if code in POISON and not reason.fatal():
-            return TransactionFailedError("aborted", f"a record{where} was refused: {text}", poison=True, spent=doubtful)
-        if committing and (doubtful or not reason.txn_requires_abort()):
-            fenced = code in PRODUCER_FENCED and not doubtful
-            return TransactionFailedError("fenced" if fenced else "unknown", f"commit: {text}", spent=True)
-        if code in GROUP_FENCED:
-            return TransactionFailedError("fenced", f"the group refused the offsets: {text}", spent=doubtful)
-        if code in PRODUCER_FENCED:
+            return TransactionFailedError("aborted", f"a record{where} was refused: {text}", poison=True, spent=True)
+        doubtful = self.doubtful
+        if code in PRODUCER_FENCED and not (committing and doubtful):
             return TransactionFailedError("fenced", f"the producer was fenced: {text}", spent=True)
-        return TransactionFailedError("aborted", text, spent=doubtful or reason.fatal())
+        if committing and (doubtful or not reason.txn_requires_abort()):
+            return TransactionFailedError("unknown", f"commit: {text}", spent=True)
+        return TransactionFailedError("aborted", text, spent=True)
 
     def _first_cause(self, state: KafkaError) -> KafkaError:
         """A transaction already in error refuses to produce; asked for anything else it names the error."""

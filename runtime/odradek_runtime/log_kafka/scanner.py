@@ -77,7 +77,9 @@ class Scanner:
 
     def _read(self, consumer: ConsumerClient, partition: Partition, start: int, stop: int) -> Iterator[Sequence[Message]]:
         here = TopicPartition(partition.topic, partition.partition)
-        consumer.list_topics(partition.topic, self._stall_s)  # else a new topic is found after a second only
+        # Asked for at once: by itself the consumer would find a topic new to it after a second, an absent one never.
+        if partition.partition not in consumer.list_topics(partition.topic, self._stall_s).topics[partition.topic].partitions:
+            raise LogError(f"there is no partition {_name(partition)}", retriable=False)
         consumer.assign([TopicPartition(partition.topic, partition.partition, start)])
         position = start
         moved_at = time.monotonic()

@@ -41,7 +41,12 @@ class Targets:
         for topic, partition in wanted:
             target = self._known.get(topic)
             if target is None or now - target.seen_at > SEEN_FOR_S:
-                target = self._look(topic, now)
+                try:
+                    target = self._look(topic, now)
+                except LogError as error:
+                    if error.retriable:
+                        raise
+                    return str(error)  # no name for a topic, or none that we may write to
             if target is None:
                 return f"topic {topic!r} does not exist, and is never created by writing to it: create it first"
             if partition is not None and not 0 <= partition < target.partitions:
