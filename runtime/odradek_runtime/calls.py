@@ -87,9 +87,7 @@ class Calls:
         stored.status = "running"
         live = self.revive(shard, stored)
         if live is not None:
-            live.anchored = True
-            shard.live[id_] = live
-            self._machine.runner.persist(live)
+            self._machine.runner.anchor(live)
             self._machine.runner.start(live)
 
     def revive(self, shard: Shard, stored: Stored) -> Live | None:

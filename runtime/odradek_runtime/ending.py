@@ -49,6 +49,11 @@ class Ending:
         except Exception as error:  # noqa: BLE001  (whatever the serde raises, no retry mends it)
             self.failed(live, Failure(500, f"{live.handler.target}: its result cannot be encoded: {error}"))
             return
+        limit = self._machine.max_record_bytes
+        if len(result) > limit:
+            why = f"{live.handler.target}: a result of {len(result)} bytes is more than the log takes ({limit})"
+            self.failed(live, Failure(413, why))
+            return
         self._end(live, result, None)
 
     def failed(self, live: Live, failure: Failure) -> None:

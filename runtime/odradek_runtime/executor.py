@@ -109,7 +109,7 @@ class StepExecutor:
             if task is not None and task.cancelling():
                 raise
             self._done(run, None, error)
-        except Exception as error:  # noqa: BLE001  (a step may raise anything; its retry policy decides)
+        except BaseException as error:  # noqa: BLE001  (a step may raise anything, SystemExit too; its retry policy decides)
             self._done(run, None, error)
         else:
             self._done(run, value, None)

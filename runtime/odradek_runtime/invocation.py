@@ -140,6 +140,9 @@ class Live:
         if self.journal is not _EMPTY and self.journal.replaying:
             self._replay("set", name)
             return
+        if value is not None and len(value) > self.machine.max_record_bytes:
+            limit = self.machine.max_record_bytes
+            raise TerminalError(f"state {name!r}: {len(value)} bytes are more than the log takes ({limit})", code=413)
         self.writes[self.base + (_SUFFIXES.get(name) or suffix_of(name))] = value
         self.commands.append(("set", name, None, None, 0.0))
 
@@ -315,6 +318,9 @@ class Live:
     def _invoke(
         self, app: str, target: str, id_: str, key: bytes, payload: bytes, headers: Mapping[str, str], idempotent: str | None
     ) -> LogCommand:
+        limit = self.machine.max_record_bytes
+        if len(payload) > limit:
+            raise TerminalError(f"{target}: an argument of {len(payload)} bytes is more than the log takes ({limit})", code=413)
         return LogCommand(
             kind="invoke", id=id_, target=target, key=key, payload=payload, idempotent=idempotent is not None, name=app,
             headers=[Header(name, value.encode()) for name, value in headers.items()],

@@ -16,6 +16,12 @@ Command = tuple[str, str, bytes | None, bytes | None, float]
 """What the code just did and no epoch holds yet: (kind, name, key, value, at_ms)."""
 
 
+CHUNK_BYTES = 256 * 1024
+"""A chunk is closed when it would grow beyond this; an entry that is larger stands alone."""
+ENTRY_BYTES = 32
+"""What an entry takes besides its name, key and value, about."""
+
+
 class Diverged(BaseException):
     """The code did something else than its journal says. Not an Exception, so that no handler swallows it."""
 
@@ -23,11 +29,12 @@ class Diverged(BaseException):
 class Journal:
     """The recorded part, and how far replay has come in it."""
 
-    __slots__ = ("chunks", "commands", "completions", "cursor", "delivered", "unwritten")
+    __slots__ = ("chunks", "commands", "completed", "completions", "cursor", "delivered", "unwritten")
 
     def __init__(self) -> None:
         self.commands: list[Entry] = []
         self.completions: list[Entry] = []
+        self.completed: set[int] = set()
         self.cursor = 0
         self.delivered = 0
         self.unwritten: list[Entry] = []
@@ -37,14 +44,13 @@ class Journal:
     def load(cls, chunks: Iterable[tuple[bytes, bytes]]) -> Journal:
         """From the chunks in their order. Raises FormatError when one cannot be read."""
         journal = cls()
-        completed: set[int] = set()
         for key, value in chunks:
             journal.chunks.append(key)
             for entry in CHUNK.decode(value).entries:
                 if entry.kind != "completion":
                     journal.commands.append(entry)
-                elif entry.ref not in completed:  # the first result of an entry is final
-                    completed.add(entry.ref)
+                elif entry.ref not in journal.completed:  # the first result of an entry is final
+                    journal.completed.add(entry.ref)
                     journal.completions.append(entry)
         return journal
 
@@ -73,12 +79,22 @@ class Journal:
 
     def add_completion(self, completion: Entry) -> None:
         self.completions.append(completion)
+        self.completed.add(completion.ref)
         self.unwritten.append(completion)
 
-    def take_unwritten(self) -> bytes:
-        """The chunk that this epoch adds."""
+    def take_unwritten(self) -> list[bytes]:
+        """What this epoch adds, in chunks that the log takes."""
         entries, self.unwritten = self.unwritten, []
-        return CHUNK.encode(Chunk(entries))
+        chunks: list[bytes] = []
+        begin = size = 0
+        for index, entry in enumerate(entries):
+            added = ENTRY_BYTES + len(entry.name) + len(entry.key or b"") + len(entry.value or b"")
+            if size and size + added > CHUNK_BYTES:
+                chunks.append(CHUNK.encode(Chunk(entries[begin:index])))
+                begin, size = index, 0
+            size += added
+        chunks.append(CHUNK.encode(Chunk(entries[begin:])))
+        return chunks
 
 
 def describe(kind: str, name: str, key: bytes | None) -> str:

@@ -62,6 +62,7 @@ class Machine:
         self.calls = Calls(self)
         self.waits = Waits(self)
         self.handover_limit = settings.epoch_events
+        self.max_record_bytes = settings.max_record_bytes
         self.now_ms = 0.0
         self.committed_epoch = 0
         self.epoch = Epoch(1)

@@ -98,7 +98,7 @@ class Runner:
             if lock_key not in live.shard.locks:
                 live.shard.hold(lock_key, live.id)
         if live.handler.timeout_s is not None and live.stored is not None:
-            due_ms = live.stored.created_ms + int(live.handler.timeout_s * 1000)
+            due_ms = int(self._machine.now_ms + live.handler.timeout_s * 1000)
             timer = live.timers[keys.REF_TIMEOUT] = keys.timer(due_ms, live.id, keys.REF_TIMEOUT)
             live.shard.set_timer(timer, TIMER.encode(Timer("timeout")))
 
@@ -229,6 +229,7 @@ class Runner:
         epoch.urgent = True
         key = f"{live.id}-{ref}"
         body = live.bodies[ref]
+        live.shard.running.add((live.id, ref))
         epoch.steps.append(StepRun(live.shard.number, live.shard.incarnation, live.id, ref, body, key, attempt, first_ms))
         self._machine.touch(live.shard)
 
@@ -238,6 +239,9 @@ class Runner:
             self._machine.ending.paused(live, "divergence", self._unfinished(live))
             return
         self.anchor(live)
+        if live.stored is not None and live.stored.attempts:  # it got further: what failed before no longer counts
+            live.stored.attempts, live.stored.failed_ms, live.stored.reason = 0, 0, ""
+            self.persist(live)
         self.merge(live)
         slot = (live.shard.number, live.id)
         self._suspended.pop(slot, None)
@@ -256,9 +260,10 @@ class Runner:
     def flush(self, live: Live) -> None:
         """Write what this epoch added to its journal."""
         if live.journal.unwritten:
-            key = keys.chunk(live.id, live.shard.next_sequence())
-            live.journal.chunks.append(key)
-            live.shard.put(key, live.journal.take_unwritten())
+            for chunk in live.journal.take_unwritten():
+                key = keys.chunk(live.id, live.shard.next_sequence())
+                live.journal.chunks.append(key)
+                live.shard.put(key, chunk)
 
     def evict(self) -> None:
         """Drop the coroutines beyond the cache's size; a replay rebuilds them. Called between epochs."""
@@ -288,11 +293,11 @@ class Runner:
             stored = self._machine.stored(shard, id_)
             if stored is None or stored.status in ("completed", "failed"):
                 return
-            live = None if stored.status in ("paused", "backing_off") else self._rebuild(shard, stored)
+            live = None if stored.status in ("paused", "backing_off") else self.rebuild(shard, stored)
             if live is None:
                 self._note(shard, id_, completion)
                 return
-        if any(entry.ref == completion.ref for entry in live.journal.completions):
+        if completion.ref in live.journal.completed:
             return
         live.journal.add_completion(completion)
         epoch = self._machine.epoch
@@ -311,7 +316,8 @@ class Runner:
         """Journal a completion of an invocation that cannot run now; its next attempt will find it."""
         journal = Journal()
         journal.add_completion(completion)
-        shard.put(keys.chunk(id_, shard.next_sequence()), journal.take_unwritten())
+        for chunk in journal.take_unwritten():
+            shard.put(keys.chunk(id_, shard.next_sequence()), chunk)
         self._machine.touch(shard)
 
     def wake(self, live: Live) -> None:
@@ -325,7 +331,7 @@ class Runner:
             live.waits_for = None
             self._run_on(live, waits_for)
 
-    def _rebuild(self, shard: Shard, stored: Stored) -> Live | None:
+    def rebuild(self, shard: Shard, stored: Stored) -> Live | None:
         """A suspended invocation whose coroutine is gone, its journal loaded, not yet run. None: it cannot run, it is paused."""
         machine = self._machine
         live = machine.calls.revive(shard, stored)
@@ -347,7 +353,13 @@ class Runner:
         fresh = [key for key in live.journal.chunks if key in shard.changes or key in shard.committing]
         if not fresh:
             return
-        refs = {entry.ref for key in fresh for entry in CHUNK.decode(shard.read(key) or b"").entries if entry.kind == "completion"}
+        refs: set[int] = set()
+        for key in fresh:
+            for entry in CHUNK.decode(shard.read(key) or b"").entries:
+                if entry.kind == "completion":
+                    refs.add(entry.ref)
+                else:  # done after what came before it had been seen
+                    refs.clear()
         indices = [index for index, entry in enumerate(live.journal.completions) if entry.ref in refs]
         live.held = [(index, epoch.number) for index in indices]
         if indices:
@@ -357,7 +369,7 @@ class Runner:
 
     def replay(self, shard: Shard, stored: Stored) -> Live | None:
         """Rebuild an invocation from its journal and run it as far as it goes."""
-        live = shard.live.get(stored.id) or self._rebuild(shard, stored)
+        live = shard.live.get(stored.id) or self.rebuild(shard, stored)
         if live is not None and live.coroutine is None:
             self.start(live)
         return shard.live.get(stored.id)
@@ -366,6 +378,8 @@ class Runner:
         """A step's time has come (again): after a failed attempt, or because its worker died before it ended."""
         live = self.replay(shard, stored)
         if live is None or live.closed:
+            return
+        if (stored.id, ref) in shard.running:
             return
         if ref in live.bodies and ref in live.pending:
             self._start_step(live, ref, timer.attempt, timer.first_ms)

@@ -48,6 +48,8 @@ class Shard:
         self.locks: dict[bytes, Lock] = {}
         self.timers = Timers()
         self.live: dict[str, Live] = {}
+        self.running: set[tuple[str, int]] = set()
+        """Steps (invocation id, ref) that this worker has started and not heard of."""
         self.waiters: dict[str, list[Answer]] = {}
         self.barrier = ""
         self.local = False

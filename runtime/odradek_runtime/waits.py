@@ -57,6 +57,7 @@ class Waits:
             case "retry":
                 self.retry(shard, stored)
             case "start":
+                shard.put(keys.invocation(id_), None)  # written again if it has to wait
                 self._machine.calls.admit(shard, stored)
             case "purge":
                 shard.put(keys.invocation(id_), None)
@@ -69,7 +70,18 @@ class Waits:
         shard.put(keys.invocation(stored.id), INVOCATION.encode(stored))
         shard.put(keys.paused(stored.id), None)
         self._machine.touch(shard)
-        self._machine.runner.replay(shard, stored)
+        if self._key_is_anothers(shard, stored):
+            self._machine.calls.admit(shard, stored)
+        else:
+            self._machine.runner.replay(shard, stored)
+
+    def _key_is_anothers(self, shard: Shard, stored: Stored) -> bool:
+        """It was paused before it could queue for its key, since the app had lost its handler."""
+        handler = self._machine.handlers.get(stored.target)
+        if handler is None or handler.mode != "exclusive":
+            return False
+        lock = shard.locks.get(keys.lock(self._machine.bases[handler.service] + keys.escape(stored.key)))
+        return lock is not None and lock.holder != stored.id
 
     def retry_paused(self, shard: Shard) -> None:
         """After a restart: what was paused because of the code is tried on the code of today."""
@@ -80,16 +92,18 @@ class Waits:
                 self.retry(shard, stored)
 
     def _timed_out(self, shard: Shard, stored: Stored) -> None:
-        live = shard.live.get(stored.id) or self._machine.calls.revive(shard, stored)
-        if live is not None and stored.status not in ("completed", "failed"):
-            live.anchored = True
+        if stored.status in ("completed", "failed"):
+            return
+        live = shard.live.get(stored.id) or self._machine.runner.rebuild(shard, stored)
+        if live is not None:
             self._machine.ending.failed(live, Failure(504, f"{stored.target} took longer than its timeout"))
 
     def step_done(self, shard: Shard, run: StepRun, value: bytes | None, error: BaseException | None) -> None:
         """A step ran. Its result is recorded now and seen by the handler once that is durable."""
         self._machine.touch(shard)
+        shard.running.discard((run.id, run.ref))
         if error is None:
-            self._machine.runner.complete(shard, run.id, Entry("completion", run.ref, value=value), after_commit=True)
+            self._machine.runner.complete(shard, run.id, self._recorded(run, value or b""), after_commit=True)
             return
         policy = run.body.retry or STEP
         attempt = run.attempt + 1
@@ -101,6 +115,13 @@ class Waits:
             self._again(shard, run, error, attempt, policy)
             return
         self._machine.runner.complete(shard, run.id, Entry("completion", run.ref, failure=failure), after_commit=True)
+
+    def _recorded(self, run: StepRun, value: bytes) -> Entry:
+        limit = self._machine.max_record_bytes
+        if len(value) <= limit:
+            return Entry("completion", run.ref, value=value)
+        why = f"the result of step {run.body.name} has {len(value)} bytes, more than can be recorded ({limit})"
+        return Entry("completion", run.ref, failure=Failure(413, why))
 
     def _again(self, shard: Shard, run: StepRun, error: BaseException, attempt: int, policy: RetryPolicy) -> None:
         first = keys.timer(0, run.id, run.ref)
