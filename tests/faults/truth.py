@@ -1,0 +1,176 @@
+"""The truth: what the file says must be in the log when everything is done, and the auditor who compares.
+
+Stands outside every worker. It reads committed records only, and believes nothing that a worker says of itself.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from examples import demo_data
+from odradek_runtime import keys
+from odradek_runtime.formats import POSITIONS
+from odradek_runtime.log.port import Log, Message, Output, Partition
+
+
+class Departure(NamedTuple):
+    """One row of the file; `tail` empty: it has no aircraft and must end as a dead letter."""
+
+    tail: str
+    name: str
+    late: int
+    cancelled: bool
+
+    @property
+    def value(self) -> bytes:
+        """As the app of these tests reads it."""
+        return json.dumps({"name": self.name, "late": self.late, "cancelled": self.cancelled}).encode()
+
+    def output(self, topic: str, partition: int | None = None) -> Output:
+        """As a record for the input topic."""
+        return Output(topic, partition, self.tail.encode() or None, self.value)
+
+
+def departures(cache: Path, folder: Path) -> list[Departure]:
+    """The whole year in the order of time."""
+    source = folder / "departures.csv"
+    demo_data.sort(demo_data.fetch(cache), source, None)
+    with source.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [_departure(row) for row in rows]
+
+
+def _departure(row: dict[str, str]) -> Departure:
+    tail = "" if row["tailnum"] == "NA" else row["tailnum"]
+    late = 0 if row["arr_delay"] == "NA" else max(0, int(row["arr_delay"]))
+    return Departure(tail, f"{row['time_hour']} {row['carrier']}{row['flight']}", late, row["dep_time"] == "NA")
+
+
+@dataclass(frozen=True)
+class Names:
+    """Where an app's input and output are."""
+
+    app: str
+    input: str
+    output: str
+
+    @classmethod
+    def of(cls, app: str) -> Names:
+        """The topics of `tests/faults/apps.py` under this name."""
+        return cls(app, f"{app}-departures", f"{app}-arrivals")
+
+
+def audit(log: Log, names: Names, truth: Sequence[Departure]) -> list[str]:
+    """Every way in which the log is not what the truth says; empty = nothing lost, nothing twice, nothing out of order."""
+    return [
+        *_outputs(log, names, truth),
+        *_state(log, names, truth),
+        *_dead_letters(log, names, truth),
+        *_writers(log, names),
+        *_left_over(log, names),
+    ]
+
+
+def records(log: Log, topic: str) -> Iterator[Message]:
+    """All committed records of a topic, in order within each partition."""
+    info = log.topic(topic)
+    for number in range(info.partitions if info else 0):
+        partition = Partition(topic, number)
+        for batch in log.scan(partition, *log.offsets(partition)):
+            yield from batch
+
+
+def _outputs(log: Log, names: Names, truth: Sequence[Departure]) -> list[str]:
+    wanted: dict[str, list[tuple[str, int, bool]]] = defaultdict(list)
+    for row in truth:
+        if row.tail:
+            wanted[row.tail].append((row.name, row.late, row.cancelled))
+    found: dict[str, list[tuple[str, int, bool]]] = defaultdict(list)
+    tickets: Counter[str] = Counter()
+    for message in records(log, names.output):
+        arrival = json.loads(message.value() or b"null")
+        found[(message.key() or b"").decode()].append((arrival["flight"], arrival["minutes_late"], arrival["ticket"] is not None))
+        if arrival["ticket"] is not None:
+            tickets[arrival["ticket"]] += 1
+    said = [f"ticket {ticket} was given {times} times" for ticket, times in tickets.items() if times > 1][:3]
+    for tail in sorted(wanted.keys() | found.keys()):
+        if wanted[tail] != found[tail]:
+            said.append(_difference(tail, wanted[tail], found[tail]))
+    return said if len(said) < 6 else [*said[:5], f"... and {len(said) - 5} more aircraft"]
+
+
+def _difference(tail: str, wanted: list[tuple[str, int, bool]], found: list[tuple[str, int, bool]]) -> str:
+    lost, extra = Counter(wanted) - Counter(found), Counter(found) - Counter(wanted)
+    if lost or extra:
+        return f"{tail}: outputs lost {sorted(lost)[:3]} ({lost.total()}), twice or never due {sorted(extra)[:3]} ({extra.total()})"
+    first = next(index for index, pair in enumerate(zip(wanted, found, strict=True)) if pair[0] != pair[1])
+    return f"{tail}: output {first} out of order: {found[first]} where {wanted[first]} was due"
+
+
+def _state(log: Log, names: Names, truth: Sequence[Departure]) -> list[str]:
+    wanted: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in truth:
+        if row.tail:
+            wanted[row.tail].update(flights=1, minutes_late=row.late, rebooked=int(row.cancelled))
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for message in records(log, f"{names.app}.state"):
+        service, key, name = (message.key() or b"").decode().split("/")
+        if service == "aircraft":
+            found[key][name] = json.loads(message.value() or b"0")
+    wrong = [tail for tail in sorted(wanted.keys() | found.keys()) if +wanted[tail] != +found[tail]]
+    if not wrong:
+        return []
+    tail = wrong[0]
+    return [f"state of {len(wrong)} aircraft is wrong, e.g. {tail}: {dict(found[tail])}, the file says {dict(wanted[tail])}"]
+
+
+def _dead_letters(log: Log, names: Names, truth: Sequence[Departure]) -> list[str]:
+    wanted = sum(1 for row in truth if not row.tail)
+    sources: Counter[tuple[bytes, bytes]] = Counter()
+    for message in records(log, f"{names.app}.dead-letters"):
+        headers = {name: value or b"" for name, value in message.headers() or ()}
+        sources[headers["odradek-partition"], headers["odradek-offset"]] += 1
+    twice = [source for source, times in sources.items() if times > 1]
+    said = [f"dead letters twice: {twice[:3]}"] if twice else []
+    if len(sources) != wanted:
+        said.append(f"{len(sources)} dead letters, {wanted} departures have no aircraft")
+    return said
+
+
+def _writers(log: Log, names: Names) -> list[str]:
+    """One writer: in a changelog no epoch of an earlier owner may follow one of a later (invariants 1 and 2)."""
+    said: list[str] = []
+    last: dict[tuple[str, int], tuple[int, int]] = {}
+    for message in records(log, f"{names.app}.state"):
+        stamp = dict(message.headers() or ()).get("odradek") or b"0.0"
+        incarnation, epoch = (int(part) for part in stamp.split(b"."))
+        said += _backwards(last, message, (incarnation, epoch))
+    for message in records(log, f"{names.app}.journal"):
+        value = message.value()
+        if message.key() == keys.POSITIONS and value is not None:
+            positions = POSITIONS.decode(value)
+            said += _backwards(last, message, (positions.incarnation, positions.epoch))
+    return said[:3]
+
+
+def _backwards(last: dict[tuple[str, int], tuple[int, int]], message: Message, stamp: tuple[int, int]) -> list[str]:
+    place = (message.topic(), message.partition())
+    before, last[place] = last.get(place, (0, 0)), stamp
+    if stamp >= before:
+        return []
+    return [f"{place[0]}[{place[1]}]@{message.offset()}: epoch {stamp} was written after {before}: two writers"]
+
+
+def _left_over(log: Log, names: Names) -> list[str]:
+    """Nothing is stuck: no invocation, lock or timer is left in the journal."""
+    latest: dict[tuple[int, bytes], bytes | None] = {}
+    for message in records(log, f"{names.app}.journal"):
+        latest[message.partition(), message.key() or b""] = message.value()
+    left = [(number, key) for (number, key), value in latest.items() if value is not None and key != keys.POSITIONS]
+    return [f"{len(left)} journal entries are left over, e.g. {left[:3]}"] if left else []
