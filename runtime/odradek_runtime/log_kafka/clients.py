@@ -103,6 +103,11 @@ class Clients:
         try:
             return factory(merged, logger=log or LibraryLog())
         except KafkaException as error:
-            raise LogError(f"Kafka option refused: {cause(error).str()}", retriable=False) from None
+            raise self._refused(cause(error).str()) from None
         except (TypeError, ValueError) as error:
-            raise LogError(f"Kafka option refused: {error}", retriable=False) from None
+            raise self._refused(str(error)) from None
+
+    def _refused(self, reason: str) -> LogError:
+        # librdkafka names an option by its main name, which may not be the one that was written (linger.ms).
+        given = ", ".join(sorted(self._options)) or "none"
+        return LogError(f"a Kafka option was refused: {reason} (options passed through: {given})", retriable=False)

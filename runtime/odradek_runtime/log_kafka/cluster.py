@@ -28,15 +28,17 @@ T = TypeVar("T")
 
 INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state", "__remote_log_metadata"})
 _ABSENT = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._NOENT})
+_LEADERS_MOVED = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH})
 _TRANSIENT = frozenset(
     {
+        *_LEADERS_MOVED,
         KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.NOT_COORDINATOR,
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.UNSTABLE_OFFSET_COMMIT,
         KafkaError._WAIT_COORD,
+        KafkaError.OFFSET_NOT_AVAILABLE,
     }
 )
 
@@ -122,19 +124,16 @@ class Cluster:
             offset: int = only(futures).offset
             return offset
 
-        try:
-            return self._call(f"reading the offsets of {partition.topic!r}[{partition.partition}]", listed)
-        except TopicAbsentError:
-            raise LogError(f"{partition.topic!r} has no partition {partition.partition}", retriable=False) from None
+        return self._call_partition(f"reading the offsets of {partition.topic!r}[{partition.partition}]", partition, listed)
 
     def trim(self, partition: Partition, before: int) -> None:
         """Delete the records below the offset."""
         bound = TopicPartition(partition.topic, partition.partition, before)
-        doing = f"deleting records of {partition.topic!r}[{partition.partition}] below {before}"
-        try:
-            self._call(doing, lambda: only(self._admin.delete_records([bound], request_timeout=self._timeout_s)))
-        except TopicAbsentError:
-            raise LogError(f"{doing}: there is no such partition", retriable=False) from None
+        self._call_partition(
+            f"deleting records of {partition.topic!r}[{partition.partition}] below {before}",
+            partition,
+            lambda: only(self._admin.delete_records([bound], request_timeout=self._timeout_s)),
+        )
 
     def members(self, group: str) -> list[GroupMember]:
         """The group's live members; none if there is no such group."""
@@ -204,6 +203,20 @@ class Cluster:
             if cause(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another worker was faster: as good
                 raise
 
+    def _call_partition(self, doing: str, partition: Partition, request: Callable[[], T]) -> T:
+        """A request to the partition's leader. "No leader" is said of absent partitions, and of lost connections too."""
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                return self._call(doing, request)
+            except TopicAbsentError:
+                info = self.topic(partition.topic)
+            if info is None or not 0 <= partition.partition < info.partitions:
+                raise LogError(f"{doing}: there is no such partition", retriable=False)
+            if time.monotonic() >= deadline:
+                raise LogError(f"{doing}: the partition has no leader; check that its brokers run")
+            time.sleep(0.05)
+
     def _call(self, doing: str, request: Callable[[], T], timeout_s: float | None = None) -> T:
         """Run it until it succeeds, fails for good, or the time is over; transient answers are asked again."""
         deadline = time.monotonic() + (timeout_s or self._timeout_s)
@@ -219,7 +232,16 @@ class Cluster:
                 raise TopicAbsentError(doing)
             if reason.code() not in _TRANSIENT or time.monotonic() >= deadline:
                 raise log_error(self._better(reason), self._servers, doing)
+            if reason.code() in _LEADERS_MOVED:
+                self._look_for_leaders()
             time.sleep(0.02)
+
+    def _look_for_leaders(self) -> None:
+        """Renew the client's own idea of who leads what: after a restart it would keep the old one for minutes."""
+        try:
+            self._admin.list_topics(timeout=self._timeout_s)
+        except KafkaException:
+            pass  # the request itself is about to fail for the same reason, and says more
 
     def _better(self, reason: KafkaError) -> KafkaError:
         """A refused password shows as a time-out here; the connection's own error says more."""
