@@ -119,7 +119,8 @@ class KafkaCluster:
         Raises:
             BrokerFailedError: with the end of the log of the broker that is to blame.
         """
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # The first byte is fixed: an id that began with "-" (one in 64) would be taken for an option.
+        cluster_id = base64.urlsafe_b64encode(b"o" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         try:
             for node in self._nodes.values():
                 _write_properties(node.directory / "server.properties", self._settings(node))
