@@ -73,22 +73,33 @@ class Calls:
         if live is None:
             return
         lock_key = keys.lock(live.base)
-        if live.handler.mode == "exclusive" and lock_key in shard.locks:
+        lock = shard.locks.get(lock_key) if live.handler.mode == "exclusive" else None
+        if lock is not None and lock.holder != stored.id:
             stored.status = "inboxed"
             self._machine.enqueue(shard, lock_key, stored)
+            return
+        self._start(live, stored)
+
+    def _start(self, live: Live, stored: Stored) -> None:
+        if self._machine.limits.full(live.handler.target):
+            self._machine.limits.wait(live)
             return
         stored.status = "running"
         self._machine.runner.start(live)
 
     def start_next(self, shard: Shard, id_: str) -> None:
-        """It was in an inbox and holds the key now."""
+        """It was in an inbox and holds the key now, or its turn has come under its handler's limit."""
         stored = self._machine.stored(shard, id_)
         assert stored is not None, "what waits in an inbox is in the journal"
-        stored.status = "running"
         live = self.revive(shard, stored)
-        if live is not None:
-            self._machine.runner.anchor(live)
-            self._machine.runner.start(live)
+        if live is None:
+            return
+        if self._machine.limits.full(live.handler.target):
+            self._machine.limits.wait(live)
+            return
+        stored.status = "running"
+        self._machine.runner.anchor(live)
+        self._machine.runner.start(live)
 
     def revive(self, shard: Shard, stored: Stored) -> Live | None:
         """A Live for a stored invocation. None when the app has lost its handler: it is paused and says so."""

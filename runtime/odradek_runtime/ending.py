@@ -100,6 +100,7 @@ class Ending:
         self._report(shard, stored, result, failure)
         self._keep(live, stored, result, failure)
         machine.runner.forget(live)
+        machine.limits.ended(live)
         self.release(live)
 
     def _clear_journal(self, live: Live) -> None:
@@ -131,7 +132,7 @@ class Ending:
         """Its completion stays for as long as somebody may ask for it."""
         shard, key = live.shard, keys.invocation(stored.id)
         if not stored.retain_ms:
-            if live.anchored:
+            if live.anchored or shard.read(key) is not None:
                 shard.put(key, None)
             return
         stored.status = "completed" if failure is None else "failed"
@@ -214,6 +215,7 @@ class Ending:
         runner.flush(live)
         self._machine.epoch.journaled.pop(live.id, None)
         runner.forget(live)
+        self._machine.limits.ended(live)
 
 
 def drop_segment(live: Live) -> None:

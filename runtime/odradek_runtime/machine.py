@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from odradek import App, RetryableError, TerminalError
@@ -17,6 +18,7 @@ from odradek._serde import BadInput
 
 from . import keys
 from .calls import Calls
+from .concurrency import Limits
 from .ending import Ending
 from .epoch import Epoch
 from .formats import COMMAND, INVOCATION, Command, Entry, FormatError
@@ -61,6 +63,7 @@ class Machine:
         self.ending = Ending(self)
         self.calls = Calls(self)
         self.waits = Waits(self)
+        self.limits = Limits(self, self.handlers.values())
         self.handover_limit = settings.epoch_events
         self.max_record_bytes = settings.max_record_bytes
         self.now_ms = 0.0
@@ -112,6 +115,7 @@ class Machine:
         """The shard moves away or starts over: forget all of it. Gives the requests that still waited there."""
         shard = self.shards.pop(number)
         self.runner.drop_shard(shard)
+        self.limits.drop(shard)
         return [answer for answers in shard.waiters.values() for answer in answers]
 
     def discard(self) -> None:
@@ -131,6 +135,8 @@ class Machine:
 
     def record(self, shard: Shard, message: Message) -> None:
         """One input record: it starts every handler subscribed to its topic, here or, forwarded, where its key lives."""
+        if self.poison and self._poisoned_record(message):
+            return
         for subscription in self.subscriptions[message.topic()]:
             self._record(shard, subscription, message, may_forward=True)
 
@@ -167,6 +173,9 @@ class Machine:
             return
         if self.poison and self.poisoned(live):
             return
+        if self.limits and self.limits.full(handler.target):
+            self.limits.wait(live)
+            return
         self.runner.start_record(live, decoded)
 
     def _bad_record(self, shard: Shard, subscription: Subscription, message: Message, error: BadInput) -> None:
@@ -196,18 +205,30 @@ class Machine:
     def poisoned(self, live: Live) -> bool:
         """Its records aborted an epoch of which it was the only invocation: its policy applies now (invariant 2)."""
         message = self.poison.pop(live.id, None)
-        if message is None and live.message is not None:
-            at = live.message
-            message = self.poison.pop(f"{at.topic()}[{at.partition()}]@{at.offset()}", None)
         if message is None:
             return False
         self.ending.failed(live, Failure(500, f"the log refused what it published: {message}"))
+        return True
+
+    def _poisoned_record(self, message: Message) -> bool:
+        """The record aborts every epoch before it has run anything: even its dead letter, or the command that forwards it."""
+        why = self.poison.pop(f"{message.topic()}[{message.partition()}]@{message.offset()}", None)
+        if why is None:
+            return False
+        why = f"the log refused to take it any further: {why}"
+        if message.topic() == self.commands_topic:
+            self._refuse_command(message, why, with_value=False)
+            return True
+        for subscription in self.subscriptions[message.topic()]:
+            self.ending.reject(subscription, replace(origin_of(message), headers=()), None, Failure(500, why))
         return True
 
     # --- commands ---
 
     def command(self, shard: Shard, message: Message) -> None:
         """One record of the commands topic. One that cannot be read goes to the dead letters."""
+        if self.poison and self._poisoned_record(message):
+            return
         try:
             command = COMMAND.decode(message.value() or b"")
         except FormatError as error:
@@ -218,10 +239,11 @@ class Machine:
         else:
             self._refuse_command(message, f"a command {command.kind!r}, which this version of odradek does not know")
 
-    def _refuse_command(self, message: Message, why: str) -> None:
+    def _refuse_command(self, message: Message, why: str, *, with_value: bool = True) -> None:
         self.metrics.dead_letters += 1
         logger.error("%s[%d]@%d: %s", message.topic(), message.partition(), message.offset(), why)
-        self.epoch.outputs.append(refused_command(self.dead_letters, message, why))
+        letter = refused_command(self.dead_letters, message, why)
+        self.epoch.outputs.append(letter if with_value else letter._replace(value=None))
 
     def _dispatch(self, shard: Shard, command: Command) -> None:
         self.touch(shard)

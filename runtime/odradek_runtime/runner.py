@@ -92,6 +92,7 @@ class Runner:
             return
         live.anchored = True
         live.shard.live[live.id] = live
+        self._machine.limits.began(live)
         self.persist(live)
         if live.handler.mode == "exclusive":
             lock_key = keys.lock(live.base)
@@ -195,6 +196,8 @@ class Runner:
 
     def merge(self, live: Live) -> None:
         """The segment becomes part of the epoch."""
+        if self._machine.splitting:
+            self._machine.epoch.roots.append(live.id)
         if live.writes:
             live.shard.changes.update(live.writes)
         if live.outputs:
@@ -345,6 +348,7 @@ class Runner:
         self._hold_uncommitted(live)
         live.anchored = True
         shard.live[stored.id] = live
+        self._machine.limits.began(live)
         return live
 
     def _hold_uncommitted(self, live: Live) -> None:

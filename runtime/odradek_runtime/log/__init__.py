@@ -1,1 +1,4 @@
-"""The log: the port to Kafka and to its embedded twin. `port` defines it; `odradek_runtime.log_kafka`, `log_embedded` implement it."""
+"""The log: the port to Kafka and to its embedded twin.
+
+`port` defines it; `odradek_runtime.log_kafka` and `log_embedded` implement it.
+"""
