@@ -1,0 +1,78 @@
+"""Concurrency limits of handlers: how many invocations of one may be under way in this worker at once.
+
+What is over the limit is persisted as a start that is due, keeps its place here in memory, and begins when another one ends; after
+a restart its timer brings it back. An invocation that ends without waiting is never counted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from odradek._definition import Handler
+
+from . import keys
+from .formats import TIMER, Timer
+from .invocation import Live
+
+if TYPE_CHECKING:
+    from .machine import Machine
+    from .shard import Shard
+
+
+class Limits:
+    """The handlers with `concurrency=`, what runs of each and what waits."""
+
+    def __init__(self, machine: Machine, handlers: Iterable[Handler]) -> None:
+        self._machine = machine
+        self._limits = {h.target: h.concurrency for h in handlers if h.concurrency is not None}
+        self._busy: dict[str, set[tuple[int, str]]] = {target: set() for target in self._limits}
+        self._waiting: dict[str, deque[tuple[Shard, str]]] = {target: deque() for target in self._limits}
+
+    def __bool__(self) -> bool:
+        return bool(self._limits)
+
+    def full(self, target: str) -> bool:
+        """Whether another one would be too many."""
+        limit = self._limits.get(target)
+        return limit is not None and len(self._busy[target]) >= limit
+
+    def wait(self, live: Live) -> None:
+        """Persist it as a start that is due; of an object it holds its key meanwhile."""
+        runner, shard = self._machine.runner, live.shard
+        runner.endure(live)
+        assert live.stored is not None
+        live.stored.status = "scheduled"
+        runner.persist(live)
+        lock_key = keys.lock(live.base)
+        if live.handler.mode == "exclusive" and lock_key not in shard.locks:
+            shard.hold(lock_key, live.id)
+        shard.put(keys.timer(0, live.id, keys.REF_START), TIMER.encode(Timer("start")))
+        self._waiting[live.handler.target].append((shard, live.id))
+
+    def began(self, live: Live) -> None:
+        """It has to wait for something, so it counts."""
+        busy = self._busy.get(live.handler.target)
+        if busy is not None:
+            busy.add((live.shard.number, live.id))
+
+    def ended(self, live: Live) -> None:
+        """It has ended, or has been set aside: the next may begin."""
+        target = live.handler.target
+        busy = self._busy.get(target)
+        if busy is None:
+            return
+        busy.discard((live.shard.number, live.id))
+        waiting = self._waiting[target]
+        if waiting and not self.full(target):
+            shard, id_ = waiting.popleft()
+            shard.put(keys.timer(0, id_, keys.REF_START), None)
+            self._machine.touch(shard)
+            self._machine.ready.append((shard, id_))
+
+    def drop(self, shard: Shard) -> None:
+        """The shard goes; what waits there is in its journal."""
+        for target, busy in self._busy.items():
+            busy.difference_update([slot for slot in busy if slot[0] == shard.number])
+            self._waiting[target] = deque(slot for slot in self._waiting[target] if slot[0] is not shard)
