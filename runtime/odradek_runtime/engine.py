@@ -16,7 +16,6 @@ from odradek._current import CURRENT
 from .epoch import Epoch, StepRun
 from .executor import Executor
 from .intake import Intake
-from .keys import split_timer
 from .log.port import (
     Committed,
     Event,
@@ -69,6 +68,7 @@ Input = Event | StepEnded | Question | Restored
 class Flags:
     """What the engine is about to do, or has run into."""
 
+    joined: bool = False
     stopping: bool = False
     start_over: str = ""
     paused: bool = False
@@ -101,6 +101,7 @@ class Engine:
         self._losing: list[Losing] = []
         self._asked = Asked()
         self._split = 0
+        self._suspects: set[str] = set()
         self._refreshed_ms = 0.0
         self._done_commands: dict[Partition, int] = {}
         self._sent_commands: dict[Partition, int] = {}
@@ -177,13 +178,11 @@ class Engine:
         limit = self._split or self._settings.epoch_events
         return epoch.events >= limit or epoch.bytes >= self._settings.epoch_bytes
 
-    def _begin_event(self, root: str = "") -> None:
+    def _begin_event(self) -> None:
         epoch = self.machine.epoch
         if epoch.events == 0:
             epoch.started_ms = self.machine.now_ms
         epoch.events += 1
-        if self._split and root:
-            epoch.roots.append(root)
 
     def _work(self) -> None:
         budget = self._split or SLICE
@@ -196,7 +195,7 @@ class Engine:
             shard, id_ = self._wakes.popleft()
             live = shard.live.get(id_)
             if live is not None and self.machine.shards.get(shard.number) is shard:
-                self._begin_event(id_)
+                self._begin_event()
                 self.machine.runner.wake(live)
                 self.machine.settle()
 
@@ -206,14 +205,14 @@ class Engine:
                 key = shard.timers.pop_due(self.machine.now_ms, shard.scan)
                 if key is None:
                     break
-                self._begin_event(split_timer(key)[1])
+                self._begin_event()
                 self.machine.waits.timer(shard, key)
                 self.machine.settle()
 
     def _step_ended(self, event: StepEnded) -> None:
         shard = self.machine.shards.get(event.run.shard)
         if shard is not None and shard.incarnation == event.run.incarnation and shard.phase == "open":
-            self._begin_event(event.run.id)
+            self._begin_event()
             self.machine.waits.step_done(shard, event.run, event.value, event.error)
             self.machine.settle()
 
@@ -227,7 +226,7 @@ class Engine:
     def _ask(self, number: int, request: Request, answer: Answer) -> None:
         shard = self.machine.shards.get(number)
         if shard is not None and shard.phase == "open":
-            self._begin_event(request.invocation_id)
+            self._begin_event()
             self.machine.calls.request(shard, request, answer)
             self.machine.settle()
 
@@ -294,6 +293,7 @@ class Engine:
         machine.metrics.commit_s.observe((machine.now_ms - self._sent_ms) / 1000)
         self._opened(epoch)
         if self._split:
+            self._suspects.clear()
             self._split = 0 if self._split * 2 >= self._settings.epoch_events else self._split * 2
             machine.splitting = bool(self._split)
 
@@ -323,9 +323,16 @@ class Engine:
         self.flags.start_over = event.message
 
     def _isolate(self, epoch: Epoch, message: str) -> None:
-        """One of its records aborted it: smaller epochs, until the culprit stands alone (invariant 2)."""
+        """One of its records aborted it: smaller epochs, until the culprit stands alone (invariant 2).
+
+        One event may run several invocations, so each of them is suspected in its turn; it is the culprit if the epoch commits
+        without its work.
+        """
         if self._split == 1 or epoch.events <= 1:
-            for root in epoch.roots or ["?"]:
+            roots = list(dict.fromkeys(epoch.roots))
+            untried = [root for root in roots if root not in self._suspects]
+            for root in untried[:1] or roots:
+                self._suspects.add(root)
                 self.machine.poison[root] = message
         self._split = max(1, min(epoch.events, self._split or epoch.events) // 2)
         self.machine.splitting = True
@@ -333,6 +340,7 @@ class Engine:
     # --- ownership ---
 
     def _gain(self, event: Gained) -> None:
+        self.flags.joined = True
         for number, stamp in event.shards.items():
             if not self.flags.stopping:
                 self._ownership.take(number, stamp)

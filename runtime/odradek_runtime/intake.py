@@ -120,9 +120,9 @@ class Intake:
             expected = offset + 1
             count += 1
             size += len(message.value() or b"")
-            if machine.splitting:
-                machine.epoch.roots.append(f"{partition.topic}[{partition.partition}]@{offset}")
             handle(shard, message)
+            if machine.splitting:  # last: what it ran is suspected before the record itself
+                machine.epoch.roots.append(f"{partition.topic}[{partition.partition}]@{offset}")
             if machine.busy:
                 machine.settle()
         shard.positions[partition] = expected

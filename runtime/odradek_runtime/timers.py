@@ -26,6 +26,10 @@ class Timers:
         # Below every key: a step that waits to be run again has the due time 0.
         self._cursor = keys.timer(0, "", 0)[:9]
 
+    def __len__(self) -> int:
+        """How many are in memory."""
+        return len(self._heap)
+
     def add(self, key: bytes) -> None:
         """A timer was written; it is kept here if its time is near."""
         if key < self._cursor:

@@ -107,6 +107,8 @@ class Worker:
             self._thread.join(30.0)
         self._housekeeping.join()
         self._executor.stop()
+        for number in self._ownership.numbers if self._ownership is not None else ():
+            self._ownership.give_up(number)  # an engine that died has not closed its stores
 
     def ask(self, request: Request, answer: Answer) -> None:
         """Post a request; `answer` is called once, in the engine's thread. "moved" when its shard is not here."""
@@ -121,9 +123,11 @@ class Worker:
 
     @property
     def ready(self) -> bool:
-        """True when it has joined and every owned shard is restored."""
-        ownership = self._ownership
-        return ownership is not None and self.failed is None and bool(ownership.numbers) and not ownership.restoring
+        """True when it has joined and every owned shard (there may be none) is restored."""
+        engine, ownership = self._engine, self._ownership
+        if engine is None or ownership is None or self.failed is not None:
+            return False
+        return engine.flags.joined and not ownership.restoring
 
     def snapshot(self) -> Snapshot:
         """What it holds at this moment; safe from any thread, each figure read by itself."""
