@@ -1,0 +1,256 @@
+"""The engine on a stage: every event and every commit at the moment that the test chooses, on a real embedded log.
+
+Stands where the worker's thread stands. Commits are held until `let_through` or `refuse`; events wait in a queue until the
+test lets the engine hear them; the clock is the test's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from odradek import App
+from odradek_runtime.engine import Engine, Input, Question, StepEnded
+from odradek_runtime.epoch import StepRun
+from odradek_runtime.handler_loop import handler_loop
+from odradek_runtime.log.port import Committed, Event, Output, Partition, Refused, Sink, Transaction
+from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.log_embedded.member import EmbeddedMember
+from odradek_runtime.machine import Machine
+from odradek_runtime.metrics import Metrics
+from odradek_runtime.ownership import Ownership
+from odradek_runtime.request import Attach, Invoke, Reply
+from odradek_runtime.routing import fresh_id
+from odradek_runtime.settings import Settings
+from odradek_runtime.startup import prepare
+from odradek_runtime.takeover import Takeover
+from odradek_runtime.targets import Targets
+
+PATIENCE_S = 15.0
+
+
+class StageMember:
+    """A member whose commits wait for the test."""
+
+    def __init__(self, inner: EmbeddedMember) -> None:
+        self._inner = inner
+        self.lies: dict[int, Refused] = {}
+        self.held: Transaction | None = None
+        self.sent: list[Transaction] = []
+        self.reads: list[Mapping[Partition, int]] = []
+        self.paused: set[Partition] = set()
+
+    def join(self, sink: Sink) -> None:
+        def hear(event: Event) -> None:
+            lie = self.lies.get(event.epoch) if isinstance(event, Committed) else None
+            sink(event if lie is None else lie)
+
+        self._inner.join(hear)
+
+    def read(self, positions: Mapping[Partition, int], generation: int) -> None:
+        self.reads.append(dict(positions))
+        self._inner.read(positions, generation)
+
+    def stop_reading(self, partitions: Sequence[Partition]) -> None:
+        self._inner.stop_reading(partitions)
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        self.paused.update(partitions)
+        self._inner.pause(partitions)
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        self.paused.difference_update(partitions)
+        self._inner.resume(partitions)
+
+    def commit(self, transaction: Transaction) -> None:
+        assert self.held is None, "the engine sent an epoch before the last one had ended"
+        self.held = transaction
+        self.sent.append(transaction)
+
+    def take(self) -> Transaction:
+        """The commit that is held; from now on another one may come."""
+        assert self.held is not None, "nothing is being committed"
+        taken, self.held = self.held, None
+        return taken
+
+    def let_through(self) -> None:
+        self._inner.commit(self.take())
+
+    def settle(self, shard: int) -> int | None:
+        return self._inner.settle(shard)
+
+    def evict(self) -> None:
+        self._inner.evict()
+
+    def leave(self) -> None:
+        self._inner.leave()
+
+
+@dataclass
+class IdleExecutor:
+    """Runs nothing; shows what it was given."""
+
+    submitted: list[StepRun] = field(default_factory=list[StepRun])
+    load: int = 0
+
+    def submit(self, runs: Sequence[StepRun]) -> None:
+        self.submitted.extend(runs)
+
+
+class Stage:
+    """One engine of an app. `deaf`: events for which it holds stay in the queue."""
+
+    def __init__(self, app: App, log: EmbeddedLog, directory: Path | None = None, **settings: Any) -> None:
+        self.app, self.log = app, log
+        self.now_ms = time.time() * 1000
+        self.shards = prepare(app, log, create_inputs=True)
+        self.member = StageMember(log.member(app.name, self.shards, None))
+        self.executor = IdleExecutor()
+        self.deaf: Callable[[Input], bool] = lambda _: False
+        self._queue: queue.SimpleQueue[Input] = queue.SimpleQueue()
+        self._kept: deque[Input] = deque()
+        self._failures: list[Exception] = []
+        merged = Settings(**{"epoch_linger_s": 0.0, **settings})
+        targets = Targets(
+            log, max_record_bytes=merged.max_record_bytes, absent=lambda name: log.create_topic(name, self.shards, {})
+        )
+        self.machine = Machine(app, self.shards, merged, targets, Metrics(), handler_loop())
+        takeover = Takeover(app.name, self.shards, log, self.member, app.subscriptions(), directory)
+        self.ownership = Ownership(
+            takeover, self._queue.put, self._failures.append, lambda work: work(), lambda _: None, self._clock
+        )
+        self.engine = Engine(self.machine, self.member, self.executor, self.ownership, merged, self._clock)
+        self.member.join(self._queue.put)
+
+    def _clock(self) -> float:
+        return self.now_ms
+
+    # --- time and events ---
+
+    def turn(self) -> None:
+        """Let the engine hear what it may, and do what it can, once."""
+        waiting, self._kept = self._kept, deque()
+        while True:
+            try:
+                waiting.append(self._queue.get_nowait())
+            except queue.Empty:
+                break
+        with self.engine_loop():
+            for event in waiting:
+                if self.deaf(event):
+                    self._kept.append(event)
+                else:
+                    self.engine.post(event)
+            self.engine.turn()
+        assert self._failures == []
+
+    @contextmanager
+    def engine_loop(self) -> Iterator[None]:
+        asyncio._set_running_loop(self.machine.loop)  # as the worker's thread has it
+        try:
+            yield
+        finally:
+            asyncio._set_running_loop(None)
+
+    def until(self, condition: Callable[[], object], *, commits: bool = True) -> None:
+        """Go on until it holds; `commits`: let every commit through on the way."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, f"still not so after {PATIENCE_S} s"
+            if commits and self.member.held is not None:
+                self.member.let_through()
+            self.turn()
+            time.sleep(0.001)
+
+    def open(self) -> Stage:
+        """Own every shard, with all barriers read back, and nothing under way."""
+        self.until(lambda: len(self.machine.shards) == self.shards and self.quiet)
+        return self
+
+    @property
+    def quiet(self) -> bool:
+        return all(shard.local for shard in self.machine.shards.values()) and self.engine.idle and self.member.held is None
+
+    def held(self) -> Transaction:
+        """Go on until a commit is sent; it is held."""
+        self.until(lambda: self.member.held is not None, commits=False)
+        assert self.member.held is not None
+        return self.member.held
+
+    def let_through(self) -> None:
+        """The held commit happens; go on until the engine has heard of it."""
+        epoch = self.held().epoch
+        self.member.let_through()
+        self.until(lambda: self.machine.committed_epoch >= epoch, commits=False)
+
+    def refuse(
+        self, reason: Literal["fenced", "aborted", "unknown"] = "aborted", *, applied: bool = False, poison: bool = False
+    ) -> None:
+        """The held commit fails; `applied`: though in truth it has happened."""
+        epoch = self.held().epoch
+        refused = Refused(epoch, reason, "a test refuses it", poison)
+        if applied:
+            self.member.lies[epoch] = refused
+            self.member.let_through()
+        else:
+            self.member.take()
+            self._queue.put(refused)
+
+    def evict(self) -> None:
+        """The group has lost patience with this member."""
+        self.member.evict()
+
+    # --- what goes in ---
+
+    def publish(self, topic: str, *records: tuple[str, Any], partition: int | None = None) -> None:
+        publisher = self.log.publisher(f"test-{os.urandom(4).hex()}")
+        publisher.publish([Output(topic, partition, key.encode(), msgspec.json.encode(value)) for key, value in records], 1)
+        publisher.close()
+
+    def ask(self, target: str, argument: Any = None, *, key: str = "", id_: str | None = None) -> list[Reply]:
+        """Post a request; the list fills with its replies."""
+        replies: list[Reply] = []
+        raw = key.encode()
+        id_ = id_ or fresh_id(raw or None, os.urandom(12), hash_=0)
+        payload = b"" if argument is None else msgspec.json.encode(argument)
+        self._queue.put(Question(Invoke(id_, target, raw, payload, {}, True, False, 0), replies.append))
+        return replies
+
+    def attach(self, id_: str) -> list[Reply]:
+        replies: list[Reply] = []
+        self._queue.put(Question(Attach(id_, True), replies.append))
+        return replies
+
+    def step_ends(self, run: StepRun, value: Any) -> None:
+        self._queue.put(StepEnded(run, msgspec.json.encode(value), None))
+
+    # --- what is there ---
+
+    def values(self, topic: str) -> list[str]:
+        """The committed records' values as text, partition by partition."""
+        found: list[str] = []
+        info = self.log.topic(topic)
+        for number in range(info.partitions if info is not None else 0):
+            partition = Partition(topic, number)
+            for batch in self.log.scan(partition, *self.log.offsets(partition)):
+                found += [(message.value() or b"").decode() for message in batch]
+        return found
+
+    def position(self, partition: Partition) -> int:
+        """How far the engine has processed a partition, committed or not."""
+        return self.machine.shards[partition.partition % self.shards].positions[partition]
+
+    def close(self) -> None:
+        with self.engine_loop():
+            self.engine.let_go()
+        self.member.leave()

@@ -1,0 +1,162 @@
+"""Epochs: one in flight, what follows a failed one is dropped, and nothing is seen or stored before its commit."""
+
+from odradek_runtime import keys
+from odradek_runtime.log.port import Losing, Partition
+from odradek_runtime.routing import shard_of
+from tests.invariants.conftest import MakeStage
+from tests.invariants.counting import counting
+from tests.invariants.stage import Stage
+
+COUNT = keys.state_prefix("counter") + b"k/count"
+IN = Partition("counting-in", 0)
+
+
+def opened(stage: MakeStage) -> Stage:
+    made = stage(counting()).open()
+    made.member.sent.clear()
+    return made
+
+
+def test_the_next_epoch_executes_ahead_and_is_not_sent_before_the_last_has_ended(stage: MakeStage) -> None:
+    here = opened(stage)
+    here.publish(IN.topic, ("k", 1))
+    first = here.held()
+    here.publish(IN.topic, ("k", 2))
+    here.until(lambda: here.position(IN) == 2, commits=False)  # executed ...
+    for _ in range(5):
+        here.turn()
+    assert here.member.sent == [first], "... and not sent"
+
+    here.until(lambda: here.values("counting-out") == ["k=1", "k=3"])
+    assert len(here.member.sent) == 2
+
+
+def test_what_was_executed_behind_a_failed_epoch_is_dropped_with_it(stage: MakeStage) -> None:
+    here = opened(stage)
+    here.publish(IN.topic, ("k", 1))
+    here.held()
+    here.publish(IN.topic, ("k", 2))
+    here.until(lambda: here.position(IN) == 2, commits=False)
+    here.refuse("aborted")
+
+    here.until(lambda: len(here.values("counting-out")) >= 2)
+    here.until(lambda: here.quiet)
+    assert here.values("counting-out") == ["k=1", "k=3"], "each once, in order, the second upon the first"
+    assert [output.value for sent in here.member.sent[1:] for output in sent.outputs if output.topic == "counting-out"] == [
+        b"k=1",
+        b"k=3",
+    ]
+
+
+def test_the_store_is_written_after_the_commit_alone(stage: MakeStage) -> None:
+    here = opened(stage)
+    here.publish(IN.topic, ("k", 1))
+    here.held()
+    shard = here.machine.shards[0]
+    assert shard.read(COUNT) == b"1", "the next epoch sees it"
+    assert shard.store.get(COUNT) is None, "the store does not have it"
+    position = shard.store.get(keys.STORE_POSITION)
+
+    here.let_through()
+    assert shard.store.get(COUNT) == b"1"
+    assert shard.store.get(keys.STORE_POSITION) != position, "in one batch with the changelog's positions"
+
+
+def test_replies_wait_for_the_commit(stage: MakeStage) -> None:
+    here = opened(stage)
+    replies = here.ask("counter/add", 5, key="k")
+    here.held()
+    for _ in range(5):
+        here.turn()
+    assert replies == []
+
+    here.let_through()
+    assert [(reply.status, reply.value) for reply in replies] == [("completed", b"5")]
+
+
+def test_steps_start_and_their_results_are_seen_after_the_commit(stage: MakeStage) -> None:
+    here = opened(stage)
+    replies = here.ask("counter/step", 5, key="k")
+    here.held()
+    for _ in range(5):
+        here.turn()
+    assert here.executor.submitted == [], "its start is not durable"
+
+    here.let_through()
+    (run,) = here.executor.submitted
+    here.step_ends(run, 10)
+    here.held()
+    for _ in range(5):
+        here.turn()
+    assert here.machine.shards[0].read(COUNT) is None, "the handler has not gone on: the result is not durable"
+
+    here.until(lambda: replies)
+    assert replies[0].value == b"10"
+
+
+def test_a_worker_that_has_lost_its_shard_answers_no_read_from_what_it_had(stage: MakeStage) -> None:
+    """A read is answered by a commit like everything else, and the commit carries the fence."""
+    here = opened(stage)
+    assert here.machine.shards[0].phase == "open"
+    replies = here.ask("counter/total", key="k")
+    sent = here.held()
+    assert sent.stamps == {0: here.machine.shards[0].stamp}
+    here.refuse("fenced")
+    for _ in range(5):
+        here.turn()
+    assert replies == []
+
+
+def test_every_shard_that_a_record_touches_is_fenced_its_source_included(stage: MakeStage) -> None:
+    """A record that was read on another shard than its key's: the transaction carries both stamps, and both fences."""
+    here = stage(counting(shards=2)).open()
+    key = next(key for key in "abcdef" if shard_of(key.encode(), 2) == 1)
+    here.publish(IN.topic, (key, 1), partition=0)
+    sent = here.held()
+
+    assert sent.stamps == {number: here.machine.shards[number].stamp for number in (0, 1)}
+    assert {Partition("counting.commands", number) for number in (0, 1)} <= set(sent.offsets)
+    assert sent.offsets[IN] == 1
+    here.until(lambda: here.values("counting-out") == [f"{key}=1"])
+
+
+def test_a_shard_is_released_when_every_epoch_that_touches_it_has_ended(stage: MakeStage) -> None:
+    here = opened(stage)
+    here.publish(IN.topic, ("k", 1))
+    here.held()
+    here.publish(IN.topic, ("k", 2))
+    here.until(lambda: here.position(IN) == 2, commits=False)
+    released: list[bool] = []
+    with here.engine_loop():
+        here.engine.post(Losing((0,), lost=False, release=lambda: released.append(True)))
+    for _ in range(5):
+        here.turn()
+    assert released == [], "one epoch is being committed, the next is open"
+
+    here.let_through()
+    here.turn()
+    here.held()
+    assert released == [], "the next one is being committed"
+
+    here.let_through()
+    here.turn()
+    assert released == [True]
+    assert here.values("counting-out") == ["k=1", "k=3"]
+
+
+def test_after_an_unknown_outcome_each_waiting_invocation_is_looked_up(stage: MakeStage) -> None:
+    """One commit has happened though it did not seem so, another has not: each runs once, and each is answered once."""
+    here = opened(stage)
+    there = here.ask("counter/add", 5, key="k")
+    here.held()
+    here.refuse("unknown", applied=True)
+    here.until(lambda: there)
+    here.until(lambda: here.quiet)
+    lost = here.ask("counter/add", 7, key="k")
+    here.held()
+    here.refuse("unknown")
+    here.until(lambda: lost)
+    here.until(lambda: here.quiet)
+
+    assert [reply.value for reply in (*there, *lost)] == [b"5", b"12"]
+    assert here.machine.shards[0].read(COUNT) == b"12"
