@@ -95,7 +95,8 @@ class Worker:
 
     def stop(self) -> None:
         """Finish the epoch, hand the shards over, leave the group. Blocks; safe to call twice, or before `start`."""
-        if self._engine is None or self._left.is_set():
+        ownership = self._ownership
+        if self._engine is None or ownership is None or self._left.is_set():
             return
         self._stopping.set()
         self._queue.put(None)
@@ -107,8 +108,8 @@ class Worker:
             self._thread.join(30.0)
         self._housekeeping.join()
         self._executor.stop()
-        for number in self._ownership.numbers if self._ownership is not None else ():
-            self._ownership.give_up(number)  # an engine that died has not closed its stores
+        for number in ownership.numbers:
+            ownership.give_up(number)  # an engine that died has not closed its stores
 
     def ask(self, request: Request, answer: Answer) -> None:
         """Post a request; `answer` is called once, in the engine's thread. "moved" when its shard is not here."""

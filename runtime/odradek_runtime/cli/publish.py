@@ -87,9 +87,9 @@ def publish(
                 "name the run: --name NAME, at the first run too",
                 code=USAGE,
             )
-        _find_topic(log, topic, partitions if create else None)
         declared = _declared(app or connect.app_reference(settings), topic, required=app is not None)
         rows = Rows(source.rows(), declared, Options(key, null, _columns(column)))
+        _find_topic(log, topic, partitions if create else None)
         for line in rows.said:
             err().print(f"[dim]{escape(line)}[/]")
         sending = Sending(log, topic, run or f"publish:{topic}:stdin:{time.time_ns()}", source, rows, settings.max_record_bytes)

@@ -111,5 +111,5 @@ def command_of(request: Invoke) -> Command:
         payload=request.payload,
         headers=headers,
         at_ms=request.at_ms,
-        idempotent=request.idempotent,
+        idempotent=True,  # the client may repeat it after a doubtful try: its completion is kept under its id
     )

@@ -87,7 +87,10 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class Gained:
-    """These shards are now this member's: shard -> ownership stamp (a number never used before by this member)."""
+    """These shards are now this member's: shard -> ownership stamp (a number never used before by this member).
+
+    Empty: it has joined, and there is nothing for it (yet).
+    """
 
     shards: Mapping[int, int]
 

@@ -56,9 +56,10 @@ class CommittedOffset:
 class GroupMember:
     """A member of a group as the coordinator describes it."""
 
-    __slots__ = ("client_id", "partitions")
+    __slots__ = ("client_id", "member_id", "partitions")
 
-    def __init__(self, client_id: str, partitions: Sequence[Partition]) -> None:
+    def __init__(self, member_id: str, client_id: str, partitions: Sequence[Partition]) -> None:
+        self.member_id = member_id
         self.client_id = client_id
         self.partitions = partitions
 
@@ -142,6 +143,7 @@ class Cluster:
             group_description = only(self._admin.describe_consumer_groups([group], request_timeout=self._timeout_s))
             return [
                 GroupMember(
+                    member.member_id or "",
                     member.client_id or "",
                     [Partition(tp.topic, tp.partition) for tp in member.assignment.topic_partitions],
                 )

@@ -28,7 +28,9 @@ class KafkaLog:
         session_timeout_s: after so long without a heartbeat a member's shards move (classic protocol).
         transaction_timeout_s: after so long the broker ends an open transaction, and a commit counts as unknown.
         group_protocol: `classic` (cooperative-sticky) or `consumer` (KIP-848).
-        group_instance_id: static membership; empty = dynamic.
+        group_instance_id: static membership; empty = dynamic. A static member of the classic protocol does not leave when
+            it stops (its shards wait for the session to run out), and needs the same private URL after each restart: the
+            group goes on showing the first one.
         replication_factor: of topics created here; 0 = the broker's default, at most the number of brokers.
         release_timeout_s: how long a rebalance waits for the engine to let go of a shard.
         request_timeout_s: of each request outside the hot path.

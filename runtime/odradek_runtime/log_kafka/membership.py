@@ -93,6 +93,7 @@ class Membership:
         self._leaving = False
         self.assigned = False
         """Whether the group has ever given us anything; before that no transaction may be sent."""
+        self.member_id = ""
         self._thread = threading.Thread(target=self._run, name="odradek-membership", daemon=True)
         self._thread.start()
 
@@ -146,11 +147,13 @@ class Membership:
 
     def _gained(self, consumer: ConsumerClient, partitions: list[TopicPartition]) -> None:
         if not partitions:
+            self._sink(Gained({}))
             return
         # An explicit offset, or the consumer would wait for the stable committed one; nothing is fetched, being paused.
         consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, 0) for tp in partitions])
         consumer.pause(partitions)
         self.assigned = True
+        self.member_id = consumer.memberid()
         self._sink(Gained(self._stamps.gain(sorted(tp.partition for tp in partitions))))
 
     def _revoked(self, consumer: ConsumerClient, partitions: list[TopicPartition]) -> None:

@@ -36,9 +36,12 @@ class Owner:
         """What the group's coordinator shows of this member: its private URL, the incarnation as the fragment."""
         return f"{url or _PREFIX}#{self.incarnation}"
 
-    def mark(self) -> str:
-        """The offset metadata. The ids are spelled out, so that a later version may choose others."""
-        return " ".join((_PREFIX, self.incarnation, *self.transactional_ids))
+    def mark(self, member_id: str) -> str:
+        """The offset metadata, naming the member as the group knows it.
+
+        The ids are spelled out, so that a later version may choose others.
+        """
+        return " ".join((_PREFIX, self.incarnation, word(member_id), *self.transactional_ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +49,21 @@ class Mark:
     """A mark as found."""
 
     incarnation: str
+    member_id: str
     transactional_ids: tuple[str, ...]
+
+
+def word(member_id: str) -> str:
+    """A member id as one word."""
+    return "".join(member_id.split()) or "-"
 
 
 def read_mark(metadata: str) -> Mark | None:
     """The mark in an offset's metadata; None if somebody else wrote it."""
     words = metadata.split()
-    if len(words) < 3 or words[0] != _PREFIX:
+    if len(words) < 4 or words[0] != _PREFIX:
         return None
-    return Mark(words[1], tuple(words[2:]))
+    return Mark(words[1], words[2], tuple(words[3:]))
 
 
 def read_client_id(client_id: str) -> tuple[str | None, str]:

@@ -14,7 +14,7 @@ from odradek_runtime.log.port import Partition
 from odradek_runtime.log_kafka.clients import Clients
 from odradek_runtime.log_kafka.cluster import Cluster
 from odradek_runtime.log_kafka.errors import cause, log_error
-from odradek_runtime.log_kafka.owner import Mark, read_client_id, read_mark
+from odradek_runtime.log_kafka.owner import Mark, read_client_id, read_mark, word
 from odradek_runtime.log_kafka.trouble import TroubleReporter
 
 FENCED_FOR_S = 10.0
@@ -47,18 +47,25 @@ class Takeover:
         unstable = self._cluster.committed(self._app, [partition], stable=False).get(partition)
         if unstable is not None:
             mark = read_mark(unstable.metadata)
-            if mark is not None and self._is_dead(mark.incarnation):
+            if mark is not None and self._is_dead(mark):
                 self._fence(mark, partition)
         stable = self._cluster.committed(self._app, [partition], stable=True, timeout_s=self._timeout_s)
         return stable[partition].offset if partition in stable else None
 
-    def _is_dead(self, incarnation: str) -> bool:
-        if incarnation == self._incarnation:
+    def _is_dead(self, mark: Mark) -> bool:
+        """Whether no member is the one that wrote the mark.
+
+        Either sign of life counts: a member that was lost and rejoined has a new member id, and one with a static
+        membership of the classic protocol is shown with the client id of the first process that ever held it.
+        """
+        if mark.incarnation == self._incarnation:
             return False
-        if time.monotonic() - self._fenced_at.get(incarnation, -FENCED_FOR_S) < FENCED_FOR_S:
+        if time.monotonic() - self._fenced_at.get(mark.incarnation, -FENCED_FOR_S) < FENCED_FOR_S:
             return False
-        members = self._cluster.members(self._app)
-        return incarnation not in {read_client_id(member.client_id)[1] for member in members}
+        return not any(
+            read_client_id(member.client_id)[1] == mark.incarnation or word(member.member_id) == mark.member_id
+            for member in self._cluster.members(self._app)
+        )
 
     def _fence(self, mark: Mark, partition: Partition) -> None:
         for transactional_id in mark.transactional_ids:

@@ -36,6 +36,7 @@ class Group(Protocol):
     """What the commit thread asks of the membership."""
 
     assigned: bool
+    member_id: str
 
     def metadata(self, timeout_s: float) -> GroupMetadata: ...
 
@@ -78,7 +79,6 @@ class EpochWriter:
         self._commands = f"{owner.app}.commands"
         self._journal = f"{owner.app}.journal"
         self._state = f"{owner.app}.state"
-        self._mark = owner.mark()
         self._producers: list[TransactionalProducer | None] = [None] * len(owner.transactional_ids)
         self._turn = 0
         self._lock = threading.Lock()
@@ -174,8 +174,9 @@ class EpochWriter:
     def _send(self, producer: TransactionalProducer, transaction: Transaction, metadata: GroupMetadata) -> None:
         """From begin to commit; the stamps are looked at after the metadata was fetched, and at the very end."""
         self._check(transaction)
+        mark = self._owner.mark(self._group.member_id)
         offsets = [
-            TopicPartition(topic, number, offset, self._mark if topic == self._commands else "")
+            TopicPartition(topic, number, offset, mark if topic == self._commands else "")
             for (topic, number), offset in transaction.offsets.items()
         ]
         self._stage("sending")
