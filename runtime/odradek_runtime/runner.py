@@ -242,7 +242,8 @@ class Runner:
             self._machine.ending.paused(live, "divergence", self._unfinished(live))
             return
         self.anchor(live)
-        if live.stored is not None and live.stored.attempts:  # it got further: what failed before no longer counts
+        seen_all = live.journal.delivered == len(live.journal.completions)
+        if seen_all and live.stored is not None and live.stored.attempts:  # it got further: what failed before no longer counts
             live.stored.attempts, live.stored.failed_ms, live.stored.reason = 0, 0, ""
             self.persist(live)
         self.merge(live)
