@@ -283,7 +283,7 @@ class Machine:
             try:
                 self.targets.partitions(f"{parts[0]}.commands", self.now_ms)
             except LookupError as error:
-                raise RetryableError(f"the app {parts[0]!r} has not been started yet: {error}") from error
+                raise RetryableError(f"the app {parts[0]!r} has not been started yet: there is no {parts[0]}.commands") from error
             return parts[0], f"{parts[1]}/{parts[2]}"
         local = "/".join(parts[-2:])
         handler = self.handlers.get(local)

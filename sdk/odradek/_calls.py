@@ -277,9 +277,9 @@ class Calls:
 def _target(handler: Any, arg: Any, key: str | None, returns: Any) -> Target:
     given = arg is not UNSET
     if isinstance(handler, str):
-        service, slash, name = handler.partition("/")
-        if not (service and slash and name) or "/" in name:
-            raise TypeError(f"{handler!r} does not name a handler: write 'service/handler'")
+        parts = handler.split("/")
+        if len(parts) not in (2, 3) or not all(parts):
+            raise TypeError(f"{handler!r} does not name a handler: write 'service/handler' (of another app: 'app/service/handler')")
         payload = encode_any(arg) if given else b""
         return Target(handler, _key(handler, key), payload, json_serde(returns).load, isinstance(arg, bytes))
     found: Handler = handler_of(handler)

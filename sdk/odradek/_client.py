@@ -100,6 +100,8 @@ class Client(Calls):
 
     def _handler_url(self, target: Target) -> str:
         service, _, handler = target.name.partition("/")
+        if "/" in handler:
+            raise TypeError(f"{target.name!r} is another app's handler: make a Client of that app's URL")
         key = "" if target.key is None else f"/{_escape(target.key)}"
         return f"{self.url}/{service}{key}/{handler}"
 

@@ -260,7 +260,7 @@ async def plain() -> None: ...
         ((total,), {"key": "k", "returns": int}, "returns= is for a handler given by name"),
         (("other/thing",), {}, "pass returns="),
         (("thing",), {"returns": int}, "write 'service/handler'"),
-        (("a/b/c",), {"returns": int}, "write 'service/handler'"),
+        (("a/b/c/d",), {"returns": int}, "write 'service/handler'"),
         ((plain,), {}, "is not a handler: decorate it"),
         ((total,), {"key": 3}, "a key must be a str, not 3"),
     ],
