@@ -292,7 +292,7 @@ class Engine:
         machine.metrics.steps += len(epoch.deliveries)
         machine.metrics.commit_s.observe((machine.now_ms - self._sent_ms) / 1000)
         self._opened(epoch)
-        if self._split:
+        if self._split and epoch.roots:  # not for a barrier or the opening of a shard: they would undo every halving
             self._suspects.clear()
             self._split = 0 if self._split * 2 >= self._settings.epoch_events else self._split * 2
             machine.splitting = bool(self._split)

@@ -23,7 +23,7 @@ from odradek import App
 from odradek_runtime.engine import Engine, Input, Question, StepEnded
 from odradek_runtime.epoch import StepRun
 from odradek_runtime.handler_loop import handler_loop
-from odradek_runtime.log.port import Committed, Event, Output, Partition, Refused, Sink, Transaction
+from odradek_runtime.log.port import Committed, Event, Message, Output, Partition, Records, Refused, Sink, Transaction
 from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.log_embedded.member import EmbeddedMember
 from odradek_runtime.machine import Machine
@@ -52,6 +52,10 @@ class StageMember:
 
     def join(self, sink: Sink) -> None:
         def hear(event: Event) -> None:
+            if isinstance(event, Records):
+                for part in by_topic(event):
+                    sink(part)
+                return
             lie = self.lies.get(event.epoch) if isinstance(event, Committed) else None
             sink(event if lie is None else lie)
 
@@ -94,6 +98,26 @@ class StageMember:
 
     def leave(self) -> None:
         self._inner.leave()
+
+
+def by_topic(records: Records) -> list[Records]:
+    """A batch as one batch per topic, so that a test can hold one of them back."""
+    parts: dict[str, list[Message]] = {}
+    for message in records.messages:
+        parts.setdefault(message.topic(), []).append(message)
+    left = list(parts)
+
+    def taken() -> None:
+        left.pop()
+        if not left:
+            records.taken()
+
+    return [Records(part, records.generation, taken) for part in parts.values()]
+
+
+def of_topic(topic: str) -> Callable[[Input], bool]:
+    """For `deaf`: the batches of this topic."""
+    return lambda event: isinstance(event, Records) and event.messages[0].topic() == topic
 
 
 @dataclass
@@ -247,8 +271,9 @@ class Stage:
         return found
 
     def position(self, partition: Partition) -> int:
-        """How far the engine has processed a partition, committed or not."""
-        return self.machine.shards[partition.partition % self.shards].positions[partition]
+        """How far the engine has processed a partition, committed or not; -1 while its shard is not restored."""
+        shard = self.machine.shards.get(partition.partition % self.shards)
+        return -1 if shard is None else shard.positions[partition]
 
     def close(self) -> None:
         with self.engine_loop():

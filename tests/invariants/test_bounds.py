@@ -1,0 +1,59 @@
+"""Everything is bounded: past a limit the inputs wait, and memory stays flat."""
+
+from odradek_runtime.engine import SLICE
+from odradek_runtime.log.port import Partition
+from tests.invariants.conftest import MakeStage
+from tests.invariants.counting import counting
+
+IN = Partition("counting-in", 0)
+
+
+def test_an_epoch_takes_no_more_events_than_its_limit_while_the_last_one_commits(stage: MakeStage) -> None:
+    here = stage(counting(), epoch_events=100).open()
+    here.publish(IN.topic, *[("k", 1)] * 1000)
+    here.held()
+    sent = here.position(IN)
+    here.until(lambda: here.machine.epoch.events >= 100, commits=False)
+    for _ in range(20):
+        here.turn()
+
+    assert here.machine.epoch.events < 100 + SLICE, "at most a slice beyond"
+    assert here.position(IN) < sent + 100 + SLICE, "the rest waits"
+    here.until(lambda: here.position(IN) == 1000)
+
+
+def test_an_epoch_takes_no_more_bytes_than_its_limit(stage: MakeStage) -> None:
+    here = stage(counting(), epoch_bytes=1000).open()
+    here.publish(IN.topic, *[("k", 10**99)] * 2000)
+    here.held()
+    here.until(lambda: here.machine.epoch.bytes >= 1000, commits=False)
+    for _ in range(20):
+        here.turn()
+
+    assert here.machine.epoch.bytes < 1000 + SLICE * 100, "at most a slice beyond"
+    assert here.engine.intake.waiting
+
+
+def test_batches_that_wait_are_not_taken_so_that_the_log_fetches_no_more(stage: MakeStage) -> None:
+    here = stage(counting(), epoch_events=100).open()
+    here.publish(IN.topic, *[("k", 1)] * 20_000)
+    here.held()
+    for _ in range(200):
+        here.turn()
+
+    waiting = sum(len(batch.records.messages) for batch in here.engine.intake._backlog)
+    assert 0 < waiting <= 8_000, "a few batches, not all of it"
+
+
+def test_too_many_steps_pause_the_inputs_and_nothing_else(stage: MakeStage) -> None:
+    here = stage(counting(), steps_queued=10).open()
+    here.executor.load = 11
+    here.turn()
+    assert here.member.paused == {IN}, "the commands are read on: what waits for them could never end"
+
+    here.executor.load = 6
+    here.turn()
+    assert here.member.paused == {IN}
+    here.executor.load = 5
+    here.turn()
+    assert here.member.paused == set()

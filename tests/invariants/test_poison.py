@@ -1,0 +1,56 @@
+"""One bad output does not poison its neighbours: the epoch is split until the culprit stands alone, and its policy applies."""
+
+from odradek_runtime.log.port import Partition, Transaction
+from tests.invariants.conftest import MakeStage
+from tests.invariants.counting import counting
+from tests.invariants.stage import Stage
+
+BAD = b"bad=1"
+IN = Partition("counting-in", 0)
+
+
+def refuse_the_bad_one(here: Stage) -> list[int]:
+    """As the log would: whatever holds the bad record is refused. Gives the number of outputs of each epoch that was sent."""
+    sizes: list[int] = []
+
+    def outputs(sent: Transaction) -> list[bytes | None]:
+        return [output.value for output in sent.outputs if output.topic == "counting-out"]
+
+    def turn() -> bool:
+        held = here.member.held
+        if held is not None:
+            values = outputs(held)
+            sizes.append(len(values))
+            if BAD in values:
+                here.refuse("aborted", poison=True)
+            else:
+                here.member.let_through()
+        return held is None and here.position(IN) == 40 and here.quiet
+
+    here.until(turn, commits=False)
+    return sizes
+
+
+def test_a_poisonous_output_is_found_and_its_neighbours_commit(stage: MakeStage) -> None:
+    here = stage(counting()).open()
+    here.publish("counting-in", *[("bad" if n == 17 else f"k{n}", 1) for n in range(40)])
+
+    sizes = refuse_the_bad_one(here)
+
+    assert sorted(here.values("counting-out")) == sorted(f"k{n}=1" for n in range(40) if n != 17), "every neighbour, once"
+    assert len(here.values("counting.dead-letters")) == 1, "the culprit goes where its subscription says"
+    assert here.machine.shards[0].read(b"scounter/bad/count") in (None, b"1")
+    assert len(sizes) < 40, "found by halving, not one by one"
+
+
+def test_after_the_culprit_epochs_are_large_again(stage: MakeStage) -> None:
+    here = stage(counting(), epoch_events=64).open()
+    here.publish("counting-in", *[("bad" if n == 17 else f"k{n}", 1) for n in range(40)])
+    refuse_the_bad_one(here)
+    here.until(lambda: here.quiet)
+    for _ in range(8):  # each commit doubles the size
+        replies = here.ask("counter/total", key="k")
+        here.until(lambda: replies)
+        replies.clear()
+
+    assert not here.machine.splitting
