@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -23,6 +22,7 @@ from odradek_runtime.log.port import LogError, Partition, TopicInfo
 from odradek_runtime.log_kafka.clients import Clients
 from odradek_runtime.log_kafka.confluent import ConfigResource, NewTopic, ResourceType, Where, offset_spec
 from odradek_runtime.log_kafka.errors import cause, kind_of, log_error
+from odradek_runtime.log_kafka.offsets import CommittedOffset, OffsetReader
 
 T = TypeVar("T")
 
@@ -41,16 +41,6 @@ _TRANSIENT = frozenset(
         KafkaError.OFFSET_NOT_AVAILABLE,
     }
 )
-
-
-class CommittedOffset:
-    """What a group has committed for one partition."""
-
-    __slots__ = ("metadata", "offset")
-
-    def __init__(self, offset: int, metadata: str) -> None:
-        self.offset = offset
-        self.metadata = metadata
 
 
 class GroupMember:
@@ -79,6 +69,7 @@ class Cluster:
         self._timeout_s = timeout_s
         self._last_error: KafkaError | None = None
         self._admin = clients.admin(self._failed)
+        self._offsets = OffsetReader(clients, self._failed)
 
     def check(self) -> None:
         """Raise LogError, saying why, unless the cluster answers."""
@@ -158,26 +149,21 @@ class Cluster:
     def committed(
         self, group: str, partitions: Sequence[Partition] | None, *, stable: bool, timeout_s: float | None = None
     ) -> dict[Partition, CommittedOffset]:
-        """Committed offsets of these partitions (None: all); stable ones wait for pending transactions."""
-        wanted = None if partitions is None else [TopicPartition(p.topic, p.partition) for p in partitions]
-        request = ConsumerGroupTopicPartitions(group, wanted)
+        """Committed offsets of these partitions (None: of every topic's first); stable ones wait for pending transactions."""
+        wanted = [Partition(name, 0) for name in self.topics()] if partitions is None else partitions
+        request_s = timeout_s or self._timeout_s
 
-        def listed() -> dict[Partition, CommittedOffset]:
-            futures = self._admin.list_consumer_group_offsets(
-                [request], require_stable=stable, request_timeout=min(self._timeout_s, timeout_s or self._timeout_s)
-            )
-            found: list[TopicPartition] = only(futures).topic_partitions or []
-            for tp in found:
-                if tp.error is not None:
-                    raise KafkaException(tp.error)
-            return {
-                Partition(tp.topic, tp.partition): CommittedOffset(tp.offset, tp.metadata or "") for tp in found if tp.offset >= 0
-            }
+        def read() -> dict[Partition, CommittedOffset]:
+            return self._offsets.read(group, wanted, stable=stable, timeout_s=request_s)
 
         try:
-            return self._call(f"reading the committed offsets of group {group!r}", listed, timeout_s)
+            return self._call(f"reading the committed offsets of group {group!r}", read, timeout_s)
         except TopicAbsentError:
             return {}
+
+    def close(self) -> None:
+        """Free what is held."""
+        self._offsets.close()
 
     def _describe(self, name: str) -> TopicInfo:
         described = self._admin.describe_topics(TopicCollection([name]), request_timeout=self._timeout_s)[name].result()

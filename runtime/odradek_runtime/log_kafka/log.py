@@ -121,3 +121,4 @@ class KafkaLog:
     def close(self) -> None:
         """Free what is held; members and publishers are closed by their own means."""
         self._scanner.close()
+        self._cluster.close()
