@@ -1,0 +1,161 @@
+"""Take-over: what a store is worth, torn epochs put right, and the order settle, end offsets, scan."""
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from odradek_runtime import keys
+from odradek_runtime.formats import POSITIONS, STORE_POSITION, Positions, StorePosition
+from odradek_runtime.log.port import Headers, LogError, Output, Partition
+from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.shard import Shard
+from odradek_runtime.startup import INTERNAL
+from odradek_runtime.store import RocksStore
+from odradek_runtime.takeover import Progress, Takeover
+
+APP = "heir"
+JOURNAL, STATE = Partition(f"{APP}.journal", 0), Partition(f"{APP}.state", 0)
+DAY_MS = 86_400_000
+
+
+class Legacy:
+    """What a dead owner has left: its changelogs, and perhaps its store."""
+
+    def __init__(self, log: EmbeddedLog, directory: Path) -> None:
+        self.log, self.directory = log, directory
+        self._opened: list[Shard] = []
+        for name, config in INTERNAL.items():
+            log.create_topic(f"{APP}.{name}", 1, config)
+
+    def write(self, partition: Partition, *records: tuple[bytes, bytes | None], headers: Headers | None = None) -> None:
+        publisher = self.log.publisher(f"owner-{time.monotonic_ns()}")
+        publisher.publish([Output(*partition, key, value, headers) for key, value in records], 1)
+        publisher.close()
+
+    def epoch(self, number: int, state: Sequence[tuple[bytes, bytes | None]], journal: Sequence[tuple[bytes, bytes | None]] = ()) -> None:
+        """A whole one of the first incarnation: state, journal, positions last."""
+        if state:
+            self.write(STATE, *state, headers=stamp(1, number))
+        self.write(JOURNAL, *journal, (keys.POSITIONS, positions(1, number)))
+
+    def store(self, at: StorePosition, *pairs: tuple[bytes, bytes]) -> None:
+        """The store as it was closed."""
+        store = RocksStore(self.directory / "store" / APP / "0")
+        store.write([*pairs, (keys.STORE_POSITION, STORE_POSITION.encode(at))])
+        store.flush()
+        store.close()
+
+    def ends(self) -> StorePosition:
+        """A position at the ends of the changelogs, taken just now."""
+        journal, state = self.log.topic(JOURNAL.topic), self.log.topic(STATE.topic)
+        assert journal is not None
+        assert state is not None
+        ends = (self.log.offsets(JOURNAL)[1], self.log.offsets(STATE)[1])
+        return StorePosition(journal.id, state.id, *ends, int(time.time() * 1000))
+
+    def taken_over(self, shards: int = 1) -> Shard:
+        member = self.log.member(APP, 1, None)
+        takeover = Takeover(APP, shards, self.log, member, [], self.directory)
+        shard = takeover.run(0, 1, lambda: time.time() * 1000, Progress())
+        self._opened.append(shard)
+        return shard
+
+    def close(self) -> None:
+        for shard in self._opened:
+            shard.store.close()
+
+
+def stamp(incarnation: int, epoch: int) -> Headers:
+    return [("odradek", b"%d.%d" % (incarnation, epoch))]
+
+
+def positions(incarnation: int, epoch: int, shards: int = 1) -> bytes:
+    return POSITIONS.encode(Positions(shards, incarnation, epoch, 0, 0, []))
+
+
+@pytest.fixture
+def legacy(log: EmbeddedLog, tmp_path: Path) -> Iterator[Legacy]:
+    made = Legacy(log, tmp_path)
+    yield made
+    made.close()
+
+
+def test_a_store_that_fits_costs_the_delta(legacy: Legacy) -> None:
+    legacy.epoch(1, [(b"o/k/n", b"1")])
+    legacy.store(legacy.ends(), (b"so/k/n", b"1"), (b"so/only/here", b"kept"))
+    legacy.epoch(2, [(b"o/k/n", b"2")])
+
+    shard = legacy.taken_over()
+
+    assert (shard.read(b"so/k/n"), shard.read(b"so/only/here")) == (b"2", b"kept")
+
+
+def other_journal(at: StorePosition) -> StorePosition:
+    return StorePosition("another", at.state_id, at.journal_offset, at.state_offset, at.time_ms)
+
+
+def other_state(at: StorePosition) -> StorePosition:
+    return StorePosition(at.journal_id, "another", at.journal_offset, at.state_offset, at.time_ms)
+
+
+def beyond_the_journal(at: StorePosition) -> StorePosition:
+    return StorePosition(at.journal_id, at.state_id, at.journal_offset + 1, at.state_offset, at.time_ms)
+
+
+def beyond_the_state(at: StorePosition) -> StorePosition:
+    return StorePosition(at.journal_id, at.state_id, at.journal_offset, at.state_offset + 1, at.time_ms)
+
+
+def a_day_old(at: StorePosition) -> StorePosition:
+    return StorePosition(at.journal_id, at.state_id, at.journal_offset, at.state_offset, at.time_ms - DAY_MS)
+
+
+@pytest.mark.parametrize("misfit", [other_journal, other_state, beyond_the_journal, beyond_the_state, a_day_old])
+def test_a_store_that_does_not_fit_is_built_anew(legacy: Legacy, misfit: object) -> None:
+    """Topics made again under the same name, a log that lost its end, tombstones that are gone: none shows in the store."""
+    assert callable(misfit)
+    legacy.epoch(1, [(b"o/k/n", b"1")])
+    legacy.store(misfit(legacy.ends()), (b"so/k/n", b"0"), (b"so/only/here", b"of another log"))
+
+    shard = legacy.taken_over()
+
+    assert (shard.read(b"so/k/n"), shard.read(b"so/only/here")) == (b"1", None)
+
+
+def test_a_torn_epoch_is_left_out_and_put_right(legacy: Legacy) -> None:
+    """Half of epoch 2 became visible, without the positions that close it: its values never happened."""
+    legacy.epoch(1, [(b"o/k/n", b"1"), (b"o/other/n", b"1")], [(b"ione", b"entry")])
+    legacy.write(STATE, (b"o/k/n", b"torn"), (b"o/new/n", b"torn"), headers=stamp(1, 2))
+    legacy.write(JOURNAL, (b"ione", b"torn"), (b"itwo", b"torn"))
+
+    shard = legacy.taken_over()
+
+    assert shard.store.get(b"so/k/n") == b"1"
+    assert shard.store.get(b"so/other/n") == b"1"
+    assert shard.store.get(b"so/new/n") is None
+    assert shard.store.get(b"ione") == b"entry"
+    assert shard.store.get(b"itwo") is None
+    healed = {b"so/k/n": b"1", b"so/new/n": None, b"ione": b"entry", b"itwo": None}
+    assert shard.changes == healed, "written again, so that the next restore and every reader of the topic see the truth"
+
+
+def test_a_torn_epoch_behind_a_whole_one_of_a_store_is_left_out_too(legacy: Legacy) -> None:
+    legacy.epoch(1, [(b"o/k/n", b"1")])
+    legacy.store(legacy.ends(), (b"so/k/n", b"1"), (keys.POSITIONS, positions(1, 1)))
+    legacy.write(STATE, (b"o/k/n", b"torn"), headers=stamp(1, 2))
+
+    shard = legacy.taken_over()
+
+    assert shard.store.get(b"so/k/n") == b"1"
+    assert shard.changes == {b"so/k/n": b"1"}
+
+
+def test_the_number_of_shards_stands_in_the_journal(legacy: Legacy) -> None:
+    legacy.epoch(1, [])
+
+    with pytest.raises(LogError, match=r"was made with 1 shards and is started with 2: set App\(shards=1\)") as refused:
+        legacy.taken_over(shards=2)
+
+    assert not refused.value.retriable
