@@ -6,7 +6,8 @@ Stands beside the log: it speaks to the group's coordinator over a socket of its
 import socket
 import struct
 
-from confluent_kafka.admin import AdminClient
+from odradek_runtime.log_kafka.clients import Clients
+from odradek_runtime.log_kafka.cluster import Cluster
 
 LEAVE_GROUP = 13
 
@@ -18,9 +19,8 @@ def evict(bootstrap_servers: str, group: str, incarnation: str) -> None:
         LookupError: the group has no such member.
         RuntimeError: the coordinator refused.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-    description = admin.describe_consumer_groups([group])[group].result()
-    member_ids = [member.member_id for member in description.members if member.client_id.endswith(f"#{incarnation}")]
+    members = Cluster(Clients(bootstrap_servers, {}), 0, 10.0).members(group)
+    member_ids = [member.member_id for member in members if member.client_id.endswith(f"#{incarnation}")]
     if not member_ids:
         raise LookupError(f"group {group} has no member {incarnation}")
     host, port = bootstrap_servers.split(",")[0].rsplit(":", 1)

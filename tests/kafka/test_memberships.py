@@ -86,3 +86,18 @@ def test_a_static_member_comes_back_to_its_shards(kafka: str, app: str, topic: s
     second.leave()
     for log in logs:
         log.close()
+
+
+def test_a_static_member_that_was_restarted_is_not_taken_for_dead(kafka: str, app: str, topic: str) -> None:
+    """The group shows it with the client id of its first process: its own incarnation is not to be seen there."""
+    log = KafkaLog(kafka, group_instance_id=f"{app}-worker-0")
+    Station(log, app, 2).join().own({0, 1}).leave()
+    restarted = Station(log, app, 2).join().own({0, 1})
+    restarted.committed(restarted.transaction([0, 1], [Output(topic, 0, b"k", b"1")]))
+
+    assert log.member(app, 2, None).settle(0) == 1
+
+    for number in (b"2", b"3"):  # by both producers: neither was fenced
+        restarted.committed(restarted.transaction([0, 1], [Output(topic, 0, b"k", number)]))
+    restarted.leave()
+    log.close()

@@ -16,7 +16,7 @@ from odradek_runtime.log_kafka.clients import Clients, Options
 from odradek_runtime.log_kafka.cluster import Cluster
 from odradek_runtime.log_kafka.confluent import Fetched
 from odradek_runtime.log_kafka.errors import cause
-from odradek_runtime.log_kafka.trouble import TroubleReporter
+from odradek_runtime.log_kafka.trouble import TroubleReporter, vital
 
 BATCH = 1_000
 OUTSTANDING = 4
@@ -87,13 +87,14 @@ class Fetcher:
         self._wake.set()
 
     def _run(self) -> None:
-        while not self._closing:
-            try:
-                self._turn()
-            except KafkaException as error:
-                self._trouble.tell("fetch", f"reading from Kafka: {error.args[0]}")
-                self._wake.wait(0.5)
-        self._consumer.close()
+        with vital(self._trouble, "fetch"):
+            while not self._closing:
+                try:
+                    self._turn()
+                except KafkaException as error:
+                    self._trouble.tell("fetch", f"reading from Kafka: {error.args[0]}")
+                    self._wake.wait(0.5)
+            self._consumer.close()
 
     def _turn(self) -> None:
         self._wake.clear()

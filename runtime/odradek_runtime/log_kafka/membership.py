@@ -18,8 +18,9 @@ from confluent_kafka import KafkaException, TopicPartition
 from odradek_runtime.log.port import Gained, Losing, Sink
 from odradek_runtime.log_kafka.clients import Clients
 from odradek_runtime.log_kafka.confluent import ConsumerClient, GroupMetadata
+from odradek_runtime.log_kafka.errors import cause
 from odradek_runtime.log_kafka.stamps import Stamps
-from odradek_runtime.log_kafka.trouble import TroubleReporter
+from odradek_runtime.log_kafka.trouble import TroubleReporter, vital
 
 TURN_S = 0.01
 """Between two looks at the consumer: short, because a rebalance is only noticed there."""
@@ -121,22 +122,26 @@ class Membership:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        with self._lock:
-            self._consumer.subscribe([self._topic], on_assign=self._gained, on_revoke=self._revoked, on_lost=self._lost)
-        while not self._leaving:
+        with vital(self._trouble, "membership"):
             with self._lock:
-                try:
-                    event = self._consumer.poll(0)
-                except KafkaException as error:
-                    self._trouble.group_error(error.args[0])
-                    event = None
-            if event is not None and (failure := event.error()) is not None:
-                self._trouble.group_error(failure)
-            self._answer()
-            self._wake.wait(TURN_S)
-            self._wake.clear()
+                self._consumer.subscribe([self._topic], on_assign=self._gained, on_revoke=self._revoked, on_lost=self._lost)
+            while not self._leaving:
+                self._turn()
+            with self._lock:
+                self._consumer.close()  # nobody is asked for a release: the engine has released everything
+
+    def _turn(self) -> None:
         with self._lock:
-            self._consumer.close()  # with no waiting thread left to ask: the engine has released everything
+            try:
+                event = self._consumer.poll(0)
+            except KafkaException as error:
+                self._trouble.group_error(cause(error))
+                event = None
+        if event is not None and (failure := event.error()) is not None:
+            self._trouble.group_error(failure)
+        self._answer()
+        self._wake.wait(TURN_S)
+        self._wake.clear()
 
     def _answer(self) -> None:
         """Serve the requests for metadata; runs in this thread alone."""

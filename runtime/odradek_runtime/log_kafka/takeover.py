@@ -10,7 +10,7 @@ import time
 
 from confluent_kafka import KafkaException
 
-from odradek_runtime.log.port import Partition
+from odradek_runtime.log.port import LogError, Partition
 from odradek_runtime.log_kafka.clients import Clients
 from odradek_runtime.log_kafka.cluster import Cluster
 from odradek_runtime.log_kafka.errors import cause, log_error
@@ -49,7 +49,10 @@ class Takeover:
             mark = read_mark(unstable.metadata)
             if mark is not None and self._is_dead(mark):
                 self._fence(mark, partition)
-        stable = self._cluster.committed(self._app, [partition], stable=True, timeout_s=self._timeout_s)
+        try:
+            stable = self._cluster.committed(self._app, [partition], stable=True, timeout_s=self._timeout_s)
+        except LogError as error:
+            raise LogError(f"shard {shard} is not settled: a transaction on it may still be pending; {error}") from None
         return stable[partition].offset if partition in stable else None
 
     def _is_dead(self, mark: Mark) -> bool:

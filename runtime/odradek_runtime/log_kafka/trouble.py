@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 
 from confluent_kafka import KafkaError
 
@@ -50,6 +51,16 @@ class TroubleReporter:
         logger.warning("%s", message)
         if self.sink is not None:
             self.sink(Trouble(message, fatal))
+
+
+@contextmanager
+def vital(trouble: TroubleReporter, thread: str) -> Generator[None]:
+    """Round the whole of a thread that a member cannot do without: its death is told, never silent."""
+    try:
+        yield
+    except Exception as error:
+        trouble.tell(thread, f"the {thread} thread of the log has died of {error!r}; restart this worker", fatal=True)
+        raise
 
 
 class LibraryLog:

@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal, Protocol
 
 from confluent_kafka import KafkaException, TopicPartition
@@ -21,7 +22,7 @@ from odradek_runtime.log_kafka.owner import Owner
 from odradek_runtime.log_kafka.producer import TransactionalProducer, TransactionFailedError
 from odradek_runtime.log_kafka.stamps import Stamps
 from odradek_runtime.log_kafka.targets import Targets
-from odradek_runtime.log_kafka.trouble import TroubleReporter
+from odradek_runtime.log_kafka.trouble import TroubleReporter, vital
 
 GRACE_S = 5.0
 """How far a call may outlast its own timeout before it counts as stuck (librdkafka #5456, #5511)."""
@@ -108,15 +109,14 @@ class EpochWriter:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        try:
+        with vital(self._trouble, "commit"), suppress(AbandonedError):
             for turn in range(len(self._producers)):
                 self._replace(turn)
+            self._rest()
             if self._first is not None:
                 self._sink(self._first)
             while not self._closing:
                 self._serve()
-        except AbandonedError:
-            return
         self._producers.clear()
 
     def _serve(self) -> None:
@@ -125,15 +125,12 @@ class EpochWriter:
         except queue.Empty:
             for turn in range(len(self._producers)):
                 self._ready(turn)
+            self._rest()
             return
         if transaction is None:
             return
         event = self._write(transaction)
-        with self._lock:
-            self._phase = "idle"
-            self._stuck_at = None
-            if self._abandoned:
-                raise AbandonedError
+        self._rest()
         self._sink(event)
 
     def _write(self, transaction: Transaction) -> Committed | Refused:
@@ -215,13 +212,21 @@ class EpochWriter:
         lost, never = f"shards {stale} are no longer this worker's", "the group has assigned nothing to this worker"
         return Refused(transaction.epoch, "fenced", lost if stale else never)
 
-    def _stage(self, phase: Phase) -> None:
-        """Note how far the transaction is and when the next call must have returned."""
+    def _stage(self, phase: Phase, calls: int = 1) -> None:
+        """Note how far the transaction is, and when the next calls must have returned."""
         with self._lock:
             if self._abandoned:
                 raise AbandonedError
             self._phase = phase
-            self._stuck_at = time.monotonic() + self._timeout_s + GRACE_S
+            self._stuck_at = time.monotonic() + calls * self._timeout_s + GRACE_S
+
+    def _rest(self) -> None:
+        """Nothing is under way."""
+        with self._lock:
+            if self._abandoned:
+                raise AbandonedError
+            self._phase = "idle"
+            self._stuck_at = None
 
     def _ready(self, turn: int) -> TransactionalProducer:
         """The producer of this turn, a new one if the old is in doubt or makes batches that a topic does not take."""
@@ -238,8 +243,9 @@ class EpochWriter:
             del old
         wait_s = 0.1
         while True:
-            if self._abandoned or self._closing:
+            if self._closing:
                 raise AbandonedError
+            self._stage(self._phase, calls=2)
             try:
                 producer = self._make_producer(self._owner.transactional_ids[turn], self._targets.smallest_batch_bytes)
                 producer.initialise(self._commands, self._timeout_s)

@@ -1,0 +1,48 @@
+"""A call to Kafka that never returns does not hold up the epochs behind it (librdkafka #5456, #5511)."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from odradek_runtime.log.port import Committed, Log, Output, Partition, Refused
+from odradek_runtime.log_kafka import KafkaLog, committer, writer
+from odradek_runtime.log_kafka.producer import TransactionalProducer
+from tests.contract.station import Station, values
+
+Join = Callable[[Log, str], Station]
+
+
+@pytest.mark.parametrize(("call", "reason"), [("write_offsets", "aborted"), ("commit", "unknown")])
+def test_a_stuck_call_is_abandoned_and_settled(
+    kafka: str, app: str, topic: str, join: Join, monkeypatch: pytest.MonkeyPatch, call: str, reason: str
+) -> None:
+    monkeypatch.setattr(writer, "GRACE_S", 0.2)
+    monkeypatch.setattr(committer, "LOOK_S", 0.1)
+    log = KafkaLog(kafka, transaction_timeout_s=1.0)
+    station = join(log, app).own({0, 1})
+    station.committed(station.transaction([0], [Output(topic, 0, b"k", b"before")]))
+    freed, original = threading.Event(), getattr(TransactionalProducer, call)
+    stuck: list[threading.Thread] = []
+
+    def hang_once(producer: TransactionalProducer) -> None:
+        if not stuck:
+            stuck.append(threading.current_thread())
+            assert freed.wait(30)
+        original(producer)
+
+    monkeypatch.setattr(TransactionalProducer, call, hang_once)
+
+    refused = station.refused(station.transaction([0], [Output(topic, 0, b"k", b"stuck")]))
+    assert (refused.reason, refused.poison) == (reason, False)
+    station.committed(station.transaction([0], [Output(topic, 0, b"k", b"after")]))
+    freed.set()
+    stuck[0].join(30)
+
+    assert not stuck[0].is_alive()
+    station.silence(Refused)
+    station.silence(Committed)
+    station.committed(station.transaction([0], [Output(topic, 0, b"k", b"last")]))
+    assert values(log, Partition(topic, 0)) == [b"before", b"after", b"last"]
+    station.leave()
+    log.close()
