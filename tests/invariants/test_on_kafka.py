@@ -1,0 +1,168 @@
+"""Rules that only a real Kafka can break: fences fetched before they are checked, releases that wait, and what a group forgets."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol, cast
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from odradek_runtime import keys
+from odradek_runtime.formats import POSITIONS, Positions
+from odradek_runtime.log.port import Gained, Log, Losing, Output, Partition
+from odradek_runtime.log_kafka import KafkaLog
+from odradek_runtime.log_kafka.confluent import GroupMetadata
+from odradek_runtime.log_kafka.member import KafkaMember
+from odradek_runtime.log_kafka.membership import Membership
+from odradek_runtime.log_kafka.producer import TransactionalProducer
+from odradek_runtime.settings import Settings
+from odradek_runtime.takeover import Progress, Takeover
+from odradek_runtime.worker import Worker
+from tests.contract.station import Station, values
+from tests.invariants.counting import counting
+from tests.kafka.conftest import SHARDS, make_app
+from tests.kafka.raw import eventually, reader, transactional
+
+Join = Callable[[], Station]
+
+
+@pytest.fixture
+def log(kafka: str) -> Iterator[KafkaLog]:
+    """A log on the shared Kafka."""
+    opened = KafkaLog(kafka)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def app(log: Log, topic_prefix: str) -> str:
+    return make_app(log, topic_prefix)
+
+
+@pytest.fixture
+def topic(log: Log, topic_prefix: str) -> str:
+    return log.create_topic(f"{topic_prefix}-out", 1, {}).name
+
+
+@pytest.fixture
+def join(log: Log, app: str) -> Iterator[Join]:
+    """A member of the app, which leaves at the end of the test."""
+    stations: list[Station] = []
+
+    def make() -> Station:
+        stations.append(Station(log, app, SHARDS).join())
+        return stations[-1]
+
+    yield make
+    for station in stations:
+        station.leave()
+
+
+def test_stamps_are_checked_after_the_metadata_was_fetched(
+    log: KafkaLog, topic: str, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shard goes and comes back while the committer asks for the metadata, which is fresh and valid afterwards."""
+    station = join().own({0, 1})
+    member = station.member
+    assert isinstance(member, KafkaMember)
+    fetch = Membership.metadata
+
+    def moved_meanwhile(membership: Membership, timeout_s: float) -> GroupMetadata:
+        member._stamps.bump([0])
+        member._stamps.gain([0])
+        return fetch(membership, timeout_s)
+
+    monkeypatch.setattr(Membership, "metadata", moved_meanwhile)
+    refused = station.refused(station.transaction([0], [Output(topic, 0, b"k", b"of the time before")]))
+
+    assert refused.reason == "fenced"
+    assert values(log, Partition(topic, 0)) == []
+
+
+def test_a_shard_does_not_move_while_a_transaction_that_touches_it_is_on_its_way(
+    log: KafkaLog, topic: str, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its offsets are with the group already: committed after the move, it would be a zombie's."""
+    station = join().own({0, 1})
+    on_its_way, go = threading.Event(), threading.Event()
+    commit = TransactionalProducer.commit
+
+    def slow(producer: TransactionalProducer) -> None:
+        on_its_way.set()
+        go.wait(30)
+        commit(producer)
+
+    monkeypatch.setattr(TransactionalProducer, "commit", slow)
+    transaction = station.transaction([0, 1], [Output(topic, 0, b"k", b"v")])
+    station.member.commit(transaction)
+    assert on_its_way.wait(30)
+    heir = join()
+    losing = station.wait(Losing)
+    losing.release()  # an engine that does not wait
+
+    assert [gained for gained in heir.drain(Gained, 1.5) if gained.shards] == []
+
+    go.set()
+    assert station.end_or_trouble(transaction.epoch)
+    station.give_up(losing)
+    heir.own(set(losing.shards))
+    assert values(log, Partition(topic, 0)) == [b"v"]
+
+
+def test_the_ends_of_the_changelogs_are_taken_after_the_stable_offset(kafka: str, log: KafkaLog, app: str) -> None:
+    """The last owner's transaction ends while its heir waits for the offset: what it wrote belongs to the shard."""
+    consumer = reader(kafka, app)
+    producer = transactional(kafka, f"{app}-last-owner")
+    producer.begin_transaction()
+    position = TopicPartition(f"{app}.commands", 0, 8)
+    producer.send_offsets_to_transaction([position], consumer.consumer_group_metadata(), 10)
+
+    def end() -> None:
+        producer.produce(f"{app}.journal", POSITIONS.encode(Positions(SHARDS, 7, 1, 0, 0, [])), keys.POSITIONS, 0)
+        producer.commit_transaction(10)
+
+    later = threading.Timer(1.0, end)
+    later.start()
+    takeover = Takeover(app, SHARDS, log, log.member(app, SHARDS, None), [], None)
+
+    shard = takeover.run(0, 1, lambda: time.time() * 1000, Progress())
+
+    assert shard.incarnation == 8, "the successor of the last owner, whose last epoch it has seen"
+    later.join()
+    consumer.close()
+
+
+class _Groups(Protocol):
+    def delete_consumer_groups(self, groups: list[str]) -> dict[str, "_Result"]: ...
+
+
+class _Result(Protocol):
+    def result(self, timeout: float) -> None: ...
+
+
+def test_a_worker_goes_on_from_its_journal_when_the_group_has_forgotten_everything(
+    kafka: str, log: KafkaLog, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Kafka expires offsets of topics that a group does not subscribe to: deleting the group is the quick way to see that."""
+    inputs = log.create_topic(f"{topic_prefix}-in", 1, {}).name
+    outputs = log.create_topic(f"{topic_prefix}-out", 1, {}).name
+    app = counting(name=topic_prefix)
+
+    def run(number: int, expected: list[bytes]) -> None:
+        worker = Worker(app, log, Settings(bootstrap_servers=kafka, data_dir=tmp_path), in_memory=True)
+        worker.start()
+        publisher = log.publisher(f"{topic_prefix}-{number}")
+        publisher.publish([Output(inputs, 0, b"k", b"%d" % number)], 1)
+        publisher.close()
+        eventually(lambda: len(values(log, Partition(outputs, 0))) >= len(expected))
+        worker.stop()
+        assert worker.failed is None
+        assert values(log, Partition(outputs, 0)) == expected
+
+    run(1, [b"k=1"])
+    admin = cast("_Groups", AdminClient({"bootstrap.servers": kafka, "log_level": 0}))
+    admin.delete_consumer_groups([topic_prefix])[topic_prefix].result(30)
+    run(2, [b"k=1", b"k=3"])
