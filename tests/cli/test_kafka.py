@@ -1,0 +1,47 @@
+"""The commands on Kafka: two workers of one node, one of them killed; publish, consume, call, resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import httpx
+
+from tests.cli.conftest import SHOP, Run
+from tests.cli.workers import Serving, until
+
+
+def test_two_workers_share_the_work_and_one_death_is_survived(run: Run, folder: Path, kafka: str, topic_prefix: str) -> None:
+    orders, invoices = f"{topic_prefix}-orders", f"{topic_prefix}-invoices"
+    shop = SHOP.replace('"orders"', f'"{orders}"').replace('"invoices"', f'"{invoices}"').replace('"shop"', f'"{topic_prefix}"')
+    (folder / "kafkashop.py").write_text(shop)
+    numbers = range(1, 201)
+    rows = "".join(f"c{number % 7},{number}\n" for number in numbers)
+    (folder / "orders.csv").write_text("customer,cents\n" + rows)
+    on_kafka = ("--bootstrap-servers", kafka)
+    run("topics", "--create", invoices, "--partitions", "4", *on_kafka)
+    publish = ("publish", orders, "orders.csv", "--key", "customer", "--app", "kafkashop:app", *on_kafka)
+    assert "does not exist" in run(*publish, ok=False).stderr
+    assert "published 200 records" in run(*publish, "--create", "--partitions", "4").stdout
+    assert "published 0 records" in run(*publish, "--resume").stdout
+
+    first, second = (folder / ".odradek" / f"worker-{index}" / "worker.json" for index in (0, 1))
+    with Serving("run", "kafkashop:app", "--workers", "2", *on_kafka, data_dir=first.parent) as serving:
+        before = serving.worker()
+        until(second.exists, "the second worker")
+
+        def invoiced() -> int:
+            return len(run("consume", invoices, *on_kafka).stdout.splitlines())
+
+        until(lambda: invoiced() == len(numbers), "an invoice for each order")
+        os.kill(before["pid"], signal.SIGKILL)
+        serving.worker(other_than=before["pid"])
+        other = json.loads(second.read_text())["url"]
+        expected = sum(number for number in numbers if number % 7 == 3)
+        total = ("call", "customer/c3/total", "--url", other)
+        assert int(until(lambda: httpx.get(other + "/odradek/health").is_success and run(*total).stdout, "an answer")) == expected
+        assert serving.stop() == 0
+    assert "worker 0 died (SIGKILL)" in serving.said
+    assert invoiced() == len(numbers)
