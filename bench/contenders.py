@@ -4,7 +4,6 @@ Stands between the workload and the measurement; a contender is a process that w
 """
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -158,7 +157,6 @@ class Running:
     """A started contender."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
-        self.cpu_s = 0.0
         self._process = process
         self._log = log
 
@@ -179,8 +177,7 @@ class Running:
         return self._log.read_text(errors="replace")[-3000:]
 
     def stop(self) -> None:
-        """SIGTERM, then SIGKILL to the whole process group; counts the processor time it took (children included)."""
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        """SIGTERM, then SIGKILL to the whole process group."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -188,8 +185,6 @@ class Running:
             except subprocess.TimeoutExpired:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        self.cpu_s = (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
 
 
 @contextmanager

@@ -148,11 +148,15 @@ def read_output(bootstrap_servers: str, topic: str) -> Output:
 class Throughput:
     """Committed outputs per second, after the warm-up, and where they came from."""
 
-    events_per_s: float
-    measured_records: int
-    measured_s: float
-    samples_with_progress: int
+    records: int
+    start_s: float
+    end_s: float
+    commits_seen: int
     events_per_s_by_fifth: list[float]
+
+    @property
+    def events_per_s(self) -> float:
+        return self.records / (self.end_s - self.start_s)
 
 
 def throughput(samples: list[Sample], output: Output, warm_up_records: int) -> Throughput:
@@ -170,7 +174,7 @@ def throughput(samples: list[Sample], output: Output, warm_up_records: int) -> T
     if len(after) < 2:
         raise RuntimeError(f"only {len(after)} commits seen after the warm-up of {warm_up_records}: run more events")
     (start_s, start), (end_s, end) = after[0], after[-1]
-    return Throughput((end - start) / (end_s - start_s), end - start, end_s - start_s, len(after), by_fifth(steps))
+    return Throughput(end - start, start_s, end_s, len(after), by_fifth(steps))
 
 
 def by_fifth(steps: list[tuple[float, int]]) -> list[float]:

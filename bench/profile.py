@@ -7,7 +7,6 @@ so that what is measured is what runs, unlike cProfile, which makes small functi
 counts only for the thread that holds the interpreter lock, which is what a second of Python throughput consists of.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from rich.table import Table
 
 from bench.contenders import BENCH, CONTENDERS, Run, fresh_run, running
 from bench.measure import StableOffsets
+from bench.processes import busiest, threads
 from bench.throughput import START_TIMEOUT_S, bars, broker, console
 from bench.workload import Workload, create_topic, delete_topics_of
 
@@ -94,37 +94,6 @@ def build_py_spy() -> Path:
     return program
 
 
-def busiest(root: int) -> int:
-    """The process that has used most processor time among one and its descendants: the worker, not its supervisor."""
-    parents: dict[int, int] = {}
-    used: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue  # it has ended meanwhile
-        pid = int(stat.parent.name)
-        parents[pid], used[pid] = int(fields[1]), int(fields[11]) + int(fields[12])
-    family = {root}
-    while grown := {pid for pid, parent in parents.items() if parent in family} - family:
-        family |= grown
-    return max(family, key=lambda pid: used.get(pid, 0))
-
-
-def processor_times(pid: int) -> dict[int, tuple[str, float]]:
-    """The processor time in seconds that each thread of a process has used, with its name."""
-    tick_s = 1 / os.sysconf("SC_CLK_TCK")
-    used: dict[int, tuple[str, float]] = {}
-    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
-        try:
-            front, back = stat.read_text().rsplit(")", 1)
-        except OSError:
-            continue  # it has ended meanwhile
-        fields = back.split()
-        used[int(stat.parent.name)] = front.split("(", 1)[1], (int(fields[11]) + int(fields[12])) * tick_s
-    return used
-
-
 def parse(lines: Iterable[str]) -> Counter[tuple[str, ...]]:
     """py-spy's raw format: frames from the thread down, joined by semicolons, then the number of samples."""
     stacks: Counter[tuple[str, ...]] = Counter()
@@ -145,10 +114,10 @@ def sample(pid: int, offsets: StableOffsets, duration_s: int, rate_hz: int, raw:
         str(build_py_spy()), "record", "--pid", str(pid), "--duration", str(duration_s), "--rate", str(rate_hz),
         "--format", "raw", "--threads", "--nonblocking", "--output", str(raw),
     ]  # fmt: skip
-    used, before, began = processor_times(pid), offsets.total, time.perf_counter()
+    used, before, began = threads(pid), offsets.total, time.perf_counter()
     ran = subprocess.run(command if all_threads else [*command, "--gil"], capture_output=True, text=True, check=False)
     events, seconds = offsets.total - before, time.perf_counter() - began
-    cpu_s = {thread: (name, after - used.get(thread, (name, 0.0))[1]) for thread, (name, after) in processor_times(pid).items()}
+    cpu_s = {thread: (name, after - used.get(thread, (name, 0.0))[1]) for thread, (name, after) in threads(pid).items()}
     if ran.returncode != 0 or not raw.exists():
         raise RuntimeError(f"py-spy failed:\n{ran.stdout[-1000:]}{ran.stderr[-1000:]}")
     if events <= 0:
