@@ -12,8 +12,7 @@ from tests.cli.conftest import environment
 ASK = """
 import sys
 from odradek_runtime.log_kafka import KafkaLog
-from odradek_runtime.settings import Settings
-log = KafkaLog(Settings(bootstrap_servers=sys.argv[1]))
+log = KafkaLog(sys.argv[1])
 for number in range(3):
     publisher = log.publisher(f"p{number}")
     assert publisher.position() == 0
