@@ -10,6 +10,7 @@ from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.log_embedded.member import EmbeddedMember
 from tests.contract.station import HarnessFactory, LogHarness, Station
 from tests.kafka.harness import kafka
+from tests.simulation.live import simulated
 
 SHARDS = 4
 
@@ -38,7 +39,7 @@ def embedded(_: pytest.FixtureRequest) -> Generator[LogHarness]:
     harness.close()
 
 
-HARNESSES: dict[str, HarnessFactory] = {"embedded": embedded, "kafka": kafka}
+HARNESSES: dict[str, HarnessFactory] = {"embedded": embedded, "simulated": simulated, "kafka": kafka}
 
 
 @pytest.fixture(params=list(HARNESSES))

@@ -1,0 +1,64 @@
+"""Faults: what may go wrong in a world, how often, and until when. Every decision is drawn from the seed.
+
+A kind that is left out never happens (so a failing seed can be shortened); after `calm` nothing does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from random import Random
+
+KINDS: dict[str, tuple[float, int]] = {
+    # kind: (the chance whenever it could happen, how often at the most)
+    "crash": (0.004, 4),  # the process dies at an effect: a commit sent, a store written, a reply given ...
+    "crash_later": (0.0, 3),  # the process dies between two events
+    "freeze": (0.0, 2),  # the process stands still, its session expires, it goes on
+    "evict": (0.0, 2),  # the session expires while it goes on: a zombie
+    "rebalance": (0.0, 4),  # a shard moves though nobody came or went
+    "stop": (0.0, 2),  # a clean stop, and a start
+    "join": (0.0, 1),  # one more worker
+    "refuse": (0.03, 4),  # the broker aborts a transaction
+    "unknown_applied": (0.03, 3),  # committed, but the answer is lost
+    "unknown_lost": (0.03, 3),  # not committed, and the answer is lost
+    "torn": (0.02, 2),  # part of a changelog-only epoch is committed
+    "slow_commit": (0.02, 3),  # a commit takes seconds: past a session, past the transaction's timeout
+    "late_marker": (0.01, 6),  # decided, but readers see it much later
+    "log_error": (0.02, 8),  # a question to the log fails
+    "store_error": (0.01, 3),  # the disk is full
+    "store_stale": (0.4, 9),  # a crash loses what was not flushed
+    "store_lost": (0.2, 3),  # a crash loses the disk
+    "step_slow": (0.1, 6),
+    "step_fails": (0.08, 6),
+    "clock": (0.0, 3),  # a worker's clock jumps
+    "compact": (0.0, 9),
+    "duplicate": (0.2, 6),  # a client asks again though its first request is under way
+}
+NUISANCE = {"compact", "store_stale", "store_lost", "step_slow", "duplicate", "late_marker"}
+"""Kinds that say how something happens rather than that it does: in force in every seed."""
+
+
+class Faults:
+    """The faults of one world."""
+
+    def __init__(self, seed: int, kinds: Collection[str] | None = None) -> None:
+        self.rng = Random(f"{seed}/faults")
+        draw = Random(f"{seed}/kinds")
+        some = {kind for kind in KINDS if kind in NUISANCE or draw.random() < draw.choice((0.15, 0.5, 0.9))}
+        self.kinds = frozenset(some if kinds is None else kinds)
+        self.calm = False
+        self.happened: Counter[str] = Counter()
+
+    def hit(self, kind: str) -> bool:
+        """Whether it goes wrong here and now."""
+        chance, _ = KINDS[kind]
+        return self.may(kind) and self.rng.random() < chance and self.happen(kind)
+
+    def may(self, kind: str) -> bool:
+        """Whether it may still happen."""
+        return not self.calm and kind in self.kinds and self.happened[kind] < KINDS[kind][1]
+
+    def happen(self, kind: str) -> bool:
+        """Note that it does."""
+        self.happened[kind] += 1
+        return True

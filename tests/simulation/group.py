@@ -1,0 +1,146 @@
+"""The consumer group of one app, as its coordinator sees it: who owns which shard now, and which offsets are committed.
+
+Cooperative: a shard moves when its owner has released it, or when the owner is evicted. A member learns what was decided
+some time later, and until then goes on as if nothing had happened: that is what makes zombies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from odradek_runtime.log.port import Gained, Losing, Partition, Peer
+
+if TYPE_CHECKING:
+    from .member import SimMember
+    from .scheduler import Scheduler
+    from .transaction import SimTransaction
+
+DEADLINE_MS = 60_000.0
+"""A member that does not release what it was asked for within so long is evicted (Kafka: max.poll.interval.ms)."""
+
+
+class SimGroup:
+    """Members, their shards, and the group's offsets with those that a transaction holds pending."""
+
+    def __init__(self, shards: int, scheduler: Scheduler) -> None:
+        self.shards = shards
+        self.members: list[SimMember] = []
+        self.owners: dict[int, SimMember] = {}
+        self.leaving: dict[int, SimMember] = {}
+        self.committed: dict[Partition, int] = {}
+        self.pending: dict[SimTransaction, dict[Partition, int]] = {}
+        self.stamps = 0
+        self._scheduler = scheduler
+
+    # --- offsets ---
+
+    def hold(self, transaction: SimTransaction, offsets: dict[Partition, int]) -> None:
+        """Offsets of a transaction whose outcome is open: a stable reader waits for it."""
+        self.pending[transaction] = offsets
+
+    def mark(self, transaction: SimTransaction, *, commit: bool) -> None:
+        """The coordinator's own marker has arrived."""
+        offsets = self.pending.pop(transaction, {})
+        if commit:
+            self.committed.update(offsets)
+
+    def pending_on(self, partition: Partition) -> list[SimTransaction]:
+        return [transaction for transaction, offsets in self.pending.items() if partition in offsets]
+
+    # --- members ---
+
+    def join(self, member: SimMember) -> None:
+        if member not in self.members:
+            self.members.append(member)
+            self.balance()
+            if len(self.members) > self.shards and not any(owner is member for owner in self.owners.values()):
+                member.hear(Gained({}))
+
+    def leave(self, member: SimMember) -> None:
+        """It goes of its own will, or its session has expired: its shards are free at once."""
+        if member not in self.members:
+            return
+        self.members.remove(member)
+        for number in [n for n, owner in self.owners.items() if owner is member]:
+            del self.owners[number]
+            self.leaving.pop(number, None)
+        self.balance()
+
+    def peers(self) -> list[Peer]:
+        return [Peer(m.url, tuple(sorted(n for n, owner in self.owners.items() if owner is m))) for m in self.members]
+
+    def balance(self, *, shuffle: bool = False) -> None:
+        """Give the free shards out, and ask for those that are with one member too many."""
+        if not self.members:
+            return
+        quotas = self._quotas()
+        free = [n for n in range(self.shards) if n not in self.owners]
+        for member, quota in quotas:
+            staying = [n for n, owner in self.owners.items() if owner is member and n not in self.leaving]
+            room = max(quota - len(staying), 0)
+            given, free = free[:room], free[room:]
+            self._give(member, given)
+        for member, quota in quotas:
+            staying = sorted(n for n, owner in self.owners.items() if owner is member and n not in self.leaving)
+            if shuffle and staying and len(self.members) > 1:
+                self._ask(member, [self._scheduler.rng.choice(staying)])
+                return
+            self._ask(member, staying[quota:])
+
+    def _quotas(self) -> list[tuple[SimMember, int]]:
+        least, odd = divmod(self.shards, len(self.members))
+        held = {m: sum(owner is m for n, owner in self.owners.items() if n not in self.leaving) for m in self.members}
+        richest = sorted(self.members, key=lambda member: -held[member])
+        return [(member, least + (place < odd)) for place, member in enumerate(richest)]
+
+    def _give(self, member: SimMember, shards: list[int]) -> None:
+        gained: dict[int, int] = {}
+        for number in shards:
+            self.stamps += 1
+            self.owners[number] = member
+            gained[number] = self.stamps
+        if gained:
+            member.hear(Gained(gained))
+
+    def _ask(self, member: SimMember, shards: list[int]) -> None:
+        if not shards:
+            return
+        self.leaving.update(dict.fromkeys(shards, member))
+        released = False
+
+        def release() -> None:
+            nonlocal released
+            if not released:
+                released = True
+                member.released(shards)
+                self._scheduler.later(self._scheduler.delay_ms(3.0), f"{member.name} has released {shards}", lambda: self._free(member, shards))
+
+        def overdue() -> None:
+            if not released and member in self.members and any(self.leaving.get(n) is member for n in shards):
+                member.evict()
+
+        self._scheduler.later(DEADLINE_MS, f"{member.name} must have released {shards}", overdue)
+        member.hear(Losing(tuple(shards), lost=False, release=release))
+
+    def _free(self, member: SimMember, shards: list[int]) -> None:
+        for number in shards:
+            if self.leaving.get(number) is member and self.owners.get(number) is member:
+                del self.owners[number]
+                del self.leaving[number]
+        self._after(member, shards)
+
+    def _after(self, member: SimMember, shards: list[int]) -> None:
+        """Released shards go to somebody else than the one who had them, where there is somebody else."""
+        others = [m for m in self.members if m is not member]
+        if len(others) == 0 or member not in self.members:
+            self.balance()
+            return
+        for number in shards:
+            if number not in self.owners:
+                poorest = min(others, key=lambda m: sum(owner is m for owner in self.owners.values()))
+                self._give(poorest, [number])
+        self.balance()
+
+
+Release = Callable[[], None]

@@ -1,0 +1,228 @@
+"""The simulated log: what Kafka does to those who read and write it, in one thread, decided by a seed (`log.port.Log`).
+
+Blocking questions are answered through the scheduler: in a strand the world goes on while they wait.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from odradek_runtime.log.port import LogError, Message, Output, Partition, Peer, TopicInfo, Transaction
+from odradek_runtime.routing import shard_of
+
+from .faults import Faults
+from .group import SimGroup
+from .member import SimMember
+from .partition import PartitionLog
+from .scheduler import Scheduler
+from .transaction import SimTransaction
+
+STILL_MS = 30_000.0
+MAX_MESSAGE_BYTES = 1_048_588
+
+
+class Auditor(Protocol):
+    """Who watches every order and every decision."""
+
+    def sent(self, member: SimMember, transaction: Transaction) -> None: ...
+
+    def committed(self, transaction: SimTransaction) -> None: ...
+
+
+class Blind:
+    """Watches nothing."""
+
+    def sent(self, member: SimMember, transaction: Transaction) -> None:
+        """Let it pass."""
+
+    def committed(self, transaction: SimTransaction) -> None:
+        """Let it pass."""
+
+
+class BadRecord(LogError):
+    """A record that no broker takes."""
+
+
+class SimLog:
+    """A cluster in memory. `batch_records`: the most records a fetch gives."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        faults: Faults,
+        auditor: Auditor | None = None,
+        *,
+        batch_records: int = 1_000,
+        mean_ms: float = 1.0,
+    ) -> None:
+        self.scheduler = scheduler
+        self.faults = faults
+        self.auditor = auditor or Blind()
+        self.batch_records = batch_records
+        self.mean_ms = mean_ms
+        self.groups: dict[str, SimGroup] = {}
+        self.members: list[SimMember] = []
+        self._topics: dict[str, tuple[TopicInfo, list[PartitionLog]]] = {}
+        self._publishers: dict[str, SimPublisher] = {}
+        self._positions: dict[str, int] = {}
+        self._robin = 0
+
+    # --- topics ---
+
+    def topic(self, name: str) -> TopicInfo | None:
+        self._question("topic")
+        return self._topics[name][0] if name in self._topics else None
+
+    def topics(self) -> Sequence[str]:
+        return sorted(self._topics)
+
+    def create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) or partitions < 1:
+            raise LogError(f"{name!r} with {partitions} partitions cannot be a topic", retriable=False)
+        if name not in self._topics:
+            info = TopicInfo(name, f"id-{len(self._topics)}", partitions, dict(config))
+            self._topics[name] = info, [PartitionLog(Partition(name, n), info) for n in range(partitions)]
+        return self._topics[name][0]
+
+    def partition(self, where: Partition) -> PartitionLog:
+        """One partition. Raises LogError when there is none."""
+        found = self._topics.get(where.topic)
+        if found is None or not 0 <= where.partition < len(found[1]):
+            raise LogError(f"there is no partition {where.topic}[{where.partition}]")
+        return found[1][where.partition]
+
+    def partitions(self) -> list[PartitionLog]:
+        return [partition for _, partitions in self._topics.values() for partition in partitions]
+
+    def target(self, output: Output) -> PartitionLog:
+        """Where a record goes. Raises BadRecord when the brokers would not take it."""
+        found = self._topics.get(output.topic)
+        if found is None:
+            raise BadRecord(f"topic {output.topic} does not exist")
+        number = output.partition
+        if number is None:
+            self._robin += output.key is None
+            number = self._robin % len(found[1]) if output.key is None else shard_of(output.key, len(found[1]))
+        if not 0 <= number < len(found[1]):
+            raise BadRecord(f"{output.topic} has no partition {number}")
+        if len(output.key or b"") + len(output.value or b"") > MAX_MESSAGE_BYTES:
+            raise BadRecord(f"a record for {output.topic} is too large")
+        return found[1][number]
+
+    # --- reading ---
+
+    def offsets(self, partition: Partition) -> tuple[int, int]:
+        self._question(f"offsets of {partition.topic}[{partition.partition}]")
+        found = self.partition(partition)
+        return found.first, found.end
+
+    def offset_at(self, partition: Partition, timestamp_ms: int) -> int:
+        self._question("offset at a time")
+        return self.partition(partition).offset_at(timestamp_ms)
+
+    def scan(self, partition: Partition, start: int, stop: int) -> Iterator[Sequence[Message]]:
+        name = f"scan of {partition.topic}[{partition.partition}]"
+        self._question(name)
+        found = self.partition(partition)
+        if start < found.first:
+            raise LogError(f"{name} from {start}: it begins at {found.first}")
+        position = start
+        while True:
+            batch = found.read(position, stop, self.batch_records)
+            if batch:
+                position = batch[-1].at + 1
+                yield batch
+                self._question(name)
+            elif position >= stop or found.stable >= stop:
+                return
+            elif not self.scheduler.wait(name, self._grows(found), STILL_MS):
+                raise LogError(f"{name} stands still: a transaction is open at {found.stable}")
+
+    def _grows(self, partition: PartitionLog) -> Callable[[], bool]:
+        before = partition.stable
+        return lambda: partition.stable > before
+
+    def trim(self, partition: Partition, before: int) -> None:
+        self.partition(partition).trim(before)
+
+    def _question(self, what: str) -> None:
+        """Every question takes a while, and may fail."""
+        self.scheduler.point(what)
+        if self.scheduler.strand is not None and self.faults.hit("log_error"):
+            raise LogError(f"{what}: the broker does not answer (simulated)")
+
+    # --- groups ---
+
+    def group(self, app: str, shards: int) -> SimGroup:
+        return self.groups.setdefault(app, SimGroup(shards, self.scheduler))
+
+    def app_of(self, group: SimGroup) -> str:
+        return next(app for app, known in self.groups.items() if known is group)
+
+    def peers(self, app: str) -> Sequence[Peer]:
+        return self.groups[app].peers() if app in self.groups else []
+
+    def member(self, app: str, shards: int, url: str | None) -> SimMember:
+        member = SimMember(self, self.group(app, shards), app, url, f"{app}-{len(self.members)}")
+        self.members.append(member)
+        return member
+
+    def grown(self) -> None:
+        """Something became visible: those who read look again."""
+        for member in self.members:
+            member.look()
+
+    def marker_ms(self) -> float:
+        if self.faults.hit("late_marker"):
+            return self.faults.rng.uniform(200.0, 15_000.0)
+        return self.scheduler.delay_ms(self.mean_ms)
+
+    # --- from outside ---
+
+    def publisher(self, name: str) -> SimPublisher:
+        self._publishers[name] = publisher = SimPublisher(self, name)
+        return publisher
+
+    def newest(self, publisher: SimPublisher) -> bool:
+        return self._publishers.get(publisher.name) is publisher
+
+    def position(self, name: str) -> int:
+        return self._positions.get(name, 0)
+
+    def write(self, name: str, outputs: Sequence[Output], position: int) -> list[tuple[Partition, int]]:
+        """A whole transaction from outside, at once; gives where each record lies."""
+        targets = [self.target(output) for output in outputs]
+        whole = object()
+        places = [
+            (target.where, target.append(output, whole, self.scheduler.now_ms))
+            for target, output in zip(targets, outputs, strict=True)
+        ]
+        for target in dict.fromkeys(targets):
+            target.mark(whole, commit=True)
+        self._positions[name] = position
+        self.grown()
+        return places
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class SimPublisher:
+    """Writes from outside; a newer one of the same name fences it."""
+
+    def __init__(self, log: SimLog, name: str) -> None:
+        self.name = name
+        self._log = log
+
+    def position(self) -> int:
+        return self._log.position(self.name)
+
+    def publish(self, outputs: Sequence[Output], position: int) -> None:
+        if not self._log.newest(self):
+            raise LogError(f"publisher {self.name!r} was taken over by a newer one", retriable=False)
+        self._log.write(self.name, outputs, position)
+
+    def close(self) -> None:
+        """Nothing to free."""

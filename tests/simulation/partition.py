@@ -1,0 +1,107 @@
+"""One partition as Kafka keeps it: offsets with gaps, open transactions that hold readers back, compaction, trimming."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from odradek_runtime.log.port import LogError, Output, Partition, TopicInfo
+
+
+@dataclass(slots=True, eq=False)
+class SimMessage:
+    """One record (`log.port.Message`)."""
+
+    where: Partition
+    at: int
+    output: Output
+    time_ms: int
+    transaction: object
+
+    def topic(self) -> str:
+        return self.where.topic
+
+    def partition(self) -> int:
+        return self.where.partition
+
+    def offset(self) -> int:
+        return self.at
+
+    def key(self) -> bytes | None:
+        return self.output.key
+
+    def value(self) -> bytes | None:
+        return self.output.value
+
+    def headers(self) -> list[tuple[str, bytes | None]] | None:
+        return list(self.output.headers) if self.output.headers else None
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self.time_ms
+
+
+class PartitionLog:
+    """Records in the order of their offsets. A marker takes an offset of its own and shows no record."""
+
+    def __init__(self, where: Partition, info: TopicInfo) -> None:
+        self.where = where
+        self.compacted = "compact" in info.config.get("cleanup.policy", "")
+        self.tombstones_ms = int(info.config.get("delete.retention.ms", 86_400_000))
+        self.first = 0
+        self.end = 0
+        self._records: list[SimMessage] = []
+        self._offsets: list[int] = []
+        self._open: dict[object, int] = {}
+
+    @property
+    def stable(self) -> int:
+        """The last stable offset: where the first open transaction begins."""
+        return min(self._open.values(), default=self.end)
+
+    def append(self, output: Output, transaction: object, now_ms: float) -> int:
+        """Write one record of a transaction that is open."""
+        offset, self.end = self.end, self.end + 1
+        self._open.setdefault(transaction, offset)
+        self._records.append(SimMessage(self.where, offset, output, output.timestamp_ms or int(now_ms), transaction))
+        self._offsets.append(offset)
+        return offset
+
+    def mark(self, transaction: object, *, commit: bool) -> None:
+        """The transaction's marker arrives: its records become visible, or vanish."""
+        if self._open.pop(transaction, None) is None:
+            return
+        self.end += 1
+        if not commit:
+            self._keep([m for m in self._records if m.transaction is not transaction])
+
+    def read(self, start: int, stop: int, most: int) -> list[SimMessage]:
+        """Committed records with start <= offset < stop, at most so many."""
+        begin = bisect_left(self._offsets, start)
+        end = bisect_left(self._offsets, min(stop, self.stable))
+        return self._records[begin : min(end, begin + most)]
+
+    def trim(self, before: int) -> None:
+        if before > self.end:
+            raise LogError(f"{self.where.topic}[{self.where.partition}] ends at {self.end}: it cannot be trimmed to {before}")
+        if before > self.first:
+            self.first = before
+            self._keep([m for m in self._records if m.at >= before])
+
+    def compact(self, before: int, now_ms: float) -> int:
+        """Clean below an offset: only the last record of a key stays, and no tombstone for ever. Gives how many went."""
+        limit = min(before, self.stable)
+        newest = {m.key(): m.at for m in self._records if m.at < self.stable}
+        kept = [m for m in self._records if m.at >= limit or (newest[m.key()] == m.at and not self._expired(m, now_ms))]
+        gone = len(self._records) - len(kept)
+        self._keep(kept)
+        return gone
+
+    def _expired(self, message: SimMessage, now_ms: float) -> bool:
+        return message.value() is None and now_ms - message.time_ms > self.tombstones_ms
+
+    def offset_at(self, timestamp_ms: int) -> int:
+        return next((m.at for m in self._records if m.time_ms >= timestamp_ms), self.end)
+
+    def _keep(self, records: list[SimMessage]) -> None:
+        self._records = records
+        self._offsets = [m.at for m in records]
