@@ -16,7 +16,7 @@ from .dead_letter import dead_letter
 from .formats import COMMAND, INVOCATION, SLOT, TIMER, Command, Slot, Timer
 from .formats import Invocation as Stored
 from .invocation import Live
-from .request import Failure, Reply
+from .request import Failure, Reply, plain_text
 
 if TYPE_CHECKING:
     from odradek._definition import Subscription
@@ -39,6 +39,9 @@ class Ending:
     # --- ends ---
 
     def returned(self, live: Live, value: Any) -> None:
+        if live.diverged:  # and the handler caught even that
+            self.paused(live, "divergence", live.diverged)
+            return
         if live.journal.replaying:
             entry = live.journal.commands[live.journal.cursor]
             reason = f"entry {entry.ref}: the journal has {entry.kind} {entry.name}, the code returned without having done it"
@@ -47,7 +50,7 @@ class Ending:
         try:
             result = live.handler.encode_result(value)
         except Exception as error:  # noqa: BLE001  (whatever the serde raises, no retry mends it)
-            self.failed(live, Failure(500, f"{live.handler.target}: its result cannot be encoded: {error}"))
+            self.failed(live, Failure(500, f"{live.handler.target}: its result cannot be encoded: {plain_text(error)}"))
             return
         limit = self._machine.max_record_bytes
         if len(result) > limit:
@@ -165,7 +168,7 @@ class Ending:
         assert stored is not None
         stored.attempts += 1
         stored.failed_ms = stored.failed_ms or int(machine.now_ms)
-        stored.reason = f"{type(error).__name__}: {error}"
+        stored.reason = f"{type(error).__name__}: {plain_text(error)}"
         policy = live.handler.retry or (FROM_RECORD if live.subscription is not None else CALLED)
         elapsed_s = (machine.now_ms - stored.failed_ms) / 1000
         if not policy.retries(error) or policy.gives_up(stored.attempts, elapsed_s):
@@ -192,13 +195,13 @@ class Ending:
         drop_segment(live)
         self._machine.runner.endure(live)
         assert live.stored is not None
-        live.stored.status, live.stored.pause, live.stored.reason = "paused", kind, reason
+        live.stored.status, live.stored.pause, live.stored.reason = "paused", kind, plain_text(reason)
         self._set_aside(live)
         self._mark_paused(live.shard, live.stored)
 
     def pause(self, shard: Shard, stored: Stored, kind: str, reason: str) -> None:
         """As `paused`, for one that never came to life."""
-        stored.status, stored.pause, stored.reason = "paused", kind, reason
+        stored.status, stored.pause, stored.reason = "paused", kind, plain_text(reason)
         shard.put(keys.invocation(stored.id), INVOCATION.encode(stored))
         self._mark_paused(shard, stored)
 

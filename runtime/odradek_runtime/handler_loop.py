@@ -7,6 +7,7 @@ with the way out, instead of hanging.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any, NoReturn
 
 REMEDY = (
@@ -44,7 +45,10 @@ class HandlerLoop(asyncio.AbstractEventLoop):
 
 
 def _refuser(name: str) -> Any:
-    def refuse(_self: HandlerLoop, *_arguments: Any, **_options: Any) -> NoReturn:
+    def refuse(_self: HandlerLoop, *arguments: Any, **_options: Any) -> NoReturn:
+        for argument in arguments:
+            if isinstance(argument, Coroutine):
+                argument.close()  # else Python complains, later and elsewhere, that nobody awaited it
         raise ForeignAwaitable(f"asyncio ({name}) is not durable")
 
     return refuse

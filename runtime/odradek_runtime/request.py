@@ -11,13 +11,37 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 
+TEXT_CHARACTERS = 16_384
+
+
+def plain_text(value: object) -> str:
+    """`str(value)`, cut at TEXT_CHARACTERS, with what UTF-8 cannot hold replaced.
+
+    >>> plain_text("caf\\udce9")
+    'caf?'
+    """
+    try:
+        text = str(value)
+    except Exception:  # noqa: BLE001  (a user's `__str__`; the type says enough)
+        text = f"<{type(value).__name__}>"
+    return text[:TEXT_CHARACTERS].encode("utf-8", "replace").decode()
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How an invocation failed: an HTTP-like code, what happened, and the error's own metadata."""
+    """How an invocation failed: an HTTP-like code, what happened, and the error's own metadata.
+
+    The texts are users': they are made what a journal can hold (UTF-8, of bounded length), whatever they were.
+    """
 
     code: int
     message: str
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", plain_text(self.message))
+        if self.metadata:
+            object.__setattr__(self, "metadata", {plain_text(k): plain_text(v) for k, v in self.metadata.items()})
 
 
 @dataclass(frozen=True, slots=True)

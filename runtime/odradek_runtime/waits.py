@@ -15,7 +15,7 @@ from . import keys
 from .epoch import StepRun
 from .formats import INVOCATION, TIMER, Entry, Timer
 from .formats import Invocation as Stored
-from .request import Failure
+from .request import Failure, plain_text
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -110,7 +110,7 @@ class Waits:
         if isinstance(error, TerminalError):
             failure = Failure(error.code, error.message, error.metadata)
         elif not policy.retries(error) or policy.gives_up(attempt, (self._machine.now_ms - run.first_ms) / 1000):
-            failure = Failure(500, f"step {run.body.name} failed after {attempt} attempt(s): {type(error).__name__}: {error}")
+            failure = Failure(500, f"step {run.body.name} failed after {attempt} attempt(s): {type(error).__name__}: {plain_text(error)}")
         else:
             self._again(shard, run, error, attempt, policy)
             return
@@ -133,7 +133,7 @@ class Waits:
         self._machine.metrics.retries += 1
         logger.warning(
             "step %s of %s: attempt %d failed, again in %.2f s: %s: %s", run.body.name, run.id, attempt, delay_s,
-            type(error).__name__, error, exc_info=error if attempt == 1 else None,
+            type(error).__name__, plain_text(error), exc_info=error if attempt == 1 else None,
         )  # fmt: skip
         shard.put(first, None)
         again = keys.timer(int(self._machine.now_ms + delay_s * 1000), run.id, run.ref)

@@ -22,8 +22,8 @@ Decode = Callable[[bytes], Any]
 
 JSON = "application/json"
 RAW = "application/octet-stream"
-DECODE_ERRORS: tuple[type[Exception], ...] = (ValueError,)
-"""What a decoder raises: msgspec's errors, pydantic's and UnicodeDecodeError are all ValueErrors."""
+DECODE_ERRORS: tuple[type[Exception], ...] = (Exception,)
+"""What a decoder raises: ValueErrors as a rule, but a type's own constructor (`__post_init__`) may raise anything."""
 
 _AT = re.compile(r"^(?P<message>.*) - at (?P<where>.*)$", re.DOTALL)
 _PATH = re.compile(r"`(\$[^`]*)`$")
@@ -136,6 +136,8 @@ def explain(error: Exception, expected: str) -> BadInput:
         return _explain_msgspec(str(error))
     if isinstance(error, UnicodeDecodeError):
         return BadInput("$", f"expected UTF-8 text, got byte {error.object[error.start]:#04x} at offset {error.start}")
+    if not isinstance(error, ValueError):
+        return BadInput("$", f"{expected} does not take this value: {error!r}")
     return BadInput("$", f"expected {expected} as JSON, but: {error}")
 
 

@@ -25,7 +25,7 @@ from odradek_runtime.settings import Settings
 from odradek_runtime.worker import Worker
 from tests.engine.faults import FaultyLog
 
-PATIENCE_S = 15.0
+PATIENCE_S = float(os.environ.get("ODRADEK_TEST_PATIENCE_S", "15"))
 
 
 class Clock:

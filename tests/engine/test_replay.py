@@ -1,0 +1,299 @@
+"""Replay is exact: other code than the journal's is noticed at the first entry that differs, said, and waited out."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from odradek import App, Context, ObjectContext
+from tests.engine.harness import Rig
+
+Body = Callable[[ObjectContext], Awaitable[str]]
+
+
+async def number(n: int) -> int:
+    return n
+
+
+async def other(n: int) -> int:
+    return -n
+
+
+async def original(ctx: ObjectContext) -> str:
+    one = await ctx.run(number, 1)
+    ctx.set("one", one)
+    await ctx.sleep(3600)
+    two = await ctx.run(number, 2)
+    return f"{one} {two}"
+
+
+async def renamed(ctx: ObjectContext) -> str:
+    one = await ctx.run(other, 1)
+    return f"{one}"
+
+
+async def missing(ctx: ObjectContext) -> str:
+    ctx.set("one", 1)
+    await ctx.sleep(3600)
+    return "without"
+
+
+async def extra(ctx: ObjectContext) -> str:
+    one = await ctx.run(number, 1)
+    await ctx.run(number, 11)
+    ctx.set("one", one)
+    await ctx.sleep(3600)
+    return "more"
+
+
+async def another_name(ctx: ObjectContext) -> str:
+    ctx.set("two", await ctx.run(number, 1))
+    await ctx.sleep(3600)
+    return "two"
+
+
+async def early(ctx: ObjectContext) -> str:
+    return "early"
+
+
+async def swallows(ctx: ObjectContext) -> str:
+    try:
+        await ctx.run(other, 1)
+    except BaseException:  # noqa: BLE001, S110  (what no handler should do must not hide it)
+        pass
+    return "swallowed"
+
+
+async def waits_before(ctx: ObjectContext) -> str:
+    pending = ctx.run(number, 1)
+    await ctx.sleep(0)
+    return str(await pending)
+
+
+def app_with(body: Body) -> App:
+    app = App("replays", shards=1)
+    thing, out = app.object("thing"), app.topic("out", value=str)
+
+    @thing.handler
+    async def go(ctx: ObjectContext) -> str:
+        return await body(ctx)
+
+    @thing.handler
+    async def after(ctx: ObjectContext) -> str:
+        return "after"
+
+    @app.handler
+    async def elsewhere(ctx: Context) -> None:
+        ctx.publish(out, "fine")
+
+    return app
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["stopped", "crashed"])
+@pytest.mark.parametrize(
+    ("body", "recorded", "did"),
+    [
+        (renamed, "entry 0: the journal has step number", "the code did step other"),
+        (missing, "entry 0: the journal has step number", "the code did set one"),
+        (extra, "entry 1: the journal has set one", "the code did step number"),
+        (another_name, "entry 1: the journal has set one", "the code did set two"),
+        (early, "entry 0: the journal has step number", "the code returned"),
+        (swallows, "entry 0: the journal has step number", "the code did step other"),
+        (waits_before, "entry 1: the journal has set one", "the code did sleep"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_other_code_is_paused_and_the_right_code_resumes(
+    rig: Rig, body: Body, recorded: str, did: str, crash: bool
+) -> None:
+    app = app_with(original)
+    rig.start(app)
+    asked = rig.ask("thing/go", key="k")
+    rig.until(lambda: rig.state(app, "thing", "k", "one") == 1)
+    rig.restart(app_with(body), crash=crash)
+    rig.later(3601)
+    rig.until(lambda: rig.paused(app))
+    (paused,) = rig.paused(app)
+    assert paused.pause == "divergence"
+    assert recorded in paused.reason and did in paused.reason, paused.reason
+    if "returned" not in did:
+        line = body.__code__.co_firstlineno
+        where = paused.reason.rpartition(" at ")[2]
+        file, _, rest = where.partition(":")
+        assert file == __file__
+        assert line < int(rest.split()[0]) < line + 8 and rest.endswith(f" in {body.__name__}")
+    after = rig.ask("thing/after", key="k")
+    assert rig.ask("replays/elsewhere").value() is None, "everybody else goes on"
+    assert after.replies == [], "its key waits"
+    rig.restart(app_with(original), crash=crash)
+    asked = rig.attach(asked.id)
+    assert asked.value() == "1 2"
+    assert rig.attach(after.id).value() == "after"
+    rig.until(lambda: rig.paused(app) == [] and not [k for k in rig.journal(app) if k[:1] in b"zl"])
+
+
+def with_handler(name: str) -> App:
+    app = App("gone", shards=1)
+    inputs, out, thing = app.topic("in", value=int), app.topic("out", value=int), app.object("thing")
+
+    @thing.handler(name=name)
+    async def go(ctx: ObjectContext) -> str:
+        ctx.set("times", ctx.get("times", int, 0) + 1)
+        await ctx.sleep(50)
+        return name
+
+    @thing.handler
+    async def send(ctx: ObjectContext) -> None:
+        ctx.send(f"thing/{name}", key="delayed", delay=50)
+
+    if name == "here":
+
+        @thing.on(inputs)
+        async def take(ctx: ObjectContext, n: int) -> None:
+            await ctx.sleep(50)
+            ctx.publish(out, n)
+    else:
+
+        @app.on(inputs)
+        async def take_else(ctx: Context, n: int) -> None:
+            ctx.publish(out, -n)
+
+    return app
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["stopped", "crashed"])
+def test_a_handler_that_has_gone_and_comes_back(rig: Rig, crash: bool) -> None:
+    app = with_handler("here")
+    rig.start(app)
+    asked, inboxed = rig.ask("thing/here", key="k"), rig.ask("thing/here", key="k")
+    rig.call("thing/send", key="s")
+    rig.publish("in", ("r", 1))
+    rig.until(lambda: len(rig.invocations(app)) == 5)
+    rig.restart(with_handler("there"), crash=crash)
+    rig.later(51)
+    rig.until(lambda: len(rig.paused(app)) == 3)
+    reasons = {i.target: (i.pause, i.reason) for i in rig.paused(app)}
+    assert {kind for kind, _ in reasons.values()} == {"missing"}
+    assert "the app no longer has the handler thing/here: deploy code that has it" in reasons["thing/here"][1]
+    assert "thing/take on in" in reasons["thing/take"][1]
+    rig.publish("in", ("r", 2), ("x", 3))
+    rig.until(lambda: sorted(rig.values("out")) == [-3, -2])
+    rig.restart(with_handler("here"), crash=crash)
+    rig.until(lambda: 1 in rig.values("out"))
+    assert rig.attach(asked.id).value() == "here"
+    rig.later(51)
+    assert rig.attach(inboxed.id).value() == "here"
+    rig.until(lambda: not [i for i in rig.invocations(app) if i.status not in ("completed", "failed")])
+    assert rig.state(app, "thing", "k", "times") == 2
+    assert rig.state(app, "thing", "delayed", "times") == 1
+
+
+def test_one_that_lost_its_handler_before_it_could_queue_does_not_barge_in(rig: Rig) -> None:
+    """Its delayed start came while the handler was gone; when it is back, the key belongs to another."""
+    app = with_handler("here")
+    rig.start(app)
+    rig.call("thing/send", key="s")
+    rig.until(lambda: any(i.status == "scheduled" for i in rig.invocations(app)))
+    rig.restart(with_handler("there"))
+    rig.later(51)
+    rig.until(lambda: rig.paused(app))
+    holder = rig.ask("thing/there", key="delayed")
+    rig.until(lambda: rig.state(app, "thing", "delayed", "times") == 1)
+
+    both = with_handler("here")
+    extra_handler(both)
+    rig.restart(both)
+    rig.until(lambda: not rig.paused(app))
+    assert rig.state(app, "thing", "delayed", "times") == 1, "one at a time"
+    rig.later(51)
+    assert rig.attach(holder.id).value() == "there"
+    rig.until(lambda: rig.state(app, "thing", "delayed", "times") == 2)
+
+
+def extra_handler(app: App) -> None:
+    """Also the handler that the other version had."""
+    (thing,) = [handler for handler in app.handlers().values() if handler.target == "thing/send"]
+    assert thing is not None
+
+    async def there(ctx: ObjectContext) -> str:
+        ctx.set("times", ctx.get("times", int, 0) + 1)
+        await ctx.sleep(50)
+        return "there"
+
+    objects = [s for s in app._included if not isinstance(s, str) and s.name == "thing"]  # pyright: ignore[reportPrivateUsage]  (added late)
+    objects[0].handler(name="there")(there)  # type: ignore[union-attr]  # pyright: ignore
+
+
+async def sleep_a_moment(ctx: Context) -> None:
+    await asyncio.sleep(0.01)
+
+
+async def yield_once(ctx: Context) -> None:
+    await asyncio.sleep(0)
+
+
+async def plain_future(ctx: Context) -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def future_of_another_loop(ctx: Context) -> None:
+    loop = asyncio.new_event_loop()
+    try:
+        await loop.create_future()
+    finally:
+        loop.close()
+
+
+async def spawn(ctx: Context) -> None:
+    await asyncio.get_running_loop().create_task(number(1))
+
+
+async def in_thread(ctx: Context) -> None:
+    await asyncio.to_thread(print)
+
+
+async def connect(ctx: Context) -> None:
+    await asyncio.open_connection("127.0.0.1", 1)
+
+
+async def bare_yield(ctx: Context) -> None:
+    class Odd:
+        def __await__(self):  # type: ignore[no-untyped-def]  # pyright: ignore  (as libraries of their own loop do)
+            yield "something"
+
+    await Odd()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [sleep_a_moment, yield_once, plain_future, future_of_another_loop, spawn, in_thread, connect, bare_yield],
+    ids=lambda body: body.__name__,
+)
+def test_what_does_not_outlive_a_crash_cannot_be_awaited(rig: Rig, body: Callable[[Context], Awaitable[None]]) -> None:
+    app, seen = App("foreign", shards=1), list[str]()
+
+    @app.handler
+    async def go(ctx: Context) -> str:
+        await ctx.run(number, 1)
+        try:
+            await body(ctx)
+        except RuntimeError as error:
+            seen.append(str(error))
+        return "went on"
+
+    rig.start(app)
+    assert rig.call("foreign/go") == "went on"
+    assert all("ctx.sleep instead of asyncio.sleep" in text and "@step" in text for text in seen)
+    assert seen
+
+
+def test_a_foreign_awaitable_that_is_not_caught_is_retried_with_the_remedy_in_the_reason(rig: Rig) -> None:
+    app = App("uncaught", shards=1)
+
+    @app.handler
+    async def go(ctx: Context) -> None:
+        await asyncio.sleep(1)
+
+    rig.start(app)
+    rig.ask("uncaught/go")
+    rig.until(lambda: any("use ctx.sleep instead of asyncio.sleep" in i.reason for i in rig.invocations(app)))
