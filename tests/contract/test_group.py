@@ -70,7 +70,7 @@ def test_a_shard_waits_for_its_release(log: Log, topic: str, join: Join) -> None
     assert 0 < len(losing.shards) < SHARDS
 
     first.committed(first.transaction(losing.shards, [Output(topic, 0, b"k", b"before release")]))
-    second.silence(Gained)
+    assert not any(gained.shards for gained in second.drain(Gained))
     stale = first.transaction(losing.shards, [Output(topic, 0, b"k", b"after release")])
     first.give_up(losing)
 

@@ -79,7 +79,7 @@ def test_nothing_is_sent_before_the_first_assignment(log: KafkaLog, app: str, to
 
     assert refused.reason == "fenced"
     owner.give_up(owner.wait(Losing))
-    newcomer.wait(Gained)
+    newcomer.wait(Gained, lambda gained: bool(gained.shards))
     assert values(log, Partition(topic, 0)) == []
 
 

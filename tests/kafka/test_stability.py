@@ -117,3 +117,17 @@ def test_an_epoch_that_fails_leaves_the_order_of_its_key(log: KafkaLog, app: str
         expected.append(value)
 
     assert values(log, Partition(topic, 0)) == expected
+
+
+def test_an_epoch_larger_than_the_local_queue_commits_whole(kafka: str, app: str, topic: str, join: Join) -> None:
+    log = KafkaLog(kafka, options={"queue.buffering.max.messages": "500"})
+    station = join(log, app).own({0, 1})
+    transaction = station.transaction([0], [Output(topic, 0, b"k", b"%d" % number) for number in range(5_000)])
+    transaction.state[0] = [(b"k%d" % number, b"v") for number in range(2_000)]
+
+    position = station.committed(transaction).positions[0].state
+
+    assert position == 2_000
+    assert values(log, Partition(topic, 0)) == [b"%d" % number for number in range(5_000)]
+    station.leave()
+    log.close()
