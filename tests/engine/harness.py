@@ -45,6 +45,7 @@ class Asked:
     id: str
     replies: list[Reply] = field(default_factory=list[Reply])
     there: threading.Event = field(default_factory=threading.Event)
+    request: Request | None = None
 
     def take(self, reply: Reply) -> None:
         self.replies.append(reply)
@@ -166,9 +167,14 @@ class Rig:
         publisher.close()
 
     def post(self, request: Request) -> Asked:
-        asked = Asked(request.invocation_id)
+        asked = Asked(request.invocation_id, request=request)
         self.worker.ask(request, asked.take)
         return asked
+
+    def post_again(self, asked: Asked) -> Asked:
+        """The same request once more, as a client that got no answer would."""
+        assert asked.request is not None
+        return self.post(asked.request)
 
     def ask(
         self,
