@@ -1,6 +1,7 @@
 """Epochs: one in flight, what follows a failed one is dropped, and nothing is seen or stored before its commit."""
 
 from odradek_runtime import keys
+from odradek_runtime.formats import POSITIONS
 from odradek_runtime.log.port import Losing, Partition
 from odradek_runtime.routing import shard_of
 from tests.invariants.conftest import MakeStage
@@ -160,3 +161,17 @@ def test_after_an_unknown_outcome_each_waiting_invocation_is_looked_up(stage: Ma
 
     assert [reply.value for reply in (*there, *lost)] == [b"5", b"12"]
     assert here.machine.shards[0].read(COUNT) == b"12"
+
+
+def test_state_records_say_which_epoch_wrote_them(stage: MakeStage) -> None:
+    """Else a restore could not tell a torn epoch: the journal's last record of an epoch closes it."""
+    here = opened(stage)
+    here.publish(IN.topic, ("k", 1))
+    sent = here.held()
+
+    assert sent.state[0] == [(COUNT[1:], b"1")]
+    assert sent.state_headers[0] == [("odradek", b"%d.%d" % (here.machine.shards[0].incarnation, sent.epoch))]
+    key, value = sent.journal[0][-1]
+    assert key == keys.POSITIONS
+    closing = POSITIONS.decode(value or b"")
+    assert (closing.incarnation, closing.epoch) == (here.machine.shards[0].incarnation, sent.epoch)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from odradek import App
 from odradek_runtime import keys
 from odradek_runtime.formats import POSITIONS, STORE_POSITION, Positions, StorePosition
 from odradek_runtime.log.port import Headers, LogError, Output, Partition
 from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.shard import Shard
-from odradek_runtime.startup import INTERNAL
+from odradek_runtime.startup import INTERNAL, StartupError, prepare
 from odradek_runtime.store import RocksStore
 from odradek_runtime.takeover import Progress, Takeover
 
@@ -159,3 +160,12 @@ def test_the_number_of_shards_stands_in_the_journal(legacy: Legacy) -> None:
         legacy.taken_over(shards=2)
 
     assert not refused.value.retriable
+
+
+def test_another_number_of_shards_refuses_to_start(log: EmbeddedLog) -> None:
+    prepare(App("fixed", shards=2), log, create_inputs=True)
+
+    with pytest.raises(StartupError, match=r"App\('fixed', shards=3\), but fixed.commands has 2 partitions"):
+        prepare(App("fixed", shards=3), log, create_inputs=True)
+
+    assert prepare(App("fixed"), log, create_inputs=True) == 2, "without a number it takes what is there"

@@ -57,11 +57,12 @@ class Mutant:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a mutant; `why` it is not dead, or empty."""
+    """What became of a mutant; `why` it is not dead, or empty; what its tests `said`."""
 
     mutant: Mutant
     why: str
     took_s: float
+    said: str = ""
 
 
 class Copy:
@@ -105,6 +106,11 @@ class Copy:
         """The tests that failed or could not be set up in the last run."""
         return set(re.findall(r"^(?:FAILED|ERROR) (\S+)", self.log.read_text(errors="replace"), flags=re.MULTILINE))
 
+    def complaint(self) -> str:
+        """The first line with which the last run's test failed: it must be the rule that it misses, not a slip of the patch."""
+        lines: list[str] = re.findall(r"^E +(\S.*)$", self.log.read_text(errors="replace"), flags=re.MULTILINE)
+        return lines[0][:160] if lines else ""
+
     def tail(self) -> str:
         return "".join(self.log.read_text(errors="replace").splitlines(keepends=True)[-15:]) if self.log.exists() else ""
 
@@ -115,7 +121,7 @@ def examine(mutant: Mutant, copy: Copy, sound: set[str]) -> Verdict:
     refused = copy.apply(mutant.patch)
     if refused:
         return Verdict(mutant, f"the patch does not apply, regenerate it: {refused}", time.monotonic() - began)
-    why = ""
+    why, said = "", ""
     for test in mutant.tests:
         if test not in sound:
             why = f"{test} fails without the patch, too, or does not exist: it proves nothing"
@@ -125,9 +131,10 @@ def examine(mutant: Mutant, copy: Copy, sound: set[str]) -> Verdict:
         if not noticed:
             why = f"{test} passed without the rule" if code == 0 else f"{test} did not run (pytest {code})\n{copy.tail()}"
             break
+        said = said or ("it hung" if code is None else copy.complaint())
     left = copy.apply(mutant.patch, "-R")
     assert not left, left
-    return Verdict(mutant, why, time.monotonic() - began)
+    return Verdict(mutant, why, time.monotonic() - began, said)
 
 
 def sound_tests(mutants: list[Mutant], copy: Copy, console: Console) -> set[str]:
@@ -178,8 +185,7 @@ def main() -> int:
             verdicts.append(verdict)
             word = "[red]SURVIVED[/red]" if verdict.why else "[green]killed  [/green]"
             console.print(f"{word} {mutant.patch.stem} ({verdict.took_s:.1f} s)")
-            if verdict.why:
-                console.print(f"    {verdict.why}", markup=False, highlight=False)
+            console.print(f"    {verdict.why or verdict.said}", markup=False, highlight=False)
     survivors = sum(bool(verdict.why) for verdict in verdicts)
     console.print(table(verdicts))
     console.print(f"{len(verdicts) - survivors} killed, {survivors} survived")
