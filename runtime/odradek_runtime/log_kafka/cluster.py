@@ -42,6 +42,9 @@ _TRANSIENT = frozenset(
     }
 )
 
+ATTEMPT_S = 3.0
+"""Of a request whose addressee may just have died: then it is sent anew, to whoever has taken its place."""
+
 
 class GroupMember:
     """A member of a group as the coordinator describes it."""
@@ -67,6 +70,7 @@ class Cluster:
         self._servers = clients.servers
         self._replication_factor = replication_factor
         self._timeout_s = timeout_s
+        self._attempt_s = min(timeout_s, ATTEMPT_S)
         self._last_error: KafkaError | None = None
         self._admin = clients.admin(self._failed)
         self._offsets = OffsetReader(clients, self._failed)
@@ -166,11 +170,14 @@ class Cluster:
         self._offsets.close()
 
     def _describe(self, name: str) -> TopicInfo:
-        described = self._admin.describe_topics(TopicCollection([name]), request_timeout=self._timeout_s)[name].result()
+        # First ask any broker: these two go to the controller, and the client would go on looking for one that has died,
+        # thousands of times a second, for as long as its own metadata is young enough.
+        self._admin.list_topics(name, timeout=self._attempt_s)
+        described = self._admin.describe_topics(TopicCollection([name]), request_timeout=self._attempt_s)[name].result()
         if any(partition.leader is None for partition in described.partitions):
             raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
         resource = ConfigResource(ResourceType.TOPIC, name)
-        entries = only(self._admin.describe_configs([resource], request_timeout=self._timeout_s))
+        entries = only(self._admin.describe_configs([resource], request_timeout=self._attempt_s))
         config = {key: str(entry.value) for key, entry in entries.items() if entry.value is not None}
         return TopicInfo(name, str(described.topic_id), len(described.partitions), config)
 
@@ -218,16 +225,18 @@ class Cluster:
             self._admin.poll(0)  # serves error callbacks and log lines, which explain the bare "timed out" we have
             if reason.code() in _ABSENT:
                 raise TopicAbsentError(doing)
-            if reason.code() not in _TRANSIENT or time.monotonic() >= deadline:
-                raise log_error(self._better(reason), self._servers, doing)
-            if reason.code() in _LEADERS_MOVED:
+            reason = self._better(reason)
+            unanswered = kind_of(reason) == "unreachable"
+            if not (unanswered or reason.code() in _TRANSIENT) or time.monotonic() >= deadline:
+                raise log_error(reason, self._servers, doing)
+            if unanswered or reason.code() in _LEADERS_MOVED:
                 self._look_for_leaders()
             time.sleep(0.02)
 
     def _look_for_leaders(self) -> None:
         """Renew the client's own idea of who leads what: after a restart it would keep the old one for minutes."""
         try:
-            self._admin.list_topics(timeout=self._timeout_s)
+            self._admin.list_topics(timeout=self._attempt_s)
         except KafkaException:
             pass  # the request itself is about to fail for the same reason, and says more
 
