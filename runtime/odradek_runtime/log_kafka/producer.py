@@ -6,6 +6,7 @@ committer makes a new one with the same transactional id, whose `init_transactio
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Literal
 
@@ -13,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from odradek_runtime.log.port import ChangelogPosition, Headers, LogError, Message, Output, Partition, Transaction
 from odradek_runtime.log_kafka.clients import Clients, Options
-from odradek_runtime.log_kafka.confluent import GroupMetadata, ProducerClient
+from odradek_runtime.log_kafka.confluent import Delivered, GroupMetadata, ProducerClient
 from odradek_runtime.log_kafka.connection import CoordinatorWatch
 from odradek_runtime.log_kafka.errors import GROUP_FENCED, POISON, PRODUCER_FENCED, cause
 from odradek_runtime.log_kafka.trouble import TroubleReporter
@@ -116,45 +117,35 @@ class TransactionalProducer:
         produce = self._client.produce
         topic = ""
         try:
-            for output in outputs:
-                topic, partition, key, value, headers, timestamp_ms = output
+            for topic, partition, key, value, headers, timestamp_ms in outputs:
+                number = -1 if partition is None else partition
+                listed = None if headers is None else list(headers)
                 try:
-                    if headers is None and not timestamp_ms:
-                        produce(topic, value, key, -1 if partition is None else partition)
-                    else:
-                        self._produce_full(output)
+                    produce(topic, value, key, number, None, None, timestamp_ms, listed)
                 except BufferError:
-                    self._make_room()
-                    self._produce_full(output)
+                    self._produce_later(topic, value, key, number, None, timestamp_ms, listed)
         except KafkaException as error:
             raise self._judge(error, committing=False, topic=topic) from None
-        except (TypeError, ValueError, OverflowError, BufferError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise _unproducible(topic, error) from error
 
     def write_changelog(
         self, topic: str, shard: int, records: Sequence[tuple[bytes, bytes | None]], headers: Headers | None
     ) -> None:
         """Produce one shard's changelog records; the last one's delivery gives the position."""
-        if not records:
-            return
         produce = self._client.produce
         listed = None if headers is None else list(headers)
+        last = len(records) - 1
         try:
-            for key, value in records[:-1]:
+            for index, (key, value) in enumerate(records):
+                reported = self._delivered if index == last else None
                 try:
-                    produce(topic, value, key, shard, None, None, 0, listed)
+                    produce(topic, value, key, shard, reported, None, 0, listed)
                 except BufferError:
-                    self._make_room()
-                    produce(topic, value, key, shard, None, None, 0, listed)
-            key, value = records[-1]
-            try:
-                produce(topic, value, key, shard, self._delivered, None, 0, listed)
-            except BufferError:
-                self._make_room()
-                produce(topic, value, key, shard, self._delivered, None, 0, listed)
+                    self._produce_later(topic, value, key, shard, reported, 0, listed)
         except KafkaException as error:
             raise self._judge(error, committing=False, topic=topic) from None
-        except (TypeError, ValueError, BufferError) as error:
+        except (TypeError, ValueError) as error:
             raise _unproducible(topic, error) from error
 
     def write_offsets(self) -> None:
@@ -206,16 +197,26 @@ class TransactionalProducer:
         if error is None:
             self._ends[Partition(message.topic(), message.partition())] = message.offset() + 1
 
-    def _produce_full(self, output: Output) -> None:
-        topic, partition, key, value, headers, timestamp_ms = output
-        listed = None if headers is None else list(headers)
-        self._client.produce(topic, value, key, -1 if partition is None else partition, None, None, timestamp_ms, listed)
-
-    def _make_room(self) -> None:
+    def _produce_later(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        partition: int,
+        reported: Delivered | None,
+        timestamp_ms: int,
+        headers: list[tuple[str, bytes | None]] | None,
+    ) -> None:
         """The local queue is full: let deliveries go on until there is room again."""
-        for _ in range(int(self._timeout_s * 20)):
-            if self._client.poll(0.05):
-                return
+        deadline = time.monotonic() + self._timeout_s
+        while time.monotonic() < deadline:
+            self._client.poll(0.02)
+            try:
+                self._client.produce(topic, value, key, partition, reported, None, timestamp_ms, headers)
+            except BufferError:
+                continue
+            return
+        raise TransactionFailedError("aborted", f"nothing was delivered within {self._timeout_s:g} s", spent=True)
 
     def _judge(self, error: KafkaException, *, committing: bool, topic: str = "") -> TransactionFailedError:
         """What an exception says about the transaction. Only a commit that was sent can leave its outcome open."""
