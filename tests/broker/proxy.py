@@ -189,7 +189,7 @@ class TcpProxy:
             connection = _Connection(self, client, upstream)
             with self._lock:
                 self._connections.add(connection)
-            connection.start()
+                connection.start()  # within the lock: whoever closes the proxy joins these threads
 
 
 class _Connection:
@@ -207,8 +207,8 @@ class _Connection:
 
     def start(self) -> None:
         """Begin to pump."""
-        self._answers.start()
         self._requests.start()
+        self._answers.start()  # second: it joins the other one
 
     def cut(self) -> None:
         """Let both sides see a closed connection, which ends the pumps."""
