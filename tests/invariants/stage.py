@@ -11,9 +11,9 @@ import os
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ from odradek_runtime.log_embedded.member import EmbeddedMember
 from odradek_runtime.machine import Machine
 from odradek_runtime.metrics import Metrics
 from odradek_runtime.ownership import Ownership
-from odradek_runtime.request import Attach, Invoke, Reply
+from odradek_runtime.request import Invoke, Reply
 from odradek_runtime.routing import fresh_id
 from odradek_runtime.settings import Settings
 from odradek_runtime.startup import prepare
@@ -49,10 +49,12 @@ class StageMember:
         self.sent: list[Transaction] = []
         self.reads: list[Mapping[Partition, int]] = []
         self.paused: set[Partition] = set()
+        self.posted_records = 0
 
     def join(self, sink: Sink) -> None:
         def hear(event: Event) -> None:
             if isinstance(event, Records):
+                self.posted_records += len(event.messages)
                 for part in by_topic(event):
                     sink(part)
                 return
@@ -144,7 +146,7 @@ class Stage:
         self._queue: queue.SimpleQueue[Input] = queue.SimpleQueue()
         self._kept: deque[Input] = deque()
         self._failures: list[Exception] = []
-        merged = Settings(**{"epoch_linger_s": 0.0, **settings})
+        merged = replace(Settings(epoch_linger_s=0.0), **settings)
         targets = Targets(
             log, max_record_bytes=merged.max_record_bytes, absent=lambda name: log.create_topic(name, self.shards, {})
         )
@@ -179,7 +181,7 @@ class Stage:
         assert self._failures == []
 
     @contextmanager
-    def engine_loop(self) -> Iterator[None]:
+    def engine_loop(self) -> Generator[None]:
         asyncio._set_running_loop(self.machine.loop)  # as the worker's thread has it
         try:
             yield
@@ -241,18 +243,13 @@ class Stage:
         publisher.publish([Output(topic, partition, key.encode(), msgspec.json.encode(value)) for key, value in records], 1)
         publisher.close()
 
-    def ask(self, target: str, argument: Any = None, *, key: str = "", id_: str | None = None) -> list[Reply]:
-        """Post a request; the list fills with its replies."""
-        replies: list[Reply] = []
+    def ask(self, target: str, argument: Any = None, *, key: str = "", replies: list[Reply] | None = None) -> list[Reply]:
+        """Post a request; the list (a new one unless given) fills with its replies."""
+        replies = [] if replies is None else replies
         raw = key.encode()
-        id_ = id_ or fresh_id(raw or None, os.urandom(12), hash_=0)
+        id_ = fresh_id(raw or None, os.urandom(12), hash_=0)
         payload = b"" if argument is None else msgspec.json.encode(argument)
         self._queue.put(Question(Invoke(id_, target, raw, payload, {}, True, False, 0), replies.append))
-        return replies
-
-    def attach(self, id_: str) -> list[Reply]:
-        replies: list[Reply] = []
-        self._queue.put(Question(Attach(id_, True), replies.append))
         return replies
 
     def step_ends(self, run: StepRun, value: Any) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -15,9 +15,9 @@ from odradek_runtime.formats import POSITIONS, Positions
 from odradek_runtime.log.port import Gained, Log, Losing, Output, Partition
 from odradek_runtime.log_kafka import KafkaLog
 from odradek_runtime.log_kafka.confluent import GroupMetadata
-from odradek_runtime.log_kafka.member import KafkaMember
 from odradek_runtime.log_kafka.membership import Membership
 from odradek_runtime.log_kafka.producer import TransactionalProducer
+from odradek_runtime.log_kafka.stamps import Stamps
 from odradek_runtime.settings import Settings
 from odradek_runtime.takeover import Progress, Takeover
 from odradek_runtime.worker import Worker
@@ -65,14 +65,20 @@ def test_stamps_are_checked_after_the_metadata_was_fetched(
     log: KafkaLog, topic: str, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The shard goes and comes back while the committer asks for the metadata, which is fresh and valid afterwards."""
+    given: list[Stamps] = []
+    gain = Stamps.gain
+
+    def gained(stamps: Stamps, shards: Iterable[int]) -> dict[int, int]:
+        given.append(stamps)
+        return gain(stamps, shards)
+
+    monkeypatch.setattr(Stamps, "gain", gained)
     station = join().own({0, 1})
-    member = station.member
-    assert isinstance(member, KafkaMember)
     fetch = Membership.metadata
 
     def moved_meanwhile(membership: Membership, timeout_s: float) -> GroupMetadata:
-        member._stamps.bump([0])
-        member._stamps.gain([0])
+        given[-1].bump([0])
+        given[-1].gain([0])
         return fetch(membership, timeout_s)
 
     monkeypatch.setattr(Membership, "metadata", moved_meanwhile)

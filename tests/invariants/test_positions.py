@@ -1,9 +1,11 @@
-"""Positions are ours: committed before the first read, again every hour, restored from the journal; commands go when they are done with."""
+"""Positions are ours: committed before the first read and again every hour, restored from the journal; old commands go."""
 
 import threading
 
+import pytest
+
 from odradek import App, ObjectContext, State
-from odradek_runtime import keys
+from odradek_runtime import housekeeping, keys
 from odradek_runtime.formats import COMMAND, POSITIONS, Command
 from odradek_runtime.housekeeping import Housekeeping
 from odradek_runtime.log.port import Output, Partition
@@ -12,6 +14,7 @@ from odradek_runtime.routing import fresh_id
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting
 from tests.invariants.stage import of_topic
+from tests.kafka.raw import eventually
 
 IN = Partition("counting-in", 0)
 COMMANDS = Partition("counting.commands", 0)
@@ -61,7 +64,9 @@ def test_every_owned_offset_is_committed_again_within_the_hour(stage: MakeStage)
     assert {partition.partition for partition in sent.offsets if partition.topic == IN.topic} == {0, 1}
 
 
-def test_commands_are_deleted_below_a_committed_position_alone(stage: MakeStage, log: EmbeddedLog) -> None:
+def test_commands_are_deleted_below_a_committed_position_alone(
+    stage: MakeStage, log: EmbeddedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here = stage(counting()).open()
     done = log.offsets(COMMANDS)[1]
     publisher = log.publisher("commands")
@@ -71,13 +76,17 @@ def test_commands_are_deleted_below_a_committed_position_alone(stage: MakeStage,
     here.held()
     assert here.position(COMMANDS) == done + 1, "it has been processed, and is not committed"
 
-    housekeeping = Housekeeping(log, here.engine, threading.Event())
-    housekeeping._trim()
+    monkeypatch.setattr(housekeeping, "TURN_S", 0.02)
+    stopping = threading.Event()
+    keeper = Housekeeping(log, here.engine, stopping)
+    keeper.start()
+    eventually(lambda: keeper.lag_records != {})  # a round is over
     assert log.offsets(COMMANDS) == (done, done + 1)
 
     here.let_through()
-    housekeeping._trim()
-    assert log.offsets(COMMANDS)[0] == done + 1
+    eventually(lambda: log.offsets(COMMANDS)[0] == done + 1)
+    stopping.set()
+    keeper.join()
 
 
 def test_a_local_call_does_not_overtake_a_command_that_was_there_before(stage: MakeStage, log: EmbeddedLog) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from odradek import App, Context, ObjectContext, State, step
+from odradek import App, Context, ObjectContext, RetryPolicy, State, step
 from odradek_runtime.formats import INVOCATION, Invocation
 from odradek_runtime.log_embedded import EmbeddedLog
 from tests.invariants.conftest import MakeStage
@@ -123,3 +123,30 @@ def test_a_failed_attempt_leaves_nothing_of_what_it_did_since_the_last_wait(stag
     assert replies[0].value == b"1"
     here.until(lambda: here.machine.shards[0].read(b"scounter/o/count") == b"1")
     assert here.values("attempts-out") == ["said"]
+
+
+def test_an_attempt_that_was_the_last_leaves_nothing_either(stage: MakeStage) -> None:
+    """Given up after its only attempt: it fails, and what this attempt did has not been done."""
+    app = App("last", shards=1)
+    counter, told = app.object("counter"), app.topic("last-out", value=str)
+
+    @counter.handler(retry=RetryPolicy(max_attempts=1), on_exhausted="fail")
+    async def go(ctx: ObjectContext) -> int:
+        ctx.set(count, 1)
+        ctx.publish(told, "said", key="k")
+        ctx.send("counter/other", key="o")
+        raise OSError("not now")
+
+    @counter.handler
+    async def other(ctx: ObjectContext) -> None:
+        ctx.set(count, 1)
+
+    here = stage(app).open()
+    replies = here.ask("counter/go", key="k")
+    here.until(lambda: replies)
+    here.until(lambda: here.quiet)
+
+    assert replies[0].status == "failed"
+    assert here.values("last-out") == []
+    assert here.machine.shards[0].read(b"scounter/k/count") is None
+    assert here.machine.shards[0].read(b"scounter/o/count") is None

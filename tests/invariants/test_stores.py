@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[2]
 
 def test_a_crash_never_leaves_a_position_without_its_data(tmp_path: Path) -> None:
     """Batches of data, then a batch that holds a position alone, as a quiet shard writes it; then SIGKILL."""
-    writer = subprocess.Popen([sys.executable, "-m", "tests.invariants.store_writer", str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)
+    command = [sys.executable, "-m", "tests.invariants.store_writer", str(tmp_path)]
+    writer = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
     assert writer.stdout is not None
     assert writer.stdout.readline() == b"written\n"
     os.kill(writer.pid, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """Take-over: what a store is worth, torn epochs put right, and the order settle, end offsets, scan."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from odradek_runtime.log.port import Headers, LogError, Output, Partition
 from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.shard import Shard
 from odradek_runtime.startup import INTERNAL, StartupError, prepare
-from odradek_runtime.store import RocksStore
+from odradek_runtime.store import Change, RocksStore
 from odradek_runtime.takeover import Progress, Takeover
 
 APP = "heir"
@@ -35,7 +35,7 @@ class Legacy:
         publisher.publish([Output(*partition, key, value, headers) for key, value in records], 1)
         publisher.close()
 
-    def epoch(self, number: int, state: Sequence[tuple[bytes, bytes | None]], journal: Sequence[tuple[bytes, bytes | None]] = ()) -> None:
+    def epoch(self, number: int, state: Sequence[Change], journal: Sequence[Change] = ()) -> None:
         """A whole one of the first incarnation: state, journal, positions last."""
         if state:
             self.write(STATE, *state, headers=stamp(1, number))
@@ -114,9 +114,8 @@ def a_day_old(at: StorePosition) -> StorePosition:
 
 
 @pytest.mark.parametrize("misfit", [other_journal, other_state, beyond_the_journal, beyond_the_state, a_day_old])
-def test_a_store_that_does_not_fit_is_built_anew(legacy: Legacy, misfit: object) -> None:
+def test_a_store_that_does_not_fit_is_built_anew(legacy: Legacy, misfit: Callable[[StorePosition], StorePosition]) -> None:
     """Topics made again under the same name, a log that lost its end, tombstones that are gone: none shows in the store."""
-    assert callable(misfit)
     legacy.epoch(1, [(b"o/k/n", b"1")])
     legacy.store(misfit(legacy.ends()), (b"so/k/n", b"0"), (b"so/only/here", b"of another log"))
 

@@ -102,9 +102,9 @@ class Copy:
                     os.killpg(process.pid, signal.SIGKILL)  # its workers and brokers, too
                     process.wait()
 
-    def failures(self) -> set[str]:
+    def failures(self, words: str = "FAILED|ERROR") -> set[str]:
         """The tests that failed or could not be set up in the last run."""
-        return set(re.findall(r"^(?:FAILED|ERROR) (\S+)", self.log.read_text(errors="replace"), flags=re.MULTILINE))
+        return set(re.findall(rf"^(?:{words}) (\S+)", self.log.read_text(errors="replace"), flags=re.MULTILINE))
 
     def complaint(self) -> str:
         """The first line with which the last run's test failed: it must be the rule that it misses, not a slip of the patch."""
@@ -127,8 +127,7 @@ def examine(mutant: Mutant, copy: Copy, sound: set[str]) -> Verdict:
             why = f"{test} fails without the patch, too, or does not exist: it proves nothing"
             break
         code = copy.pytest([test], TIMEOUT_S, "-x")
-        noticed = code is None or (code == PYTEST_FAILED and re.search(r"^FAILED ", copy.log.read_text(errors="replace"), re.MULTILINE))
-        if not noticed:
+        if code is not None and not (code == PYTEST_FAILED and copy.failures("FAILED")):
             why = f"{test} passed without the rule" if code == 0 else f"{test} did not run (pytest {code})\n{copy.tail()}"
             break
         said = said or ("it hung" if code is None else copy.complaint())

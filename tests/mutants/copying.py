@@ -11,8 +11,9 @@ from pathlib import Path
 def copy_project(root: Path, directory: Path) -> None:
     """Copy what git knows of, or would add, into a new directory; links stay links."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True
-    )
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=root, capture_output=True, text=True, check=True,
+    )  # fmt: skip
     for name in sorted(set(listed.stdout.split("\0")) - {""}):
         source, target = root / name, directory / name
         if not source.is_symlink() and not source.is_file():
