@@ -4,8 +4,8 @@ Loaded by worker processes (`odradek run tests.faults.apps:app`); the environmen
 FAULTS_APP its name and the prefix of its topics, FAULTS_SHARDS its N, FAULTS_GATE a file for which the long step waits.
 """
 
-import asyncio
 import os
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -68,9 +68,9 @@ async def departed(ctx: ObjectContext, flight: Flight) -> None:
 
 
 @step
-async def wait_for_the_gate() -> str:
+def wait_for_the_gate() -> str:
     while not GATE.exists():
-        await asyncio.sleep(0.05)
+        time.sleep(0.05)
     return GATE.read_text()
 
 

@@ -7,6 +7,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -36,12 +37,12 @@ def test_a_frozen_worker_commits_nothing_when_it_wakes(place: MakePlace, year: l
     for frozen, other in ((a, b), (b, a), (a, b)):
         _progress(gauge, 500)
         frozen.freeze()
-        moved_s = until(lambda other=other: _owned(log, here.app) == [PARTITIONS] and len(other.shards() or []) == PARTITIONS,
-                        f"all shards at {other.name}")
+        moved_s = _all_at(other)
         here.note(f"all shards moved to {other.name} in {moved_s:.1f} s")
         _progress(gauge, 500)
         frozen.thaw()
-        back_s = until(lambda frozen=frozen: len(frozen.shards() or []) == PARTITIONS // 2, f"{frozen.name} back as a member")
+        back_s = until(lambda: _owned(log, here.app) == [PARTITIONS // 2] * 2, f"{frozen.name} back as a member")
+        _both_own(a, b)
         here.note(f"{frozen.name} is a member again after {back_s:.1f} s")
     assert flow.flowing, "the feed ended before the last thaw: there was no load"
     flow.finish()
@@ -97,7 +98,7 @@ def test_a_kill_costs_one_session_at_the_default_settings(place: MakePlace, year
     gauge = Gauge(here, [names.output])
     _progress(gauge, 500)
     a.kill()
-    moved_s = until(lambda: len(b.shards() or []) == PARTITIONS, "all shards at b")
+    moved_s = _all_at(b)
     _progress(gauge, 1_000)
     sent = flow.stop()
     gauge.close()
@@ -118,7 +119,7 @@ def test_a_rolling_restart_waits_for_no_session_timeout(place: MakePlace, year: 
     for worker, other in (workers, workers[::-1]):
         _progress(gauge, 500)
         stopped_s = worker.stop()
-        handed_s.append(stopped_s + until(lambda other=other: len(other.shards() or []) == PARTITIONS, f"all shards at {other.name}"))
+        handed_s.append(stopped_s + _all_at(other))
         _progress(gauge, 500)
         worker.start()
         until(lambda worker=worker: len(worker.shards() or []) == PARTITIONS // 2, f"{worker.name} back")
@@ -141,8 +142,14 @@ def _made(place: MakePlace) -> tuple[Place, Names, Log]:
     return here, names, log
 
 
+def _all_at(worker: Worker) -> float:
+    """Seconds until it has restored every shard."""
+    return until(lambda: len(worker.shards() or []) == PARTITIONS, f"all shards at {worker.name}")
+
+
 def _both_own(a: Worker, b: Worker) -> None:
-    until(lambda: len(a.shards() or []) == len(b.shards() or []) == PARTITIONS // 2, "two shards at each of two workers", every_s=0.1)
+    half = PARTITIONS // 2
+    until(lambda: len(a.shards() or []) == len(b.shards() or []) == half, "two shards at each of two workers", every_s=0.1)
 
 
 def _owned(log: Log, app: str) -> list[int]:
@@ -164,4 +171,4 @@ def _longest_gap_s(log: Log, names: Names) -> float:
 
 
 def _gap_ms(times: Sequence[int]) -> int:
-    return max((later - earlier for earlier, later in zip(times, times[1:], strict=False)), default=0)
+    return max((later - earlier for earlier, later in pairwise(times)), default=0)

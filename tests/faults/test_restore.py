@@ -1,0 +1,127 @@
+"""A restart with the store replays only the delta; without the store everything is rebuilt: the same state, byte for byte."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from odradek_runtime import keys
+from odradek_runtime.formats import STORE_POSITION, StorePosition
+from odradek_runtime.log.port import Log, Member, Message, Partition, TopicInfo
+from odradek_runtime.store import RocksStore
+from odradek_runtime.takeover import Progress, Takeover
+from tests.faults import feed
+from tests.faults.conftest import PARTITIONS, MakePlace
+from tests.faults.settled import settled
+from tests.faults.truth import Departure, Names
+from tests.faults.workers import Gauge, Place, Worker, count, until
+
+pytestmark = pytest.mark.faults
+
+FIRST, SECOND, ALL = 15_000, 18_000, 20_000
+
+
+@pytest.mark.parametrize("where", ["embedded", "kafka"])
+def test_the_delta_and_the_whole_give_the_same_bytes(where: str, place: MakePlace, year: list[Departure]) -> None:
+    here = place(where, {"ODRADEK_EPOCH_EVENTS": "100"})
+    names, rows = Names.of(here.app), year[:ALL]
+    worker = here.worker("w", *(["--session-timeout", "1"] if where == "kafka" else []))
+    _process(here, worker, names, rows[:FIRST])
+    worker.stop()  # flushes the stores: what comes after is the delta
+    _process(here, worker, names, rows[:SECOND])
+    worker.kill()
+
+    log = here.open()
+    for number in range(PARTITIONS):
+        kept = here.folder / "kept"
+        shutil.copytree(worker.data_dir / "store" / here.app / str(number), kept / "store" / here.app / str(number))
+        before = _position(kept / "store" / here.app / str(number))
+        delta, by_delta = _restored(log, here.app, number, kept)
+        whole, by_whole = _restored(log, here.app, number, here.folder / "empty")
+        here.note(f"shard {number}: {delta.records} records on top of the store, {whole.records} without it")
+        assert min(delta.starts[f"{here.app}.state"]) == before.state_offset
+        assert min(delta.starts[f"{here.app}.journal"]) >= before.journal_offset
+        assert 0 < delta.records < whole.records / 2
+        assert by_delta == by_whole
+    log.close()
+
+    # And the worker itself: with its store, then without.
+    _process(here, worker, names, rows[: SECOND + 1_000])
+    worker.kill()
+    shutil.rmtree(worker.data_dir / "store")
+    _process(here, worker, names, rows)
+    settled(here, [worker], names, rows)
+
+
+def _process(here: Place, worker: Worker, names: Names, rows: Sequence[Departure]) -> None:
+    """Publish what is new of the rows, start the worker, wait until it has processed them."""
+    log = here.open()
+    feed.create(log, names, PARTITIONS)
+    feed.publish(log, names.input, rows)
+    log.close()
+    worker.start()
+    gauge = Gauge(here, [names.output, f"{names.app}.dead-letters"])
+    until(lambda: gauge.read() >= len(rows), f"{len(rows)} outcomes", every_s=0.1)
+    gauge.close()
+
+    def complete() -> bool:
+        log = here.beside()
+        try:
+            return count(log, names.output) + count(log, f"{names.app}.dead-letters") >= len(rows)
+        finally:
+            log.close()
+
+    until(complete, f"{len(rows)} outcomes committed", every_s=0.2)
+
+
+@dataclass
+class CountingLog:
+    """Notes what a take-over reads of the changelogs."""
+
+    log: Log
+    records: int = 0
+    starts: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+
+    def scan(self, partition: Partition, start: int, stop: int) -> Iterator[Sequence[Message]]:
+        self.starts.setdefault(partition.topic, []).append(start)
+        for batch in self.log.scan(partition, start, stop):
+            self.records += len(batch)
+            yield batch
+
+    def topic(self, name: str) -> TopicInfo | None:
+        return self.log.topic(name)
+
+    def offsets(self, partition: Partition) -> tuple[int, int]:
+        return self.log.offsets(partition)
+
+
+class Settled:
+    """Stands for a member: the dead owner of these tests has long been settled."""
+
+    def settle(self, _shard: int) -> int | None:
+        return None
+
+
+def _restored(log: Log, app: str, number: int, directory: Path) -> tuple[CountingLog, dict[bytes, bytes]]:
+    """What a take-over read, and every byte in the store after it."""
+    counting = CountingLog(log)
+    takeover = Takeover(app, PARTITIONS, cast("Log", counting), cast("Member", Settled()), [], directory)
+    shard = takeover.run(number, 1, None, lambda: 0.0, Progress())
+    content = dict(shard.store.scan(b"", b"\xff" * 8))
+    shard.store.close()
+    at = STORE_POSITION.decode(content[keys.STORE_POSITION])
+    assert at.state_offset == log.offsets(Partition(f"{app}.state", number))[1]
+    return counting, content
+
+
+def _position(directory: Path) -> StorePosition:
+    store = RocksStore(directory)
+    raw = store.get(keys.STORE_POSITION)
+    store.close()
+    assert raw is not None
+    return STORE_POSITION.decode(raw)
