@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from odradek._current import CURRENT
@@ -235,7 +235,7 @@ class Engine:
         if self.machine.now_ms - self._refreshed_ms > HOUR_MS:
             self._refreshed_ms = self.machine.now_ms
             for shard in self.machine.shards.values():
-                shard.advanced.update(shard.positions)
+                shard.advanced.update(p for p in shard.positions if self.intake.reads(shard, p))
                 self.machine.touch(shard)
 
     def _regulate(self) -> None:
@@ -351,7 +351,7 @@ class Engine:
             return
         self.machine.shards[shard.number] = shard
         self.machine.request_barrier(shard)
-        shard.advanced.update(shard.positions)
+        shard.advanced.update(p for p in shard.positions if self.intake.reads(shard, p))
         self.machine.epoch.urgent = True
 
     def _start_over(self) -> None:
@@ -385,8 +385,8 @@ class Engine:
     def _release(self) -> None:
         """Let go of shards once every epoch that touches them has ended."""
         for event in list(self._losing):
-            if self.inflight is not None or (not self.machine.epoch.empty and not event.lost) or self.flags.start_over:
-                return
+            if self.flags.start_over or self._touched(event.shards):
+                continue
             for number in event.shards:
                 if number in self.machine.shards:
                     self._forget(number)
@@ -395,6 +395,11 @@ class Engine:
                     answer(Reply("moved", request.invocation_id))
             self._losing.remove(event)
             event.release()
+
+    def _touched(self, shards: Iterable[int]) -> bool:
+        """Whether an epoch that has not ended has anything of these shards. Others never stop under load: they do not count."""
+        open_, sent = self.machine.epoch.touched, self.inflight.touched if self.inflight is not None else ()
+        return any(number in open_ or number in sent for number in shards)
 
     def let_go(self) -> None:
         """The last act before leaving: everything is committed, the shards are dropped."""

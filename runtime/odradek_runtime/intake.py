@@ -57,7 +57,7 @@ class Intake:
         self._generation += 1
         positions: dict[Partition, int] = {}
         for shard in shards:
-            readable = {p: o for p, o in shard.positions.items() if self._reads(shard, p)}
+            readable = {p: o for p, o in shard.positions.items() if self.reads(shard, p)}
             shard.generations = dict.fromkeys(readable, self._generation)
             positions.update(readable)
             self._readers.update(dict.fromkeys(readable, shard))
@@ -71,7 +71,8 @@ class Intake:
         if gone:
             self._member.stop_reading(gone)
 
-    def _reads(self, shard: Shard, partition: Partition) -> bool:
+    def reads(self, shard: Shard, partition: Partition) -> bool:
+        """Whether the app of today reads it: positions of former subscriptions are kept, but nothing is fetched or committed."""
         if partition.topic == self._machine.commands_topic:
             return partition.partition == shard.number
         return partition.topic in self._machine.subscriptions

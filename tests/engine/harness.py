@@ -138,6 +138,14 @@ class Rig:
             assert time.monotonic() < deadline, f"still not so after {timeout_s} s: {condition}"
             time.sleep(0.003)
 
+    def until_failed(self, worker: Worker) -> Exception:
+        """Wait until a worker has given up, and give the reason."""
+        deadline = time.monotonic() + PATIENCE_S
+        while worker.failed is None:
+            assert time.monotonic() < deadline, "it has not failed"
+            time.sleep(0.003)
+        return worker.failed
+
     def settled(self, app: App) -> None:
         """Wait until every record and command there is has been processed and committed."""
         self.until(lambda: self._lag(app) == 0)
