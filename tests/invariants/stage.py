@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,14 +108,14 @@ def by_topic(records: Records) -> list[Records]:
     parts: dict[str, list[Message]] = {}
     for message in records.messages:
         parts.setdefault(message.topic(), []).append(message)
-    left = list(parts)
+    waiting = set(parts)
 
-    def taken() -> None:
-        left.pop()
-        if not left:
+    def taken(topic: str) -> None:
+        waiting.discard(topic)
+        if not waiting:
             records.taken()
 
-    return [Records(part, records.generation, taken) for part in parts.values()]
+    return [Records(part, records.generation, partial(taken, topic)) for topic, part in parts.items()]
 
 
 def of_topic(topic: str) -> Callable[[Input], bool]:
