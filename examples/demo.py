@@ -82,6 +82,7 @@ def _demo(place: Place, limit: int | None) -> int:
     _process(place, truth)
     with connect.log(place.settings, must_exist=True) as log:
         found = demo_audit.read(log)
+    console.print("[bold]the ten aircraft that lost most minutes[/]")
     console.print(_table(found))
     wrong = demo_audit.differences(truth, found)
     for line in wrong:
@@ -220,7 +221,7 @@ class Worker:
 
 
 def _table(found: demo_audit.Found) -> Table:
-    table = Table(title="the ten aircraft that lost most minutes in 2013", title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     table.add_column("aircraft", style="bold")
     for column in ("minutes late", "flights", "rebooked"):
         table.add_column(column, justify="right")

@@ -157,3 +157,26 @@ def test_settings_that_make_no_sense_are_refused(run: Run, args: tuple[str, ...]
     failed = run(*args, ok=False)
     assert failed.exit_code == 2
     assert said in failed.stderr
+
+
+def test_a_kafka_that_is_away_is_waited_for_in_words(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+    with Serving("run", "shop:app", "--bootstrap-servers", address) as serving:
+        serving.hears("waiting for the log, again in 1 s")
+        serving.hears("again in 2 s")
+        assert serving.stop() == 0
+    assert f"Kafka at {address} cannot be reached" in serving.said
+    assert "Traceback" not in serving.said
+    assert "died" not in serving.said
+
+
+def test_an_app_that_does_not_fit_its_log_ends_run_with_the_remedy(folder: Path) -> None:
+    (folder / "other.py").write_text(SHOP.replace('App("shop")', 'App("shop", shards=3)'))
+    with Serving("run", "shop:app") as serving:
+        serving.worker()
+        serving.stop()
+    done = odradek("run", "other:app", "--port", "0", "--admin-port", "0")
+    assert done.returncode == 2
+    assert "the number of shards of an app never changes" in done.stderr
+    assert "use shards=" in done.stderr

@@ -38,6 +38,10 @@ class Announcer:
             out().print(self._block(node))
         self.look(node)
 
+    def waiting(self, reason: str, wait_s: float) -> None:
+        """Say that the log cannot be reached."""
+        self._say(f"[yellow]waiting for the log[/], again in {wait_s:g} s: {escape(reason)}")
+
     def look(self, node: Node) -> None:
         """Print what has changed since the last look: shards, restore, readiness."""
         snapshot = node.worker.snapshot()

@@ -7,7 +7,9 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from odradek_runtime.cli.announce import Announcer
 from odradek_runtime.cli.appref import load_app
@@ -16,8 +18,15 @@ from odradek_runtime.cli.logs import set_up_logging
 from odradek_runtime.cli.supervisor import decode_settings
 from odradek_runtime.ingress.sockets import PortError
 from odradek_runtime.log.port import LogError
+from odradek_runtime.startup import StartupError
+
+if TYPE_CHECKING:
+    from odradek_runtime.node import Node
 
 WATCH_S = 0.25
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 15.0
+"""Between tries to reach a log that is away when the worker starts."""
 
 
 def run_worker(reference: str, *, lifeline: int, index: int, workers: int) -> None:
@@ -33,25 +42,42 @@ def run_worker(reference: str, *, lifeline: int, index: int, workers: int) -> No
     from odradek_runtime.node import Node
 
     announcer = Announcer(reference, app, settings, index=index, workers=workers)
-    try:
-        node = Node(app, settings, share_ports=workers > 1, reference=reference)
-        node.start()
-    except PortError as error:
-        raise CommandError(str(error), code=USAGE) from None
-    except (TypeError, ValueError) as error:
-        raise CommandError(f"{reference}: {error}", code=USAGE) from error
-    except LogError as error:
-        raise CommandError(str(error), code=FAILED if error.retriable else USAGE) from None
+    node = _started(lambda: Node(app, settings, share_ports=workers > 1, reference=reference), announcer, stopping)
+    if node is None:
+        return
     _tune_interpreter()
     try:
         announcer.started(node)
         while not stopping.wait(WATCH_S):
             failed = node.worker.failed
             if failed is not None:
-                raise CommandError(f"the engine stopped: {failed}") from failed
+                hopeless = isinstance(failed, LogError) and not failed.retriable
+                raise CommandError(f"the engine stopped: {failed}", code=USAGE if hopeless else FAILED) from failed
             announcer.look(node)
     finally:
         node.stop()
+
+
+def _started(make: Callable[[], Node], announcer: Announcer, stopping: threading.Event) -> Node | None:
+    """A running node, after waiting for a log that cannot be reached; None when it was told to stop meanwhile."""
+    wait_s = FIRST_WAIT_S
+    while not stopping.is_set():
+        try:
+            node = make()
+            node.start()
+        except (PortError, StartupError) as error:
+            raise CommandError(str(error), code=USAGE) from None
+        except (TypeError, ValueError) as error:
+            raise CommandError(f"the app cannot be started: {error}", code=USAGE) from error
+        except LogError as error:
+            if not error.retriable:
+                raise CommandError(str(error), code=USAGE) from None
+            announcer.waiting(str(error), wait_s)
+        else:
+            return node
+        stopping.wait(wait_s)
+        wait_s = min(wait_s * 2, LONGEST_WAIT_S)
+    return None
 
 
 def _tune_interpreter() -> None:

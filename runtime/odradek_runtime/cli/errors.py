@@ -49,7 +49,7 @@ def explain(error: BaseException, *, debug: bool) -> int:
         message, remedy, code = error.message, error.remedy, error.code
     else:
         message = f"{type(error).__name__}: {error}"
-        remedy = "" if debug else "this is a defect of odradek: run it again with --debug for the stack trace, and report it"
+        remedy = "" if debug else "--debug shows the stack trace; if odradek is to blame, report it with that"
         code = 70
     console.print(f"[bold red]error:[/] {escape(message)}")
     if remedy:
