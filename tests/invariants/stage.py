@@ -237,6 +237,11 @@ class Stage:
         """The group has lost patience with this member."""
         self.member.evict()
 
+    def waiting(self, topic: str) -> list[int]:
+        """The offsets of this topic that the engine has not been let hear of, as they were delivered."""
+        batches = [event for event in self._kept if isinstance(event, Records)]
+        return [message.offset() for batch in batches for message in batch.messages if message.topic() == topic]
+
     # --- what goes in ---
 
     def publish(self, topic: str, *records: tuple[str, Any], partition: int | None = None) -> None:

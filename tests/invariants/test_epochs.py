@@ -1,12 +1,13 @@
 """Epochs: one in flight, what follows a failed one is dropped, and nothing is seen or stored before its commit."""
 
+from odradek import App, Context
 from odradek_runtime import keys
 from odradek_runtime.formats import POSITIONS
 from odradek_runtime.log.port import Losing, Partition
 from odradek_runtime.routing import shard_of
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting
-from tests.invariants.stage import Stage
+from tests.invariants.stage import Stage, of_topic
 
 COUNT = keys.state_prefix("counter") + b"k/count"
 IN = Partition("counting-in", 0)
@@ -175,3 +176,52 @@ def test_state_records_say_which_epoch_wrote_them(stage: MakeStage) -> None:
     assert key == keys.POSITIONS
     closing = POSITIONS.decode(value or b"")
     assert (closing.incarnation, closing.epoch) == (here.machine.shards[0].incarnation, sent.epoch)
+
+
+def test_batches_fetched_before_a_start_over_are_dropped(stage: MakeStage) -> None:
+    """They begin behind what is to be done again: taken for the next records, they would skip it."""
+    here = opened(stage)
+    here.publish(IN.topic, ("k", 1))
+    here.held()
+    here.deaf = of_topic(IN.topic)
+    here.publish(IN.topic, ("k", 2))
+    here.until(lambda: here.waiting(IN.topic) == [1], commits=False)
+    here.refuse("aborted")
+    here.until(lambda: here.waiting(IN.topic) == [1, 0, 1])
+    here.deaf = lambda _: False
+
+    here.until(lambda: len(here.values("counting-out")) == 2)
+    assert here.values("counting-out") == ["k=1", "k=3"]
+
+
+def test_a_result_that_came_during_a_backoff_is_seen_after_its_commit(stage: MakeStage) -> None:
+    """It is journaled while its invocation cannot run; a retry before the commit rebuilds the invocation, and must not see it."""
+    app, seen, failing = App("during", shards=1), list[int](), [True]
+
+    async def work() -> int:
+        return 8
+
+    @app.handler
+    async def go(ctx: Context) -> int:
+        future = ctx.run(work)
+        await ctx.sleep(0.001)
+        if failing:
+            raise OSError("not now")
+        seen.append(await future)
+        return seen[-1]
+
+    here = stage(app).open()
+    replies = here.ask("during/go")
+    here.until(lambda: here.executor.submitted)
+    here.now_ms += 1000
+    here.until(lambda: here.machine.metrics.retries == 1 and here.quiet)
+    here.step_ends(here.executor.submitted[0], 8)
+    here.held()
+    failing.clear()
+    here.now_ms += 100_000
+    for _ in range(5):
+        here.turn()
+    assert seen == [], "its epoch is not committed"
+
+    here.until(lambda: replies)
+    assert seen == [8]
