@@ -5,7 +5,9 @@ Stands beside the flow of records: start-up checks, restores, purges and the sea
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -20,7 +22,7 @@ from confluent_kafka import (
 
 from odradek_runtime.log.port import LogError, Partition, TopicInfo
 from odradek_runtime.log_kafka.clients import Clients
-from odradek_runtime.log_kafka.confluent import ConfigResource, NewTopic, ResourceType, Where, offset_spec
+from odradek_runtime.log_kafka.confluent import AdminApi, ConfigResource, NewTopic, ResourceType, Where, offset_spec
 from odradek_runtime.log_kafka.errors import cause, kind_of, log_error
 from odradek_runtime.log_kafka.offsets import CommittedOffset, OffsetReader
 
@@ -67,12 +69,16 @@ class Cluster:
     """
 
     def __init__(self, clients: Clients, replication_factor: int, timeout_s: float) -> None:
+        self._clients = clients
         self._servers = clients.servers
         self._replication_factor = replication_factor
         self._timeout_s = timeout_s
         self._attempt_s = min(timeout_s, ATTEMPT_S)
         self._last_error: KafkaError | None = None
+        self._renewing = threading.Lock()
         self._admin = clients.admin(self._failed)
+        # Other threads' requests may be on them, so each stays until it has been followed by as many that were given up too.
+        self._retired: deque[AdminApi] = deque(maxlen=4)
         self._offsets = OffsetReader(clients, self._failed)
 
     def check(self) -> None:
@@ -115,7 +121,7 @@ class Cluster:
             futures = self._admin.list_offsets(
                 {wanted: offset_spec(where)},
                 isolation_level=IsolationLevel.READ_UNCOMMITTED,
-                request_timeout=self._timeout_s,
+                request_timeout=self._attempt_s,
             )
             offset: int = only(futures).offset
             return offset
@@ -128,14 +134,14 @@ class Cluster:
         self._call_partition(
             f"deleting records of {partition.topic!r}[{partition.partition}] below {before}",
             partition,
-            lambda: only(self._admin.delete_records([bound], request_timeout=self._timeout_s)),
+            lambda: only(self._admin.delete_records([bound], request_timeout=self._attempt_s)),
         )
 
     def members(self, group: str) -> list[GroupMember]:
         """The group's live members; none if there is no such group."""
 
         def described() -> list[GroupMember]:
-            group_description = only(self._admin.describe_consumer_groups([group], request_timeout=self._timeout_s))
+            group_description = only(self._admin.describe_consumer_groups([group], request_timeout=self._attempt_s))
             return [
                 GroupMember(
                     member.member_id or "",
@@ -216,22 +222,32 @@ class Cluster:
         """Run it until it succeeds, fails for good, or the time is over; transient answers are asked again."""
         deadline = time.monotonic() + (timeout_s or self._timeout_s)
         while True:
+            used = self._admin
             try:
                 return request()
             except KafkaException as error:
                 reason = cause(error)
             except (TypeError, ValueError) as error:  # the client library's own checks of names and numbers
                 raise LogError(f"{doing}: {error}", retriable=False) from None
-            self._admin.poll(0)  # serves error callbacks and log lines, which explain the bare "timed out" we have
+            used.poll(0)  # serves error callbacks and log lines, which explain the bare "timed out" we have
             if reason.code() in _ABSENT:
                 raise TopicAbsentError(doing)
             reason = self._better(reason)
             unanswered = kind_of(reason) == "unreachable"
             if not (unanswered or reason.code() in _TRANSIENT) or time.monotonic() >= deadline:
                 raise log_error(reason, self._servers, doing)
-            if unanswered or reason.code() in _LEADERS_MOVED:
+            if unanswered:
+                self._renew(used)
+            elif reason.code() in _LEADERS_MOVED:
                 self._look_for_leaders()
             time.sleep(0.02)
+
+    def _renew(self, used: AdminApi) -> None:
+        """A new client. One that has lost a controller or a coordinator can look for it for minutes, with all brokers back."""
+        with self._renewing:
+            if self._admin is used:
+                self._retired.append(used)
+                self._admin = self._clients.admin(self._failed)
 
     def _look_for_leaders(self) -> None:
         """Renew the client's own idea of who leads what: after a restart it would keep the old one for minutes."""
