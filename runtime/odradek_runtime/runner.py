@@ -353,18 +353,22 @@ class Runner:
         return live
 
     def _hold_uncommitted(self, live: Live) -> None:
-        """What came back in an epoch that is not durable yet stays unseen until this one is (invariant 4)."""
+        """A step's result of an epoch that is not durable yet stays unseen until this one is (invariant 4).
+
+        Steps alone: until it is delivered, a step's timer brings the invocation back after a crash. Nothing would for the others.
+        """
         shard, epoch = live.shard, self._machine.epoch
         fresh = [key for key in live.journal.chunks if key in shard.changes or key in shard.committing]
         if not fresh:
             return
+        steps = {entry.ref for entry in live.journal.commands if entry.kind == "step"}
         refs: set[int] = set()
         for key in fresh:
             for entry in CHUNK.decode(shard.read(key) or b"").entries:
-                if entry.kind == "completion":
-                    refs.add(entry.ref)
-                else:  # done after what came before it had been seen
+                if entry.kind != "completion":  # done after what came before it had been seen
                     refs.clear()
+                elif entry.ref in steps:
+                    refs.add(entry.ref)
         indices = [index for index, entry in enumerate(live.journal.completions) if entry.ref in refs]
         live.held = [(index, epoch.number) for index in indices]
         if indices:
