@@ -16,7 +16,7 @@ from odradek_runtime.log.port import Gained, Log, Losing, Output, Partition
 from odradek_runtime.log_kafka import KafkaLog
 from odradek_runtime.log_kafka.confluent import GroupMetadata
 from odradek_runtime.log_kafka.membership import Membership
-from odradek_runtime.log_kafka.producer import TransactionalProducer
+from odradek_runtime.log_kafka.producer import TransactionalProducer, TransactionFailedError
 from odradek_runtime.log_kafka.stamps import Stamps
 from odradek_runtime.settings import Settings
 from odradek_runtime.takeover import Progress, Takeover
@@ -116,6 +116,28 @@ def test_a_shard_does_not_move_while_a_transaction_that_touches_it_is_on_its_way
     station.give_up(losing)
     heir.own(set(losing.shards))
     assert values(log, Partition(topic, 0)) == [b"v"]
+
+
+def test_an_unknown_outcome_is_settled_before_anybody_hears_of_it(
+    kafka: str, log: KafkaLog, topic: str, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit's answer does not come: when the engine hears of that, a new producer has ended the transaction."""
+    station = join().own({0, 1})
+
+    def unanswered(_: TransactionalProducer) -> None:
+        eventually(lambda: log.offsets(Partition(topic, 0))[1] > 0)
+        raise TransactionFailedError("unknown", "the answer was lost (a test)", spent=True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TransactionalProducer, "commit", unanswered)
+        refused = station.refused(station.transaction([0], [Output(topic, 0, b"k", b"unknown")]))
+
+    assert refused.reason == "unknown"
+    impatient = KafkaLog(kafka, scan_stall_s=2.0)
+    assert values(impatient, Partition(topic, 0)) == [], "it is over: else the scan would wait for its end"
+    impatient.close()
+    station.committed(station.transaction([0], [Output(topic, 0, b"k", b"next")]))
+    assert values(log, Partition(topic, 0)) == [b"next"]
 
 
 def test_the_ends_of_the_changelogs_are_taken_after_the_stable_offset(kafka: str, log: KafkaLog, app: str) -> None:

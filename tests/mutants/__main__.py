@@ -169,8 +169,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants")
     parser.add_argument("words", nargs="*", help="only patches whose name has one of these")
     words: list[str] = parser.parse_args().words
-    patches = sorted(Path(__file__).parent.glob("*.patch"))
-    mutants = [Mutant.read(p) for p in patches if not words or any(word in p.stem for word in words)]
     console = Console(width=None if sys.stdout.isatty() else 200)
     verdicts: list[Verdict] = []
     with ExitStack() as stack:
@@ -178,6 +176,8 @@ def main() -> int:
         servers = stack.enter_context(running_broker())
         environment = {**os.environ, "ODRADEK_TEST_CACHE": str(ROOT / ".cache"), "KAFKA_BOOTSTRAP_SERVERS": servers}
         copy = Copy(directory, environment)
+        patches = sorted((copy.directory / "tests" / "mutants").glob("*.patch"))  # of the same moment as the code
+        mutants = [Mutant.read(p) for p in patches if not words or any(word in p.stem for word in words)]
         sound = sound_tests(mutants, copy, console) if mutants else set[str]()
         for mutant in mutants:
             verdict = examine(mutant, copy, sound)
