@@ -8,7 +8,7 @@ SOURCES := $(wildcard sdk runtime connectors tests examples bench)
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv broker-jars lint format test test-faults soak k8s mutants demo demo-kafka bench broker-start broker-stop \
+.PHONY: help venv broker-jars lint format test test-faults soak sim k8s mutants demo demo-kafka bench broker-start broker-stop \
         constraints clean
 
 help: ## show this
@@ -55,6 +55,13 @@ soak: broker-jars ## load and faults for a long time
 k8s: venv ## the chart on a real API server, the compose file and the Dockerfile (needs Go; 10 minutes once, then 1)
 	@bash tests/k8s/build.sh
 	$(PYTEST) -m k8s tests/k8s $(ARGS)
+
+SEED  ?= 0
+SEEDS ?= 1
+STEPS ?= 30
+
+sim: venv ## the engine under simulated faults: SEED=, SEEDS= (so many from there on), STEPS= (length); ARGS='--until EVENT'
+	@$(BIN)/python -m tests.simulation $(SEED) --seeds $(SEEDS) --steps $(STEPS) $(ARGS)
 
 mutants: broker-jars ## take each invariant out of the code (tests/mutants/*.patch) and see its test fail
 	@$(BIN)/python -m tests.mutants $(ARGS)

@@ -114,7 +114,8 @@ class SimGroup:
             if not released:
                 released = True
                 member.released(shards)
-                self._scheduler.later(self._scheduler.delay_ms(3.0), f"{member.name} has released {shards}", lambda: self._free(member, shards))
+                free = f"{member.name} has released {shards}"
+                self._scheduler.later(self._scheduler.delay_ms(3.0), free, lambda: self._free(member, shards))
 
         def overdue() -> None:
             if not released and member in self.members and any(self.leaving.get(n) is member for n in shards):

@@ -109,6 +109,12 @@ class SimMember:
         self._group.leave(self)
         self._membership.later(self.news_ms + self._ms(), "learns of its eviction", self._evicted)
 
+    def freeze(self, until_ms: float) -> None:
+        """The process stands still until then; the group will not wait for it."""
+        scheduler = self._log.scheduler
+        self.news_ms = max(until_ms - scheduler.now_ms - SESSION_MS, 0.0)
+        scheduler.later(SESSION_MS, f"{self.name}: session expired", self.evict)
+
     def _evicted(self) -> None:
         lost, self.stamps = tuple(sorted(self.stamps)), {}
         if lost:

@@ -13,7 +13,7 @@ from heapq import heappop, heappush
 from random import Random
 
 Action = Callable[[], None]
-HISTORY = 5_000
+HISTORY = 50_000
 """Events that are remembered."""
 
 
@@ -103,7 +103,7 @@ class Strand:
         self._failed = failed
         self._go = threading.Semaphore(0)
         self._back = threading.Semaphore(0)
-        self._ended = False
+        self.ended = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         scheduler.later(scheduler.delay_ms(2.0), f"{name} begins", self._start)
 
@@ -118,7 +118,7 @@ class Strand:
     def kill(self) -> None:
         """Its process has died: it does nothing more."""
         self.dead = True
-        if self._thread.ident is not None and not self._ended and self._scheduler.strand is not self:
+        if self._thread.ident is not None and not self.ended and self._scheduler.strand is not self:
             self._switch()
 
     def _start(self) -> None:
@@ -127,7 +127,7 @@ class Strand:
             self._switch()
 
     def _resume(self) -> None:
-        if not self._ended:
+        if not self.ended:
             self._switch()
 
     def _switch(self) -> None:
@@ -136,7 +136,7 @@ class Strand:
         self._go.release()
         self._back.acquire()
         self._scheduler.strand = before
-        if self._ended:
+        if self.ended:
             self._thread.join()
 
     def _run(self) -> None:
@@ -149,5 +149,5 @@ class Strand:
         except BaseException as error:  # noqa: BLE001  (it is the world's to judge, in the main thread)
             self._failed(error)
         finally:
-            self._ended = True
+            self.ended = True
             self._back.release()

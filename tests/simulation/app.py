@@ -1,0 +1,166 @@
+"""The app that carries out generated tasks: two objects and a service, whose handlers interpret the task they are given.
+
+Each note changes the state of the key and publishes a record, so the state tells in what order a key did what, and the records
+must tell the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from odradek import App, Context, ObjectContext, RetryPolicy, SharedContext, TerminalError, current
+
+from .program import OBJECTS, Program, Task
+
+NAME = "sim"
+
+
+class Outside:
+    """The world outside the engine: it counts how often bodies and attempts have run."""
+
+    def __init__(self) -> None:
+        self.attempts: Counter[str] = Counter()
+        self.runs: Counter[str] = Counter()
+
+    def fails(self, what: str, times: int) -> bool:
+        self.attempts[what] += 1
+        return self.attempts[what] <= times
+
+    def step(self, name: str, times: int) -> str:
+        self.runs[name] += 1
+        if self.fails(name, times):
+            raise OSError(f"{name} fails")
+        return f"did {name}"
+
+
+class Performance:
+    """One execution of one task."""
+
+    def __init__(self, outside: Outside, program: Program, out: Any, ctx: Any, task: Task) -> None:
+        self.outside, self.program, self.out, self.ctx, self.task = outside, program, out, ctx, task
+        self.told: list[Any] = []
+        self.seen: list[str] = []
+        self.pending: list[tuple[int, Any]] = []
+
+    async def play(self) -> list[Any]:
+        for index, op in enumerate(self.task["ops"]):
+            future = await getattr(self, f"_{op['op']}")(index, op)
+            if future is not None:
+                self.told.append(None)
+                self.pending.append((len(self.told) - 1, future))
+                if not op.get("later"):
+                    await self._join(index, op)
+        await self._join(-1, {})
+        self._write("end")
+        return [self.told, self.seen]
+
+    def _write(self, what: str) -> None:
+        ctx, token = self.ctx, f"{self.task['id']}:{what}"
+        count = 0
+        if isinstance(ctx, ObjectContext):
+            log = ctx.get("log", list[str], [])
+            count = len(log)
+            ctx.set("log", [*log, token])
+            ctx.publish(self.out, {"n": count, "token": token, "seen": self.seen}, key=f"{ctx.key}@{self.task['at']}")
+        else:
+            ctx.publish(self.out, {"n": -1, "token": token, "seen": self.seen})
+
+    async def _note(self, index: int, op: Task) -> Any:
+        self._write(str(index))
+
+    async def _step(self, index: int, op: Task) -> Any:
+        name = f"{self.task['id']}:{index}"
+        if op["sync"]:
+            return self.ctx.run(self.outside.step, name, op["fails"], name="step", returns=str)
+        return self.ctx.run(self._later_step, name, op["fails"], name="step", returns=str)
+
+    async def _later_step(self, name: str, times: int) -> str:
+        return self.outside.step(name, times)
+
+    async def _exhausted(self, index: int, op: Task) -> Any:
+        name = f"{self.task['id']}:{index}"
+        policy = RetryPolicy(max_attempts=op["attempts"])
+        return self.ctx.run(self.outside.step, name, 1_000_000, name="exhausted", returns=str, retry=policy)
+
+    async def _sleep(self, index: int, op: Task) -> Any:
+        return self.ctx.sleep(op["ms"] / 1000)
+
+    async def _call(self, index: int, op: Task) -> Any:
+        if "pool" in op:
+            object_, key, task = self.program.pool[op["pool"]]
+            arguments = {**task, "at": object_}
+            return current().call(f"{object_}/do", arguments, key=key, returns=list[Any], idempotency_key=f"pool{op['pool']}")
+        task = {**op["task"], "at": op["to"].split("/")[0]}
+        return current().call(op["to"], task, key=op["key"] or None, returns=list[Any])
+
+    async def _shared(self, index: int, op: Task) -> Any:
+        return current().call(op["to"], key=op["key"], returns=str)
+
+    async def _send(self, index: int, op: Task) -> Any:
+        task = {**op["task"], "at": op["to"].split("/")[0]}
+        delay = op["delay_ms"] / 1000 if op["delay_ms"] else None
+        current().send(op["to"], task, key=op["key"] or None, delay=delay)
+
+    async def _own(self, index: int, op: Task) -> Any:
+        if not isinstance(self.ctx, ObjectContext):
+            return
+        try:
+            current().call(f"{self.task['at']}/do", {}, key=self.ctx.key, returns=str)
+        except TerminalError as error:
+            self.told.append(error.code)
+
+    async def _fail(self, index: int, op: Task) -> Any:
+        if self.outside.fails(f"{self.task['id']}:{index}", op["times"]):
+            raise RuntimeError(f"{self.task['id']}:{index} fails")
+
+    async def _draw(self, index: int, op: Task) -> Any:
+        drawn = {"now": self.ctx.now, "random": lambda: self.ctx.random.random(), "uuid": self.ctx.uuid}[op["what"]]()
+        self.seen.append(str(drawn))
+
+    async def _terminate(self, index: int, op: Task) -> Any:
+        raise TerminalError(f"{self.task['id']} terminates", code=op["code"])
+
+    async def _join(self, index: int, op: Task) -> Any:
+        pending, self.pending = self.pending, []
+        for slot, future in pending:
+            try:
+                self.told[slot] = await future
+            except TerminalError as error:
+                self.told[slot] = error.code
+
+
+def build(program: Program, outside: Outside) -> App:
+    """An app for one world; every worker of the world runs it."""
+    app = App(NAME, shards=program.shards)
+    out = app.topic("out", key=str, value=dict[str, Any])
+    service = app.service("svc")
+    for name in OBJECTS:
+        _object(app, name, program, outside, out)
+
+    async def serve(ctx: Context, task: dict[str, Any]) -> list[Any]:
+        return await Performance(outside, program, out, ctx, task).play()
+
+    async def served(ctx: Context, task: dict[str, Any]) -> None:
+        await Performance(outside, program, out, ctx, task).play()
+
+    service.handler(name="do")(serve)
+    service.on(app.topic("in-svc", value=dict[str, Any]))(served)
+    return app
+
+
+def _object(app: App, name: str, program: Program, outside: Outside, out: Any) -> None:
+    object_ = app.object(name)
+
+    async def do(ctx: ObjectContext, task: dict[str, Any]) -> list[Any]:
+        return await Performance(outside, program, out, ctx, task).play()
+
+    async def recorded(ctx: ObjectContext, task: dict[str, Any]) -> None:
+        await Performance(outside, program, out, ctx, task).play()
+
+    async def peek(ctx: SharedContext) -> str:
+        return f"peeked {len(ctx.get('log', list[str], [])) >= 0}"
+
+    object_.handler(name="do")(do)
+    object_.on(app.topic(f"in-{name}", value=dict[str, Any]))(recorded)
+    object_.shared(peek)

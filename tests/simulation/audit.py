@@ -1,0 +1,184 @@
+"""The auditor watches every decision of the log and every effect of a worker, and says at once when an invariant is broken.
+
+It keeps, for each shard, what the committed changelogs amount to: the truth that stores, replies and steps are held against.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from odradek_runtime import keys
+from odradek_runtime.epoch import StepRun
+from odradek_runtime.formats import INVOCATION, POSITIONS, STORE_POSITION, TIMER, Positions
+from odradek_runtime.log.port import Partition, Transaction
+from odradek_runtime.request import Reply
+from odradek_runtime.shard import Shard
+from odradek_runtime.store import MemoryStore
+
+from .model import Wrong
+
+if TYPE_CHECKING:
+    from .member import SimMember
+    from .transaction import SimTransaction
+    from .worker import SimWorker
+
+
+class Audit:
+    """What is committed, and the rules that no moment may break."""
+
+    def __init__(self, app: str, note: Callable[[str], None]) -> None:
+        self.views: dict[int, dict[bytes, bytes]] = defaultdict(dict)
+        self.positions: dict[int, Positions] = {}
+        self.writers: dict[int, int] = {}
+        """The newest ownership stamp that has committed, by shard."""
+        self.known: set[str] = set()
+        self.ended: set[str] = set()
+        self.unfinished: set[str] = set()
+        self.steps: set[bytes] = set()
+        self.commits = 0
+        self._app = app
+        self._note = note
+
+    # --- the log ---
+
+    def sent(self, member: SimMember, transaction: Transaction) -> None:
+        """A worker has given a commit to its member."""
+        touched = set(transaction.stamps) & member.released_shards
+        self._rule(not touched, f"{member.name} commits for shards {sorted(touched)}, which it has released")
+        named = set(transaction.state) | set(transaction.journal)
+        self._rule(named <= set(transaction.stamps), f"{member.name} writes shards {sorted(named)} without their stamps")
+        for number in transaction.stamps:
+            fence = Partition(f"{self._app}.commands", number)
+            self._rule(fence in transaction.offsets, f"{member.name}: shard {number} has no fence")
+            journal = transaction.journal.get(number, [])
+            self._rule(bool(journal) and journal[-1][0] == keys.POSITIONS, f"{member.name}: shard {number} is not closed")
+
+    def committed(self, transaction: SimTransaction) -> None:
+        """The coordinator has decided: these records are true from now on."""
+        order = transaction.order
+        self.commits += 1
+        for number, stamp in order.stamps.items():
+            self._rule(
+                stamp >= self.writers.get(number, 0),
+                f"{transaction.owner} commits shard {number} with stamp {stamp}, a newer owner has committed already",
+            )
+            self.writers[number] = stamp
+            view = self.views[number]
+            for key, value in order.state.get(number, ()):
+                _apply(view, keys.STATE + key, value)
+            for key, value in order.journal.get(number, ()):
+                _apply(view, key, value)
+                if key[:1] == b"i":
+                    self._invocation(key[1:].decode(), value)
+                elif key[:1] == b"t" and value is not None and TIMER.decode(value).kind == "step":
+                    self.steps.add(key)
+            self._moved(number, POSITIONS.decode(view[keys.POSITIONS]), order)
+
+    def _invocation(self, id_: str, value: bytes | None) -> None:
+        self.known.add(id_)
+        if value is None:
+            self._note(f"    committed: {id_} is gone")
+            self.ended.add(id_)
+            self.unfinished.discard(id_)
+            return
+        stored = INVOCATION.decode(value)
+        self._note(f"    committed: {id_} {stored.target} {stored.key.decode()} {stored.status} {stored.payload!r:.60}")
+        self._rule(stored.pause != "divergence", f"{id_} {stored.target} diverged: {stored.reason}")
+        self._rule(stored.status != "paused", f"{id_} {stored.target} is paused: {stored.reason}")
+        if stored.status in ("completed", "failed"):
+            self.ended.add(id_)
+            self.unfinished.discard(id_)
+        else:
+            self._rule(id_ not in self.ended, f"{id_} {stored.target} has ended and is {stored.status} again")
+            self.unfinished.add(id_)
+
+    def _moved(self, number: int, now: Positions, order: Transaction) -> None:
+        before = self.positions.get(number)
+        self.positions[number] = now
+        places = {Partition(p.topic, p.partition): p.offset for p in now.inputs}
+        for partition, offset in order.offsets.items():
+            mine = places.get(partition, offset)
+            self._rule(mine == offset, f"{partition}: the group has {offset}, our own record says {mine}")
+        if before is None:
+            return
+        newer = (before.incarnation, before.epoch) < (now.incarnation, now.epoch)
+        self._rule(newer, f"shard {number}: epoch {now.incarnation}.{now.epoch} after {before.incarnation}.{before.epoch}")
+        self._rule(before.sequence <= now.sequence, f"shard {number}: the journal's sequence went back")
+        for place in before.inputs:
+            where = Partition(place.topic, place.partition)
+            self._rule(places.get(where, -1) >= place.offset, f"{where} went back from {place.offset} to {places.get(where)}")
+
+    # --- a worker ---
+
+    def restored(self, worker: SimWorker, shard: Shard) -> None:
+        """A restore is done: what it gives must be what is committed."""
+        if not worker.alive or worker.member.stamps.get(shard.number) != shard.stamp or not worker.owner_of(shard.number):
+            return
+        store = shard.store
+        assert isinstance(store, MemoryStore)
+        found = {key: value for key, value in store.scan(b"", b"\xff") if key != keys.STORE_POSITION}
+        for key, value in shard.changes.items():
+            _apply(found, key, value)
+        self.same(f"{worker.name} restored shard {shard.number}", shard.number, found)
+
+    def same(self, what: str, number: int, found: dict[bytes, bytes]) -> None:
+        """A shard's content is exactly what is committed."""
+        view = self.views[number]
+        wrong = sorted(key for key in found.keys() | view.keys() if found.get(key) != view.get(key))
+        told = [f"{key!r}: {found.get(key)!r} instead of {view.get(key)!r}" for key in wrong[:5]]
+        self._rule(not wrong, f"{what}: {len(wrong)} keys differ from what is committed: {'; '.join(told)}")
+
+    def stored(self, worker: SimWorker, shard: Shard) -> None:
+        """Nothing is under way: the live store holds what is committed, and its position is not ahead of the log."""
+        store = shard.store
+        found = dict(store.scan(b"", b"\xff"))
+        at = STORE_POSITION.decode(found.pop(keys.STORE_POSITION))
+        for name, offset in (("journal", at.journal_offset), ("state", at.state_offset)):
+            end = worker.world.log.partition(Partition(f"{self._app}.{name}", shard.number)).end
+            self._rule(offset <= end, f"{worker.name}: the store of shard {shard.number} is ahead of {name}: {offset} > {end}")
+        self.same(f"{worker.name}, the store of shard {shard.number}", shard.number, found)
+
+    def step_started(self, run: StepRun) -> None:
+        """A step starts only after its start is committed."""
+        self._rule(keys.timer(0, run.id, run.ref) in self.steps, f"step {run.key} starts before that is committed")
+
+    def replied(self, reply: Reply) -> None:
+        """A reply leaves only after its cause is committed."""
+        id_ = reply.invocation_id
+        if reply.status in ("completed", "failed"):
+            self._rule(id_ in self.ended, f"{id_} is said to be {reply.status} before that is committed")
+        elif reply.status in ("accepted", "previously_accepted", "running"):
+            self._rule(id_ in self.known, f"{id_} is said to be {reply.status} before that is committed")
+
+    def leftovers(self) -> list[str]:
+        """What a world without unfinished work must not hold any more."""
+        found: list[str] = []
+        for number, view in self.views.items():
+            for key, value in view.items():
+                if key[:1] in b"jlqaz" or (key[:1] == b"t" and TIMER.decode(value).kind != "purge"):
+                    found.append(f"shard {number}: {key!r}")
+        return found
+
+    def tell_unfinished(self) -> list[str]:
+        """What has not ended, and what is known of it."""
+        told: list[str] = []
+        for view in self.views.values():
+            for id_ in sorted(self.unfinished):
+                value = view.get(keys.invocation(id_))
+                if value is not None:
+                    stored = INVOCATION.decode(value)
+                    told.append(f"{id_} {stored.target} {stored.status} {stored.attempts} {stored.reason} {stored.payload!r}")
+        return told
+
+    def _rule(self, holds: bool, otherwise: str) -> None:
+        if not holds:
+            raise Wrong(otherwise)
+
+
+def _apply(view: dict[bytes, bytes], key: bytes, value: bytes | None) -> None:
+    if value is None:
+        view.pop(key, None)
+    else:
+        view[key] = value

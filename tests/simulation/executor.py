@@ -1,0 +1,71 @@
+"""Simulated steps: each runs after a while, or much later, or fails although its body would not (`executor.Executor`)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from odradek._current import STEP_KEY
+from odradek_runtime.epoch import StepRun
+
+if TYPE_CHECKING:
+    from .worker import SimWorker
+
+HANG_MS = 20_000.0
+
+
+class SimExecutor:
+    """The steps of one worker."""
+
+    def __init__(self, worker: SimWorker) -> None:
+        self._worker = worker
+        self._load = 0
+
+    @property
+    def load(self) -> int:
+        return self._load
+
+    def submit(self, runs: Sequence[StepRun]) -> None:
+        world = self._worker.world
+        for run in runs:
+            self._worker.effect("a step is started")
+            world.audit.step_started(run)
+            self._load += 1
+            slow_ms = world.faults.rng.uniform(100.0, HANG_MS) if world.faults.hit("step_slow") else 0.0
+            name = f"{self._worker.name} runs step {run.body.name} {run.key}"
+            world.scheduler.later(slow_ms + world.scheduler.delay_ms(5.0), name, lambda run=run: self._run(run))
+
+    def _run(self, run: StepRun) -> None:
+        from .worker import Crashed
+
+        if not self._worker.alive:
+            return
+        self._load -= 1
+        try:
+            self._worker.effect("a step runs")
+        except Crashed:
+            self._worker.world.crash(self._worker)
+            return
+        token = STEP_KEY.set(run.key)
+        try:
+            value = run.body.encode(_value(run, fails=self._worker.world.faults.hit("step_fails")))
+        except Exception as error:  # noqa: BLE001  (a step may raise anything; its policy decides)
+            self._worker.step_ended(run, None, error)
+        else:
+            self._worker.step_ended(run, value, None)
+        finally:
+            STEP_KEY.reset(token)
+
+
+def _value(run: StepRun, *, fails: bool) -> Any:
+    if fails:
+        raise ConnectionError("the network is down (simulated)")
+    value = run.body.run()
+    if inspect.iscoroutine(value):
+        try:
+            value.send(None)
+        except StopIteration as stop:
+            return stop.value
+        raise AssertionError("simulated steps do not wait")
+    return value

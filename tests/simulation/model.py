@@ -1,0 +1,232 @@
+"""The model: what must come out of a program, worked out from the program alone; and the comparison with what did.
+
+Nothing here knows the engine. Each key's state is the list of the notes made there; the published records must tell the same
+list; and the list must be one that tasks, run one after another, could have made.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from .program import Op, Program, Task
+
+Key = tuple[str, str]
+
+
+class Wrong(AssertionError):
+    """Something came out that must not, or did not come out."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a task returns: `told` with one item for each thing it heard of; how much it drew; or the code it failed with."""
+
+    told: tuple[Any, ...] = ()
+    drawn: int = 0
+    code: int = 0
+
+
+@dataclass
+class Expected:
+    """What must come out of a program."""
+
+    tokens: dict[Key, dict[str, list[str]]] = field(default_factory=lambda: defaultdict(dict))
+    """By object and key ("svc" and "" for the service), by task, its notes in order."""
+    results: dict[str, Result] = field(default_factory=dict[str, Result])
+    order: list[tuple[Key, list[str]]] = field(default_factory=list[tuple[Key, list[str]]])
+    """Tasks that must come in this order at that key."""
+    letters: Counter[str] = field(default_factory=Counter[str])
+    """Tasks (or "topic raw") that must end as dead letters."""
+
+    def add(self, where: Key, task: Task) -> Result:
+        """A task that runs once at that place."""
+        tokens: list[str] = []
+        told: list[Any] = []
+        pending: list[tuple[int, Any]] = []
+        drawn = code = 0
+        targets: dict[Key, list[str]] = defaultdict(list)
+        for index, op in enumerate(task["ops"]):
+            kind = op["op"]
+            if kind == "note":
+                tokens.append(f"{task['id']}:{index}")
+            elif kind == "draw":
+                drawn += 1
+            elif kind == "own" and where[0] != "svc":
+                told.append(409)
+            elif kind == "terminate":
+                code = op["code"]
+                break
+            elif kind in ("call", "send") and "pool" not in op:
+                self._sub(op, targets)
+            if kind in ("step", "exhausted", "sleep", "call", "shared"):
+                pending.append((len(told), self._answer(task, index, op)))
+                told.append(None)
+        for slot, answer in pending:
+            told[slot] = answer
+        if not code:
+            tokens.append(f"{task['id']}:end")
+        self.tokens[where][task["id"]] = tokens
+        self.order += [(target, ids) for target, ids in targets.items() if target[0] != "svc" and len(ids) > 1]
+        result = self.results[task["id"]] = Result((), 0, code) if code else Result(tuple(told), drawn)
+        return result
+
+    def _sub(self, op: Op, targets: dict[Key, list[str]]) -> None:
+        where = (op["to"].split("/")[0], op["key"])
+        self.add(where, op["task"])
+        if not op.get("delay_ms"):
+            targets[where].append(op["task"]["id"])
+
+    def _answer(self, task: Task, index: int, op: Op) -> Any:
+        match op["op"]:
+            case "step":
+                return f"did {task['id']}:{index}"
+            case "exhausted":
+                return 500
+            case "sleep":
+                return None
+            case "shared":
+                return "peeked True"
+            case _:
+                return self.results[f"pool {op['pool']}" if "pool" in op else op["task"]["id"]]
+
+
+def called_pool(program: Program) -> set[int]:
+    """Which tasks of the pool anybody calls."""
+    found: set[int] = set()
+
+    def look(task: Task) -> None:
+        for op in task["ops"]:
+            if op["op"] == "terminate":
+                return
+            if "pool" in op:
+                found.add(op["pool"])
+            elif "task" in op:
+                look(op["task"])
+
+    for entry in program.entries:
+        look(entry.task)
+    return found
+
+
+def expect(program: Program) -> Expected:
+    """Work out what must come out."""
+    expected = Expected()
+    called = called_pool(program)
+    for number, (object_, key, task) in enumerate(program.pool):
+        if number in called:
+            expected.results[f"pool {number}"] = expected.add((object_, key), task)
+    queues: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for entry in program.entries:
+        if entry.raw is not None:
+            expected.letters[f"{entry.topic} raw"] += 1
+            continue
+        where = (entry.target.split("/")[0], entry.key)
+        result = expected.add(where, entry.task)
+        if entry.topic and result.code:
+            expected.letters[entry.task["id"]] += 1
+        if entry.topic and entry.key:
+            queues[where].append(entry.task["id"])
+    expected.order += list(queues.items())
+    return expected
+
+
+@dataclass
+class Outcome:
+    """What did come out."""
+
+    logs: dict[Key, list[str]]
+    """The state of every key."""
+    records: list[tuple[Key, dict[str, Any]]]
+    """What was published, in the order of its partitions."""
+    letters: Counter[str]
+    replies: dict[str, Any]
+    """By task: [told, seen], or a code."""
+
+
+def compare(expected: Expected, outcome: Outcome) -> None:
+    """Raises Wrong for the first thing that differs."""
+    published: dict[Key, list[str]] = defaultdict(list)
+    seen: dict[str, list[str]] = {}
+    for where, record in outcome.records:
+        task = record["token"].split(":")[0]
+        if where[0] != "svc" and record["n"] != len(published[where]):
+            raise Wrong(f"{where}: record {record} is number {len(published[where])} that was published")
+        published[where].append(record["token"])
+        _prefix(task, seen.get(task, []), record["seen"])
+        seen[task] = max(seen.get(task, []), record["seen"], key=len)
+    for where in sorted(expected.tokens.keys() | published.keys() | outcome.logs.keys()):
+        _tokens(where, expected.tokens.get(where, {}), published[where])
+        if where[0] != "svc":
+            if outcome.logs.get(where, []) != published[where]:
+                raise Wrong(f"{where}: the state says {outcome.logs.get(where)}, the records say {published[where]}")
+            _whole(where, published[where])
+    for where, tasks in expected.order:
+        _ordered(where, tasks, published[where])
+    if outcome.letters != expected.letters:
+        raise Wrong(f"dead letters: {dict(outcome.letters)}, expected {dict(expected.letters)}")
+    for task, reply in outcome.replies.items():
+        _same(task, expected.results[task], reply)
+        if isinstance(reply, list) and task in seen:
+            _prefix(task, seen[task], reply[1])
+
+
+def _tokens(where: Key, tasks: dict[str, list[str]], published: list[str]) -> None:
+    wanted = Counter(token for tokens in tasks.values() for token in tokens)
+    found = Counter(published)
+    if wanted != found:
+        raise Wrong(f"{where}: lost {sorted((wanted - found).elements())}, more than once {sorted((found - wanted).elements())}")
+    for task, tokens in tasks.items():
+        mine = [token for token in published if token.split(":")[0] == task]
+        if where[0] != "svc" and mine != tokens:
+            raise Wrong(f"{where}: task {task} noted {mine}, expected {tokens}")
+
+
+def _whole(where: Key, published: list[str]) -> None:
+    """One task at a time holds a key."""
+    done: set[str] = set()
+    last = ""
+    for token in published:
+        task = token.split(":")[0]
+        if task != last and task in done:
+            raise Wrong(f"{where}: {task} was interrupted: {published}")
+        done.add(task)
+        last = task
+
+
+def _ordered(where: Key, tasks: list[str], published: list[str]) -> None:
+    came = list(dict.fromkeys(token.split(":")[0] for token in published))
+    mine = [task for task in came if task in tasks]
+    wanted = [task for task in tasks if task in came]
+    if mine != wanted:
+        raise Wrong(f"{where}: tasks came as {mine}, in order they are {wanted}")
+
+
+def _prefix(task: str, before: list[str], now: list[str]) -> None:
+    short, long = sorted((before, now), key=len)
+    if long[: len(short)] != short:
+        raise Wrong(f"{task} drew {before} and then {now}")
+
+
+def _same(task: str, wanted: Any, got: Any) -> None:
+    if isinstance(wanted, Result):
+        if wanted.code:
+            if got != wanted.code:
+                raise Wrong(f"{task}: failed with {wanted.code}, but somebody was told {got}")
+            return
+        if not isinstance(got, list) or len(got) != 2:
+            raise Wrong(f"{task}: somebody was told {got}, expected {wanted}")
+        told, seen = got
+        if len(seen) != wanted.drawn or len(told) != len(wanted.told):
+            raise Wrong(f"{task}: somebody was told {got}, expected {wanted}")
+        for one, other in zip(wanted.told, told, strict=True):
+            _same(task, one, other)
+    elif wanted != got:
+        raise Wrong(f"{task}: somebody was told {got!r}, expected {wanted!r}")
+
+
+def entries_of(program: Program) -> Iterator[str]:
+    """The ids of the tasks that come from outside."""
+    return (entry.task["id"] for entry in program.entries)

@@ -1,0 +1,173 @@
+"""Generated programs: tasks, told as data, that objects and services carry out; and what is sent to them from outside.
+
+A task is a list of operations. To add a kind: an entry in `WEIGHTS`, a `_kind` here that makes one, a method in `app.py` that
+carries it out, and a line in `model.py` that says what comes of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+OBJECTS = ("a", "b")
+KEYS = ("k0", "k1", "k2", "k3")
+TOP = len(OBJECTS) * len(KEYS)
+Task = dict[str, Any]
+Op = dict[str, Any]
+
+WEIGHTS = {
+    "note": 6,
+    "step": 4,
+    "exhausted": 1,
+    "sleep": 3,
+    "call": 5,
+    "send": 4,
+    "shared": 1,
+    "own": 1,
+    "fail": 2,
+    "draw": 3,
+    "terminate": 1,
+    "join": 2,
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something from outside: a record (`topic`), or a request."""
+
+    at_ms: float
+    target: str
+    key: str
+    task: Task
+    topic: str = ""
+    raw: bytes | None = None
+    """A record's value when it is not a task at all."""
+    idempotent: bool = False
+    wait: bool = True
+    delay_ms: int = 0
+
+
+@dataclass
+class Program:
+    """What one seed does. `pool`: tasks called with an idempotency key, from several places, that run once."""
+
+    shards: int
+    partitions: int
+    aligned: bool
+    """Records lie in the partition of their key, so that nothing needs to be forwarded."""
+    entries: list[Entry] = field(default_factory=list[Entry])
+    pool: list[tuple[str, str, Task]] = field(default_factory=list[tuple[str, str, Task]])
+
+
+class Generator:
+    """Draws a program from a seed."""
+
+    def __init__(self, seed: int, steps: int) -> None:
+        self.rng = Random(f"{seed}/program")
+        self._tasks = 0
+        self._budget = 0
+        shards = self.rng.choice((1, 2, 3, 4))
+        aligned = self.rng.random() < 0.5
+        partitions = shards if aligned else self.rng.randint(1, 5)
+        self.program = Program(shards, partitions, aligned)
+        for _ in range(self.rng.randint(0, 2)):
+            rank = self.rng.randrange(TOP // 2, TOP)
+            self._budget = 4
+            self.program.pool.append((*place(rank), self.task(rank, 0)))
+        span_ms = self.rng.choice((100.0, 2_000.0, 20_000.0))
+        for _ in range(self.rng.randint(1, max(1, steps // 3))):
+            self._budget = self.rng.randint(1, 8)
+            self.program.entries.append(self._entry(self.rng.uniform(0, span_ms)))
+        self.program.entries.sort(key=lambda entry: entry.at_ms)
+
+    def _entry(self, at_ms: float) -> Entry:
+        rng = self.rng
+        if rng.random() < 0.04:
+            return Entry(at_ms, "a/do", rng.choice(KEYS), {"id": "", "ops": []}, "in-a", b"{")
+        if rng.random() < 0.15:
+            request = rng.random() < 0.6
+            return Entry(at_ms, "svc/do", "", self.task(-1, 2), "" if request else "in-svc", idempotent=request)
+        rank = rng.randrange(TOP)
+        object_, key = place(rank)
+        task = self.task(rank, 2)
+        if rng.random() < 0.5:
+            return Entry(at_ms, f"{object_}/do", key, task, f"in-{object_}")
+        delay_ms = rng.choice((0, 0, 0, 500, 5_000))
+        return Entry(
+            at_ms, f"{object_}/do", key, task, idempotent=rng.random() < 0.5, wait=rng.random() < 0.7, delay_ms=delay_ms
+        )
+
+    def task(self, rank: int, depth: int) -> Task:
+        """One that runs with the key of this rank held (and whatever its callers hold)."""
+        self._tasks += 1
+        task: Task = {"id": f"t{self._tasks}", "ops": []}
+        for _ in range(self.rng.randint(1, 5)):
+            self._budget -= 1
+            kinds = [k for k in WEIGHTS if (depth > 0 and self._budget > 0) or k not in ("call", "send")]
+            kind = self.rng.choices(kinds, [WEIGHTS[k] for k in kinds])[0]
+            op: Op | None = getattr(self, f"_{kind}")(rank, depth)
+            if op is not None:
+                task["ops"].append({"op": kind, **op})
+        return task
+
+    def _note(self, rank: int, depth: int) -> Op | None:
+        return {}
+
+    def _step(self, rank: int, depth: int) -> Op | None:
+        return {"fails": self.rng.choice((0, 0, 0, 1, 3)), "later": self.rng.random() < 0.4, "sync": self.rng.random() < 0.5}
+
+    def _exhausted(self, rank: int, depth: int) -> Op | None:
+        return {"attempts": self.rng.randint(1, 3)}
+
+    def _sleep(self, rank: int, depth: int) -> Op | None:
+        return {"ms": self.rng.choice((0, 1, 50, 1_000, 70_000)), "later": self.rng.random() < 0.4}
+
+    def _call(self, rank: int, depth: int) -> Op | None:
+        later = self.rng.random() < 0.4
+        pool = [n for n, (object_, key, _) in enumerate(self.program.pool) if rank_of(object_, key) > rank]
+        if pool and self.rng.random() < 0.3:
+            return {"pool": self.rng.choice(pool), "later": later}
+        if self.rng.random() < 0.25:
+            return {"to": "svc/do", "key": "", "task": self.task(rank, depth - 1), "later": later}
+        if rank + 1 >= TOP:
+            return None
+        to = self.rng.randrange(max(rank + 1, 0), TOP)
+        object_, key = place(to)
+        return {"to": f"{object_}/do", "key": key, "task": self.task(to, depth - 1), "later": later}
+
+    def _send(self, rank: int, depth: int) -> Op | None:
+        delay_ms = self.rng.choice((0, 0, 0, 100, 3_000, 65_000))
+        if self.rng.random() < 0.2:
+            return {"to": "svc/do", "key": "", "task": self.task(-1, depth - 1), "delay_ms": delay_ms}
+        to = self.rng.randrange(TOP)
+        object_, key = place(to)
+        return {"to": f"{object_}/do", "key": key, "task": self.task(to, depth - 1), "delay_ms": delay_ms}
+
+    def _shared(self, rank: int, depth: int) -> Op | None:
+        object_, key = place(self.rng.randrange(TOP))
+        return {"to": f"{object_}/peek", "key": key}
+
+    def _own(self, rank: int, depth: int) -> Op | None:
+        return {}
+
+    def _fail(self, rank: int, depth: int) -> Op | None:
+        return {"times": self.rng.choice((1, 1, 2, 4))}
+
+    def _draw(self, rank: int, depth: int) -> Op | None:
+        return {"what": self.rng.choice(("now", "random", "uuid"))}
+
+    def _terminate(self, rank: int, depth: int) -> Op | None:
+        return {"code": self.rng.choice((409, 418))}
+
+    def _join(self, rank: int, depth: int) -> Op | None:
+        return {}
+
+
+def place(rank: int) -> tuple[str, str]:
+    """(object, key) by rank. Calls only go up in rank, so that no two keys wait for each other."""
+    return OBJECTS[rank // len(KEYS)], KEYS[rank % len(KEYS)]
+
+
+def rank_of(object_: str, key: str) -> int:
+    return OBJECTS.index(object_) * len(KEYS) + KEYS.index(key)

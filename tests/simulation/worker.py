@@ -1,0 +1,226 @@
+"""A simulated worker: the real engine, driven by the scheduler where the real worker has a thread.
+
+Its effects (a commit, a write to the store, a reply, a step) are points where its process may die.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from odradek_runtime.engine import Engine, Input, Question, StepEnded
+from odradek_runtime.epoch import StepRun
+from odradek_runtime.handler_loop import handler_loop
+from odradek_runtime.log.port import Transaction
+from odradek_runtime.machine import Machine
+from odradek_runtime.metrics import Metrics
+from odradek_runtime.ownership import Ownership, Restored
+from odradek_runtime.request import Answer, Reply, Request
+from odradek_runtime.settings import Settings
+from odradek_runtime.store import Store, StoreError
+from odradek_runtime.takeover import Takeover
+from odradek_runtime.targets import Targets
+
+from .executor import SimExecutor
+from .scheduler import Strand
+
+if TYPE_CHECKING:
+    from .world import World
+
+
+class Crashed(BaseException):
+    """The process dies here. Not an Exception, so that nothing catches it."""
+
+
+class SimTakeover(Takeover):
+    """Takes its stores from the node's simulated disks."""
+
+    worker: SimWorker
+
+    def _open(self, number: int) -> Store:
+        return self.worker.world.disk(self.worker.node, number).open(self.worker.effect, self.worker.name)
+
+    def _wiped(self, number: int, store: Store) -> Store:
+        store.close()
+        self.worker.world.disk(self.worker.node, number).wipe()
+        return self._open(number)
+
+
+class SimWorker:
+    """One process. `node`: where its disks are; the next process there finds them again."""
+
+    def __init__(self, world: World, node: int, settings: Settings) -> None:
+        self.world = world
+        self.node = node
+        self.alive = True
+        self.stopping = False
+        self.frozen_ms = 0.0
+        self.skew_ms = 0.0
+        self._queue: deque[Input] = deque()
+        self._plan = 0
+        self._planned_ms = float("inf")
+        self._strands: list[Strand] = []
+        app, log = world.app, world.log
+        self.member = log.member(app.name, world.shards, None)
+        self.name = self.member.name
+        targets = Targets(log, max_record_bytes=settings.max_record_bytes)
+        self.machine = Machine(app, world.shards, settings, targets, Metrics(), handler_loop())
+        takeover = SimTakeover(app.name, world.shards, log, self.member, app.subscriptions(), None)
+        takeover.worker = self
+        self.ownership = Ownership(takeover, self._restored, self._failed, self._background, self._pause, self.now_ms)
+        self.executor = SimExecutor(self)
+        self.engine = Engine(self.machine, Tapped(self), self.executor, self.ownership, settings, self.now_ms)
+        self.member.join(self.post)
+        self._awake(0.0)
+
+    def now_ms(self) -> float:
+        return self.world.scheduler.now_ms + self.skew_ms
+
+    # --- events ---
+
+    def post(self, event: Input) -> None:
+        """Enqueue an event, as any thread may."""
+        if self.alive:
+            self._queue.append(event)
+            self._awake(self.world.scheduler.delay_ms(0.3))
+
+    def ask(self, request: Request, answer: Answer) -> None:
+        def reply(reply: Reply) -> None:
+            self.effect("reply is given")
+            self.world.audit.replied(reply)
+            answer(reply)
+
+        if self.stopping:
+            answer(Reply("moved", request.invocation_id))
+        else:
+            self.post(Question(request, reply))
+
+    def _awake(self, delay_ms: float) -> None:
+        due_ms = self.world.scheduler.now_ms + delay_ms
+        if due_ms < self._planned_ms:
+            self._plan += 1
+            self._planned_ms = due_ms
+            plan = self._plan
+            self.world.scheduler.at(due_ms, f"{self.name} turns", lambda: self._turn(plan))
+
+    def _turn(self, plan: int) -> None:
+        if not self.alive or plan != self._plan:
+            return
+        self._planned_ms = float("inf")
+        if self.frozen_ms > self.world.scheduler.now_ms:
+            self._awake(self.frozen_ms - self.world.scheduler.now_ms)
+            return
+        try:
+            self._run()
+        except Crashed:
+            self.world.crash(self)
+
+    def _run(self) -> None:
+        engine = self.engine
+        asyncio._set_running_loop(self.machine.loop)  # as the worker's thread has it
+        try:
+            for _ in range(self.world.scheduler.rng.randint(0, len(self._queue))):
+                engine.post(self._queue.popleft())
+            engine.turn()
+            assert not engine.flags.fatal, engine.flags.fatal
+            if self.stopping:
+                engine.flags.stopping = True
+                if engine.idle and not engine.flags.start_over:
+                    engine.let_go()
+                    self.world.left(self)
+                    return
+        finally:
+            asyncio._set_running_loop(None)
+        patience_ms = engine.patience_s() * 1000 if not self._queue else 0.0
+        self._awake(patience_ms + self.world.scheduler.delay_ms(0.3))
+
+    def stop(self) -> None:
+        """Begin the clean way out."""
+        self.stopping = True
+        self._awake(0.0)
+
+    @property
+    def quiet(self) -> bool:
+        """It has nothing to do."""
+        restoring = self.ownership.restoring or self.engine.flags.start_over
+        return not self._queue and self.engine.idle and not restoring and not self.executor.load and not self.stopping
+
+    def owner_of(self, number: int) -> bool:
+        """Whether the group, too, takes it for the owner."""
+        return self.world.log.group(self.world.app.name, self.world.shards).owners.get(number) is self.member
+
+    def housekeep(self) -> None:
+        """What the real housekeeping does: delete commands that are done with, flush stores."""
+        for partition, position in self.engine.committed_commands().items():
+            self.world.log.trim(partition, position)
+        for shard in list(self.machine.shards.values()):
+            try:
+                shard.store.flush()
+            except StoreError:
+                return
+
+    # --- death ---
+
+    def effect(self, what: str) -> None:
+        """Something is about to be seen outside, or has been: here the process may die."""
+        if self.alive and self.world.faults.hit("crash"):
+            self.world.scheduler.note(f"{self.name} crashes as {what}")
+            raise Crashed(what)
+
+    def die(self) -> None:
+        """Nothing of it is left but what is on its disks and on the wire."""
+        self.exit()
+        self.member.die()
+
+    def exit(self) -> None:
+        """The process is no more."""
+        self.alive = False
+        for strand in self._strands:
+            strand.kill()
+
+    # --- what runs beside it ---
+
+    def _background(self, work: Callable[[], None]) -> None:
+        self._strands = [strand for strand in self._strands if not strand.ended]
+        self._strands.append(Strand(self.world.scheduler, f"{self.name} restores", work, self._strand_failed))
+
+    def _strand_failed(self, error: BaseException) -> None:
+        if isinstance(error, Crashed):
+            self.alive = False
+            self.world.scheduler.later(0.0, f"{self.name} is gone", lambda: self.world.crash(self))
+        else:
+            self.world.failed.append(error)
+
+    def _pause(self, seconds: float) -> None:
+        strand = self.world.scheduler.strand
+        assert strand is not None, "only restores pause"
+        strand.give_way(seconds * 1000, "pause")
+
+    def _failed(self, error: Exception) -> None:
+        self.world.failed.append(error)
+
+    def _restored(self, event: Restored) -> None:
+        self.world.audit.restored(self, event.shard)
+        self.post(event)
+
+    def step_ended(self, run: StepRun, value: bytes | None, error: BaseException | None) -> None:
+        self.post(StepEnded(run, value, error))
+
+
+class Tapped:
+    """The member as the engine sees it: sending a commit is an effect."""
+
+    def __init__(self, worker: SimWorker) -> None:
+        self._worker = worker
+        inner = worker.member
+        self.join, self.read, self.stop_reading = inner.join, inner.read, inner.stop_reading
+        self.pause, self.resume, self.settle, self.leave = inner.pause, inner.resume, inner.settle, inner.leave
+
+    def commit(self, transaction: Transaction) -> None:
+        self._worker.effect("a commit is sent")
+        self._worker.member.commit(transaction)
+        self._worker.effect("a commit was sent")
+
+

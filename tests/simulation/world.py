@@ -1,0 +1,348 @@
+"""A world: one program, its log, workers, clients and faults, run from one seed to its end, and judged.
+
+For a while faults happen; then there is calm, and everything must come to its end. `run` raises for whatever is wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+
+from odradek_runtime import keys
+from odradek_runtime.log.port import Output, Partition
+from odradek_runtime.routing import shard_of
+from odradek_runtime.settings import Settings
+from odradek_runtime.startup import prepare
+
+from .app import NAME, Outside, build
+from .audit import Audit
+from .client import Client
+from .faults import Faults
+from .log import SimLog
+from .model import Outcome, Wrong, compare, expect
+from .program import Entry, Generator
+from .scheduler import Scheduler, Stuck
+from .store import Disk
+from .worker import SimWorker
+
+START_MS = 1_700_000_000_000.0
+OUT = 3
+END_MS = 1_200_000.0
+"""After faults have stopped everything must have ended within so long."""
+EVENTS = 400_000
+DISRUPTIONS = ("crash_later", "freeze", "evict", "rebalance", "stop", "join", "clock", "compact")
+
+
+class Noted(logging.Handler):
+    """Takes what the engine logs into the history."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        super().__init__()
+        self._scheduler = scheduler
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._scheduler.note(f"    {record.getMessage()}")
+
+
+class World:
+    """Everything of one seed. `kinds` and `entries` leave faults or inputs out, to find a shorter history of a failure."""
+
+    def __init__(
+        self, seed: int, steps: int = 30, kinds: Collection[str] | None = None, entries: Collection[int] | None = None
+    ) -> None:
+        self.seed = seed
+        self.verbose = False
+        """Whether the engine's log lines become part of the history."""
+        self.scheduler = Scheduler(seed, START_MS)
+        self.faults = Faults(seed, kinds)
+        self.program = Generator(seed, steps).program
+        if entries is not None:
+            self.program.entries = [entry for n, entry in enumerate(self.program.entries) if n in entries]
+        self.failed: list[BaseException] = []
+        self.audit = Audit(NAME, lambda text: self.scheduler.note(text) if self.verbose else None)
+        self.outside = Outside()
+        rng = self.scheduler.rng
+        self.log = SimLog(self.scheduler, self.faults, self.audit, batch_records=rng.choice((1, 5, 50)))
+        self.app = build(self.program, self.outside)
+        self.shards = self._topics(rng.choice(("86400000", "60000")))
+        self.clients: list[Client] = []
+        self.letters_of: dict[tuple[str, int, int], str] = {}
+        self._unpublished = sum(bool(entry.topic) for entry in self.program.entries)
+        self._unasked = len(self.program.entries) - self._unpublished
+        self._publisher = self.log.publisher("outside")
+        self._published = 0
+        self._disks: dict[tuple[int, int], Disk] = {}
+        self.workers: list[SimWorker] = []
+        self._absent: set[int] = set()
+        self._nodes: list[Settings] = []
+        for _ in range(rng.choice((1, 1, 2, 2, 3))):
+            self._node()
+        self._calm_ms = rng.uniform(5_000.0, 60_000.0)
+
+    # --- making it ---
+
+    def _topics(self, tombstones_ms: str) -> int:
+        for name in ("in-a", "in-b", "in-svc"):
+            self.log.create_topic(name, self.program.partitions, {})
+        self.log.create_topic("out", OUT, {})
+        for name in ("journal", "state"):
+            config = {"cleanup.policy": "compact", "delete.retention.ms": tombstones_ms}
+            self.log.create_topic(f"{NAME}.{name}", self.program.shards, config)
+        return prepare(self.app, self.log, create_inputs=False)
+
+    def _node(self) -> None:
+        rng = self.scheduler.rng
+        self._nodes.append(
+            Settings(
+                coroutine_cache=rng.choice((0, 1, 10_000)),
+                epoch_linger_s=rng.choice((0.0, 0.005, 0.05)),
+                epoch_events=rng.choice((1, 4, 20_000)),
+            )
+        )
+        self._start(len(self._nodes) - 1)
+
+    def _start(self, node: int) -> None:
+        self._absent.discard(node)
+        self.workers.append(SimWorker(self, node, self._nodes[node]))
+
+    def disk(self, node: int, shard: int) -> Disk:
+        return self._disks.setdefault((node, shard), Disk(self.faults))
+
+    def _inputs(self) -> None:
+        for entry in self.program.entries:
+            what = f"record {entry.task['id']}" if entry.topic else f"request {entry.task['id']}"
+            self.scheduler.later(entry.at_ms, what, lambda entry=entry: self._enter(entry))
+
+    def _enter(self, entry: Entry) -> None:
+        if not entry.topic:
+            self._unasked -= 1
+            self.clients.append(Client(self, entry))
+            self.clients[-1].ask()
+            return
+        self._unpublished -= 1
+        self._published += 1
+        key = entry.key.encode() or None
+        task = {**entry.task, "at": entry.target.split("/")[0]}
+        value = entry.raw if entry.raw is not None else msgspec.json.encode(task)
+        number = self._partition(key)
+        places = self.log.write("outside", [Output(entry.topic, number, key, value)], self._published)
+        (where, offset) = places[0]
+        self.letters_of[where.topic, where.partition, offset] = entry.task["id"] or f"{entry.topic} raw"
+
+    def _partition(self, key: bytes | None) -> int:
+        """Where a record lies: not always where we would have put it, but always in the same place for a key."""
+        if key is None:
+            return self.scheduler.rng.randrange(self.program.partitions)
+        hash_ = shard_of(key, self.program.partitions)
+        return hash_ if self.program.aligned else (hash_ + key[-1]) % self.program.partitions
+
+    # --- running it ---
+
+    def run(self) -> None:
+        """Raises Wrong, Stuck, or whatever the engine raised."""
+        engine = logging.getLogger("odradek")
+        level, propagate = engine.level, engine.propagate
+        noted = Noted(self.scheduler)
+        engine.addHandler(noted)
+        engine.propagate = False
+        engine.setLevel(logging.INFO if self.verbose else logging.CRITICAL + 1)
+        try:
+            self._run()
+        finally:
+            engine.removeHandler(noted)
+            engine.setLevel(level)
+            engine.propagate = propagate
+
+    def _run(self) -> None:
+        self._inputs()
+        rng = self.scheduler.rng
+        self.scheduler.later(rng.uniform(0, 500.0), "something happens", self._disrupt)
+        self.scheduler.later(1_000.0, "housekeeping", self._housekeep)
+        self.scheduler.later(self._calm_ms, "calm", self._calm)
+        end_ms = START_MS + self._calm_ms + END_MS
+        while not (self.faults.calm and self.scheduler.count % 20 == 0 and self._done()):
+            if not self.scheduler.step() or self.scheduler.now_ms > end_ms or self.scheduler.count > EVENTS:
+                raise Stuck(self._unfinished())
+            if self.failed:
+                raise self.failed[0]
+        self._judge()
+
+    def close(self) -> None:
+        """Let go of the strands of a world that has failed."""
+        for worker in self.workers:
+            worker.die()
+
+    def _disrupt(self) -> None:
+        if self.faults.calm:
+            return
+        rng = self.faults.rng
+        self.scheduler.later(rng.expovariate(1 / 1_500.0), "something happens", self._disrupt)
+        kind = rng.choice(DISRUPTIONS)
+        if self.faults.may(kind) and (self.workers or kind == "compact"):
+            self.faults.happen(kind)
+            getattr(self, f"_{kind}")()
+
+    def _any(self) -> SimWorker:
+        worker = self.faults.rng.choice(self.workers)
+        self.scheduler.note(f"... to {worker.name}")
+        return worker
+
+    def _crash_later(self) -> None:
+        self.crash(self._any())
+
+    def _freeze(self) -> None:
+        """SIGSTOP for longer than the session lasts: it wakes up as a zombie."""
+        worker = self._any()
+        worker.frozen_ms = self.scheduler.now_ms + self.faults.rng.uniform(6_500.0, 15_000.0)
+        worker.member.freeze(worker.frozen_ms)
+
+    def _evict(self) -> None:
+        worker = self._any()
+        worker.member.news_ms = self.faults.rng.choice((0.0, 50.0, 5_000.0))
+        worker.member.evict()
+
+    def _rebalance(self) -> None:
+        self.log.group(NAME, self.shards).balance(shuffle=True)
+
+    def _stop(self) -> None:
+        self._any().stop()
+
+    def _join(self) -> None:
+        self._node()
+
+    def _clock(self) -> None:
+        self._any().skew_ms = self.faults.rng.choice((-3_000.0, -500.0, 500.0, 3_000.0))
+
+    def _compact(self) -> None:
+        for partition in self.log.partitions():
+            if partition.compacted:
+                partition.compact(self.faults.rng.randint(0, partition.end), self.scheduler.now_ms)
+
+    def _housekeep(self) -> None:
+        self.scheduler.later(self.scheduler.rng.uniform(500.0, 5_000.0), "housekeeping", self._housekeep)
+        for worker in self.workers:
+            if worker.frozen_ms <= self.scheduler.now_ms:
+                worker.housekeep()
+
+    def crash(self, worker: SimWorker) -> None:
+        """Its process dies; a new one starts on its node after a while."""
+        if worker in self.workers:
+            self.workers.remove(worker)
+            worker.die()
+            for (node, _), disk in self._disks.items():
+                if node == worker.node:
+                    disk.crash()
+            self._again(worker.node)
+
+    def left(self, worker: SimWorker) -> None:
+        """It has stopped cleanly."""
+        self.workers.remove(worker)
+        worker.member.leave()
+        worker.exit()
+        for (node, _), disk in self._disks.items():
+            if node == worker.node and disk.holder is not None:  # a restore that nobody waited for
+                disk.crash()
+        self._again(worker.node)
+
+    def _again(self, node: int) -> None:
+        self._absent.add(node)
+        self.scheduler.later(self.scheduler.delay_ms(2_000.0), f"node {node} starts a worker", lambda: self._restart(node))
+
+    def _restart(self, node: int) -> None:
+        if node in self._absent:
+            self._start(node)
+
+    def _calm(self) -> None:
+        """From now on nothing goes wrong."""
+        self.faults.calm = True
+
+    def worker_for(self, shard: int) -> SimWorker | None:
+        """Whom a client asks: mostly the owner, as far as anybody knows."""
+        if not self.workers:
+            return None
+        owners = [worker for worker in self.workers if worker.ownership.owns(shard)]
+        if owners and self.scheduler.rng.random() < 0.9:
+            return self.scheduler.rng.choice(owners)
+        return self.scheduler.rng.choice(self.workers)
+
+    # --- its end ---
+
+    def _done(self) -> bool:
+        if self._unpublished or self._unasked or self._absent or self.audit.unfinished:
+            return False
+        if not all(client.done for client in self.clients) or not all(worker.quiet for worker in self.workers):
+            return False
+        return not self._lag() and all(log.stable == log.end for log in self.log.partitions())
+
+    def _lag(self) -> dict[str, int]:
+        done = {Partition(p.topic, p.partition): p.offset for found in self.audit.positions.values() for p in found.inputs}
+        lag: dict[str, int] = {}
+        for name in ("in-a", "in-b", "in-svc", f"{NAME}.commands"):
+            for number in range(self.shards if name.startswith(NAME) else self.program.partitions):
+                where = Partition(name, number)
+                log = self.log.partition(where)
+                waiting = log.read(done.get(where, 0), log.end, 1)
+                if waiting:
+                    lag[f"{name}[{number}]"] = log.end - done.get(where, 0)
+        return lag
+
+    def _unfinished(self) -> str:
+        waiting = [client.entry.task["id"] for client in self.clients if not client.done]
+        workers = [f"{w.name} {'quiet' if w.quiet else 'busy'} shards {w.ownership.numbers}" for w in self.workers]
+        return (
+            f"not everything ends: invocations {self.audit.tell_unfinished()}, clients {waiting}, lag {self._lag()}, "
+            f"workers {workers}, still to come {self._unpublished + self._unasked}"
+        )
+
+    def _judge(self) -> None:
+        left = self.audit.leftovers()
+        if left:
+            raise Wrong(f"nothing is under way, and yet there is: {left}")
+        for worker in self.workers:
+            for shard in worker.machine.shards.values():
+                self.audit.stored(worker, shard)
+                kept = [what for what in (shard.live, shard.running, shard.locks, shard.waiters) if what]
+                if kept:
+                    raise Wrong(f"{worker.name} shard {shard.number} still keeps {kept}")
+        for number in range(self.shards):
+            self.audit.same(f"the changelogs of shard {number}", number, self._changelog(number))
+        compare(expect(self.program), self._outcome())
+
+    def _changelog(self, number: int) -> dict[bytes, bytes]:
+        found: dict[bytes, bytes] = {}
+        for name, letter in (("journal", b""), ("state", keys.STATE)):
+            log = self.log.partition(Partition(f"{NAME}.{name}", number))
+            for message in log.read(0, log.end, log.end):
+                key, value = letter + (message.key() or b""), message.value()
+                if value is None:
+                    found.pop(key, None)
+                else:
+                    found[key] = value
+        return found
+
+    def _outcome(self) -> Outcome:
+        logs: dict[tuple[str, str], list[str]] = {}
+        for view in self.audit.views.values():
+            for key, value in view.items():
+                if key[:1] == keys.STATE:
+                    object_, name, _ = key[1:].decode().split("/")
+                    logs[object_, name] = msgspec.json.decode(value)
+        records: list[tuple[tuple[str, str], dict[str, Any]]] = []
+        for message in self._all("out"):
+            place = (message.key() or b"@svc").decode().split("@")
+            records.append(((place[1], place[0]), msgspec.json.decode(message.value() or b"")))
+        letters: Counter[str] = Counter()
+        for message in self._all(f"{NAME}.dead-letters"):
+            told = {name: (value or b"").decode() for name, value in message.headers() or ()}
+            place = told["odradek-topic"], int(told["odradek-partition"]), int(told["odradek-offset"])
+            letters[self.letters_of.get(place, f"{place} {told['odradek-error']}")] += 1
+        return Outcome(logs, records, letters, {client.entry.task["id"]: client.answer for client in self.clients})
+
+    def _all(self, topic: str) -> list[Any]:
+        info = self.log.topic(topic)
+        logs = [self.log.partition(Partition(topic, n)) for n in range(info.partitions if info is not None else 0)]
+        return [message for log in logs for message in log.read(0, log.end, log.end)]
