@@ -250,6 +250,8 @@ class Engine:
 
     def _close_if_due(self) -> None:
         epoch = self.machine.epoch
+        if epoch.empty:
+            epoch.events = epoch.bytes = 0  # events that did nothing: an epoch full of them would never be closed
         if self.inflight is not None or epoch.empty or self.flags.start_over:
             return
         age_ms = self.machine.now_ms - epoch.started_ms
@@ -305,6 +307,8 @@ class Engine:
         for shard in opening:
             shard.phase = "open"
         self.intake.open(opening)
+        if self.flags.paused:
+            self._member.pause(self.intake.inputs())  # what is read from a new position is not paused
         for shard in opening:
             self._ownership.opened(shard)
             self.machine.waits.retry_paused(shard)
