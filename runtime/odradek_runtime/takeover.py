@@ -144,7 +144,8 @@ class Takeover:
                 store.write(changes)
                 changes = []
         store.write(changes)
-        at.journal_offset = end
+        # Not past what is torn before it has been put right: the next restore must see it again if this one comes to nothing.
+        at.journal_offset = last + 1 if healed else end
         for key in healed:
             healed[key] = store.get(key)
         return POSITIONS.decode(raw) if raw is not None else None
@@ -168,6 +169,7 @@ class Takeover:
         changes: list[tuple[bytes, bytes | None]] = []
         whole: dict[bytes, bool] = {}
         torn: list[bytes] = []
+        sound = end
         for message in self._scan(partition, at.state_offset, end, progress):
             key = keys.STATE + (message.key() or b"")
             stamp = _stamp(message)
@@ -175,13 +177,14 @@ class Takeover:
                 whole[stamp] = _belongs(stamp, found)
             if not whole[stamp]:
                 torn.append(key)
+                sound = min(sound, message.offset())
                 continue
             changes.append((key, message.value()))
             if len(changes) >= BATCH:
                 store.write(changes)
                 changes = []
         store.write(changes)
-        at.state_offset = end
+        at.state_offset = sound
         healed.update({key: store.get(key) for key in torn})
         if healed:
             logger.error("shard %d: %d changelog records of a torn epoch are put right", partition.partition, len(healed))

@@ -66,6 +66,7 @@ class StageMember:
 
     def read(self, positions: Mapping[Partition, int], generation: int) -> None:
         self.reads.append(dict(positions))
+        self.paused.difference_update(positions)
         self._inner.read(positions, generation)
 
     def stop_reading(self, partitions: Sequence[Partition]) -> None:

@@ -60,3 +60,17 @@ def test_too_many_steps_pause_the_inputs_and_nothing_else(stage: MakeStage) -> N
     here.executor.load = 5
     here.turn()
     assert here.member.paused == set()
+
+
+def test_inputs_that_are_read_anew_stay_paused(stage: MakeStage) -> None:
+    here = stage(counting(), steps_queued=10).open()
+    here.executor.load = 11
+    here.turn()
+    here.ask("counter/add", 1, key="k")
+    here.held()
+    here.refuse("aborted")
+    reads = len(here.member.reads)
+    here.until(lambda: len(here.member.reads) > reads)
+    here.until(lambda: here.quiet)
+
+    assert here.member.paused == {IN}

@@ -141,6 +141,19 @@ def test_a_torn_epoch_is_left_out_and_put_right(legacy: Legacy) -> None:
     assert shard.changes == healed, "written again, so that the next restore and every reader of the topic see the truth"
 
 
+def test_a_torn_epoch_is_put_right_by_the_next_owner_if_this_one_does_not_come_to_it(legacy: Legacy) -> None:
+    """The store is closed, its position with it, before the epoch that would have put things right has committed."""
+    legacy.epoch(1, [(b"o/k/n", b"1")], [(b"ione", b"entry")])
+    legacy.write(STATE, (b"o/k/n", b"torn"), headers=stamp(1, 2))
+    legacy.write(JOURNAL, (b"ione", b"torn"))
+    first = legacy.taken_over()
+    healed = dict(first.changes)
+    first.store.flush()
+    first.store.close()
+
+    assert legacy.taken_over().changes == healed == {b"so/k/n": b"1", b"ione": b"entry"}
+
+
 def test_a_torn_epoch_behind_a_whole_one_of_a_store_is_left_out_too(legacy: Legacy) -> None:
     legacy.epoch(1, [(b"o/k/n", b"1")])
     legacy.store(legacy.ends(), (b"so/k/n", b"1"), (keys.POSITIONS, positions(1, 1)))
