@@ -199,7 +199,9 @@ class EpochWriter:
         self._stage(self._phase)
         if failure.reason == "aborted":
             self._targets.forget()  # perhaps a topic was deleted: the next attempt must see that
-        if failure.spent or not producer.abort():
+        # A fenced epoch is dropped with records on their way: after a mere abort the producer's next transaction fails on
+        # their sequence numbers, which would cost a second start-over.
+        if failure.spent or failure.reason == "fenced" or not producer.abort():
             self._replace(turn)
         return Refused(transaction.epoch, failure.reason, str(failure), failure.poison)
 
