@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-
 TEXT_CHARACTERS = 16_384
 
 
 def plain_text(value: object) -> str:
     """`str(value)`, cut at TEXT_CHARACTERS, with what UTF-8 cannot hold replaced.
 
-    >>> plain_text("caf\\udce9")
+    >>> plain_text("caf" + chr(0xDCE9))
     'caf?'
     """
     try:

@@ -110,7 +110,8 @@ class Waits:
         if isinstance(error, TerminalError):
             failure = Failure(error.code, error.message, error.metadata)
         elif not policy.retries(error) or policy.gives_up(attempt, (self._machine.now_ms - run.first_ms) / 1000):
-            failure = Failure(500, f"step {run.body.name} failed after {attempt} attempt(s): {type(error).__name__}: {plain_text(error)}")
+            why = f"{type(error).__name__}: {plain_text(error)}"
+            failure = Failure(500, f"step {run.body.name} failed after {attempt} attempt(s): {why}")
         else:
             self._again(shard, run, error, attempt, policy)
             return

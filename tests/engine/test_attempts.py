@@ -1,6 +1,7 @@
 """Atomic between waits: what a failed attempt did is dropped, and the next goes on from the last wait."""
 
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -104,7 +105,7 @@ def test_backoff_doubles_and_a_record_is_given_up_after_a_day(rig: Rig) -> None:
         rig.until(lambda attempt=attempt: len(at_ms) == attempt and backing_off(rig, app, attempt))
         rig.later(min(0.05 * 2 ** (attempt - 1), 60) - 0.02)
     rig.until(lambda: len(at_ms) == 13 and backing_off(rig, app, 13))
-    delays_s = [(b - a) / 1000 for a, b in zip(at_ms, at_ms[1:], strict=False)]
+    delays_s = [(b - a) / 1000 for a, b in pairwise(at_ms)]
     for number, delay_s in enumerate(delays_s):
         assert delay_s >= min(0.05 * 2**number, 60) - 0.002
     rig.later(timedelta(hours=23).total_seconds())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from odradek import App, Context, ObjectContext, TerminalError
+from odradek import App, Call, Context, ObjectContext, TerminalError
 from odradek_runtime.request import Invoke
 from odradek_runtime.routing import fresh_id
 from tests.engine.harness import Rig
@@ -17,7 +17,7 @@ class Sum:
     parts: list[int]
 
 
-def arithmetic(shards: int = 4) -> App:
+def arithmetic(shards: int = 4) -> App:  # noqa: C901  (many handlers, none of them complex)
     app = App("sums", shards=shards)
     cell, out = app.object("cell"), app.topic("out", value=str)
 
@@ -46,20 +46,24 @@ def arithmetic(shards: int = 4) -> App:
 
     @app.handler
     async def ordered(ctx: Context, count: int) -> int:
+        calls = list[Call[int]]()
         for n in range(0, count, 2):
             ctx.send(add, n, key="one")
-            last = ctx.call(add, n + 1, key="one")
-        return await last
+            calls.append(ctx.call(add, n + 1, key="one"))
+        return await calls[-1]
 
     @app.handler
     async def errors(ctx: Context) -> list[str]:
         told = list[str]()
-        for key in ("a", "b"):
+        for name in ("a", "b"):
             try:
-                await ctx.call(refuse, key=key)
+                await ctx.call(refuse, key=name)
             except TerminalError as error:
                 told.append(f"{error.code} {error.message} {dict(error.metadata)}")
-        for target, key in (("cell/none", "k"), ("cell/add", None), ("sums/chain", "k"), ("nowhere/at/all", None)):
+        amiss: list[tuple[str, str | None]] = [
+            ("cell/none", "k"), ("cell/add", None), ("sums/chain", "k"), ("nowhere/at/all", None),
+        ]  # fmt: skip
+        for target, key in amiss:
             try:
                 await ctx.call(target, 1, key=key, returns=int)
             except TerminalError as error:

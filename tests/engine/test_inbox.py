@@ -1,6 +1,7 @@
 """One at a time for each key: the inbox keeps the order, also across restarts, and shared handlers pass it by."""
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -37,9 +38,9 @@ def queue(gate: threading.Event | None = None) -> App:
         return ctx.get("served", list[int]) or []
 
     @desk.shared
-    async def write(ctx) -> None:  # type: ignore[no-untyped-def]  # pyright: ignore  (no type, so that it can err)
+    async def write(ctx: Any) -> None:
         try:
-            ctx.set("served", [])  # pyright: ignore
+            ctx.set("served", [])
         except AttributeError as error:
             raise TerminalError(str(error), code=405) from error
 

@@ -27,7 +27,7 @@ class Program:
     actions: list[Action] = field(default_factory=list[Action])
 
 
-def machine(failed: set[tuple[int, int]]) -> App:
+def machine(failed: set[tuple[int, int]]) -> App:  # noqa: C901  (one case for each action)
     app = App("programs", shards=2)
     inputs, out, thing = app.topic("in", value=Program), app.topic("out", value=list[int]), app.object("thing")
     helper = app.object("helper")
@@ -36,7 +36,7 @@ def machine(failed: set[tuple[int, int]]) -> App:
         return 2 * n
 
     @thing.on(inputs)
-    async def run(ctx: ObjectContext, program: Program) -> None:
+    async def run(ctx: ObjectContext, program: Program) -> None:  # noqa: C901  (as above)
         open_steps: list[Any] = []
         for place, action in enumerate(program.actions):
             match action:
@@ -93,7 +93,11 @@ ROUNDS = st.lists(
 
 @pytest.mark.parametrize("cache", [10_000, 0], ids=["kept", "replayed"])
 @settings(
-    max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=[Phase.generate]
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    phases=[Phase.generate],
 )
 @given(rounds=ROUNDS)
 def test_programs_do_what_the_model_says(cache: int, rounds: list[Round]) -> None:

@@ -132,15 +132,17 @@ def test_other_code_is_paused_and_the_right_code_resumes(
     rig.until(lambda: rig.paused(app) == [] and not [k for k in rig.journal(app) if k[:1] in b"zl"])
 
 
-def with_handler(name: str) -> App:
+def with_handler(name: str, *more: str) -> App:
     app = App("gone", shards=1)
     inputs, out, thing = app.topic("in", value=int), app.topic("out", value=int), app.object("thing")
 
-    @thing.handler(name=name)
-    async def go(ctx: ObjectContext) -> str:
-        ctx.set("times", ctx.get("times", int, 0) + 1)
-        await ctx.sleep(50)
-        return name
+    for known in (name, *more):
+
+        @thing.handler(name=known)
+        async def go(ctx: ObjectContext, known: str = known) -> str:
+            ctx.set("times", ctx.get("times", int, 0) + 1)
+            await ctx.sleep(50)
+            return known
 
     @thing.handler
     async def send(ctx: ObjectContext) -> None:
@@ -200,28 +202,13 @@ def test_one_that_lost_its_handler_before_it_could_queue_does_not_barge_in(rig: 
     holder = rig.ask("thing/there", key="delayed")
     rig.until(lambda: rig.state(app, "thing", "delayed", "times") == 1)
 
-    both = with_handler("here")
-    extra_handler(both)
+    both = with_handler("here", "there")
     rig.restart(both)
     rig.until(lambda: not rig.paused(app))
     assert rig.state(app, "thing", "delayed", "times") == 1, "one at a time"
     rig.later(51)
     assert rig.attach(holder.id).value() == "there"
     rig.until(lambda: rig.state(app, "thing", "delayed", "times") == 2)
-
-
-def extra_handler(app: App) -> None:
-    """Also the handler that the other version had."""
-    (thing,) = [handler for handler in app.handlers().values() if handler.target == "thing/send"]
-    assert thing is not None
-
-    async def there(ctx: ObjectContext) -> str:
-        ctx.set("times", ctx.get("times", int, 0) + 1)
-        await ctx.sleep(50)
-        return "there"
-
-    objects = [s for s in app._included if not isinstance(s, str) and s.name == "thing"]  # pyright: ignore[reportPrivateUsage]  (added late)
-    objects[0].handler(name="there")(there)  # type: ignore[union-attr]  # pyright: ignore
 
 
 async def sleep_a_moment(ctx: Context) -> None:
