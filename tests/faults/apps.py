@@ -67,7 +67,6 @@ async def departed(ctx: ObjectContext, flight: Flight) -> None:
     ctx.publish(arrivals, Arrival(flight.name, flight.late, ticket), key=ctx.key)
 
 
-@step
 def wait_for_the_gate() -> str:
     while not GATE.exists():
         time.sleep(0.05)
@@ -80,6 +79,6 @@ async def run(ctx: ObjectContext, task: Errand) -> None:
     if task.kind == "sleep":
         await ctx.sleep(timedelta(seconds=float(os.environ.get("FAULTS_SLEEP_S", "3600"))))
     elif task.kind == "step":
-        said = await wait_for_the_gate()
+        said = await ctx.run(wait_for_the_gate)
     ctx.set(count, ctx.get(count) + 1)
     ctx.publish(done, f"{said} {ctx.get(count)}", key=ctx.key)

@@ -37,29 +37,17 @@ class Feed:
         self._topic = topic
         self._rows = rows
         self._per_second = per_second
-        self._hurry = threading.Event()
         self._ended = threading.Event()
         self.failed: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         self._thread.start()
 
-    @property
-    def flowing(self) -> bool:
-        """Whether there is more to come."""
-        return self._thread.is_alive()
-
-    def finish(self, timeout_s: float = 180.0) -> None:
-        """Publish the rest as fast as it goes, and wait for the end."""
-        self._hurry.set()
-        self._thread.join(timeout_s)
-        assert not self._thread.is_alive(), f"the feed stands at {self.published}"
-        if self.failed is not None:
-            raise self.failed
-
     def stop(self) -> int:
         """Publish no more; gives how many were."""
+        assert self.published < len(self._rows), "the year is over: there was no load any more"
         self._ended.set()
         self._thread.join(60)
+        assert not self._thread.is_alive(), f"the feed stands at {self.published}"
         if self.failed is not None:
             raise self.failed
         return self.published
@@ -67,7 +55,7 @@ class Feed:
     def _run(self) -> None:
         try:
             self._feed()
-        except BaseException as error:  # noqa: BLE001  (raised again by finish and stop)
+        except BaseException as error:  # noqa: BLE001  (raised again by stop)
             self.failed = error
 
     def _feed(self) -> None:
@@ -75,7 +63,7 @@ class Feed:
         publisher = log.publisher(f"feed-{self._topic}")
         began = time.monotonic()
         while self.published < len(self._rows) and not self._ended.is_set():
-            due = len(self._rows) if self._hurry.is_set() else int((time.monotonic() - began) * self._per_second)
+            due = int((time.monotonic() - began) * self._per_second)
             stop = min(due, self.published + BATCH, len(self._rows))
             if stop <= self.published:
                 time.sleep(0.01)

@@ -111,7 +111,7 @@ def _restored(log: Log, app: str, number: int, directory: Path) -> tuple[Countin
     """What a take-over read, and every byte in the store after it."""
     counting = CountingLog(log)
     takeover = Takeover(app, PARTITIONS, cast("Log", counting), cast("Member", Settled()), [], directory)
-    shard = takeover.run(number, 1, None, lambda: 0.0, Progress())
+    shard = takeover.run(number, 1, lambda: 0.0, Progress())
     content = dict(shard.store.scan(b"", b"\xff" * 8))
     shard.store.close()
     at = STORE_POSITION.decode(content[keys.STORE_POSITION])

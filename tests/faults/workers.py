@@ -150,8 +150,9 @@ class Worker:
         self._signal(signal.SIGCONT, "thawed")
 
     def stop(self) -> float:
-        """SIGTERM, and wait until it has handed over and ended; gives the seconds that took."""
+        """SIGTERM, once it is up, and wait until it has handed over and ended; gives the seconds that took."""
         assert self._process is not None
+        until(lambda: self.shards() is not None, f"{self.name} to be ready before it is told to stop")
         began = time.monotonic()
         self._process.terminate()
         self._place.note(f"{self.name} told to stop")
