@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from odradek_runtime.log.port import Log, LogError, Output
+from odradek_runtime.log.port import Log, LogError, Output, Publisher
 from tests.faults.truth import Departure, Names
 
 BATCH = 1_000
@@ -75,7 +75,17 @@ class Feed:
             except LogError as error:
                 if not error.retriable:
                     raise
-                time.sleep(0.2)
-                self.published = publisher.position()
+                self.published = _position(publisher)
         publisher.close()
         log.close()
+
+
+def _position(publisher: Publisher) -> int:
+    """What became of the publish that failed, asked until somebody knows."""
+    while True:
+        time.sleep(0.2)
+        try:
+            return publisher.position()
+        except LogError as error:
+            if not error.retriable:
+                raise

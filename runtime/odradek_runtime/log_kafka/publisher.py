@@ -41,7 +41,13 @@ class KafkaPublisher:
         self._open()
 
     def position(self) -> int:
-        """How many source items are durably published."""
+        """How many source items are durably published.
+
+        Raises:
+            LogError: it is not known yet what became of the last publish, and Kafka cannot be asked.
+        """
+        if self._producer is None:
+            self._open(self._topic)
         return self._position
 
     def publish(self, outputs: Sequence[Output], position: int) -> None:
@@ -60,7 +66,10 @@ class KafkaPublisher:
             raise ValueError("the first publish under a name must hold a record")
         producer = self._producer
         if producer is None or producer.doubtful or producer.batch_bytes > self._targets.smallest_batch_bytes:
+            believed = self._position
             producer = self._open(topic)
+            if self._position != believed:
+                raise LogError(f"publisher {self._name!r}: the last publish did succeed: ask position() and go on from there")
         try:
             producer.open([TopicPartition(topic, 0, position)], self._consumer.consumer_group_metadata())
             producer.write_outputs(outputs)
