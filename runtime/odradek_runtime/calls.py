@@ -55,7 +55,7 @@ class Calls:
     def _retention(self, target: str) -> int:
         handler = self._machine.handlers.get(target)
         kept_s = handler.idempotency_retention_s if handler is not None else None
-        return IDEMPOTENT_MS if kept_s is None else int(kept_s * 1000)
+        return IDEMPOTENT_MS if kept_s is None else max(int(kept_s * 1000), 1)  # 0 would be one that nobody can attach to
 
     def _begin(self, shard: Shard, stored: Stored, at_ms: int) -> None:
         """A new invocation that did not come from a record: now, or when its time has come (a delay runs before the queue)."""

@@ -124,7 +124,8 @@ class Ending:
             machine.route(complete, shard)
         if stored.retain_ms:
             for key, raw in list(shard.scan_prefix(keys.attached(stored.id))):
-                machine.route(COMMAND.decode(raw), shard)
+                waiting = COMMAND.decode(raw)
+                machine.route(completion(waiting.name, waiting.id, waiting.ref, result, failure), shard)
                 shard.put(key, None)
         for answer in shard.waiters.pop(stored.id, ()):
             machine.epoch.replies.append((answer, reply_of(stored.id, result, failure)))

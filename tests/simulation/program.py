@@ -71,7 +71,7 @@ class Generator:
         aligned = self.rng.random() < 0.5
         partitions = shards if aligned else self.rng.randint(1, 5)
         self.program = Program(shards, partitions, aligned)
-        for _ in range(self.rng.randint(0, 2)):
+        for _ in range(self.rng.randint(0, 3)):
             rank = self.rng.randrange(TOP // 2, TOP)
             self._budget = 4
             self.program.pool.append((*place(rank), self.task(rank, 0)))
@@ -126,7 +126,7 @@ class Generator:
     def _call(self, rank: int, depth: int) -> Op | None:
         later = self.rng.random() < 0.4
         pool = [n for n, (object_, key, _) in enumerate(self.program.pool) if rank_of(object_, key) > rank]
-        if pool and self.rng.random() < 0.3:
+        if pool and self.rng.random() < 0.6:
             return {"pool": self.rng.choice(pool), "later": later}
         if self.rng.random() < 0.25:
             return {"to": "svc/do", "key": "", "task": self.task(rank, depth - 1), "later": later}

@@ -10,6 +10,8 @@ CHUNK = 25
 
 
 FOUND = {
+    410: "who attached to a running invocation by its idempotency key was told an empty result",
+    592: "the same, twice from one caller",
     238: "an epoch full of events that touched nothing was never closed, and the engine stood still",
 }
 """Seeds that found a defect, and what it was."""
