@@ -18,6 +18,7 @@ from .formats import Invocation as Stored
 from .request import Failure, plain_text
 
 if TYPE_CHECKING:
+    from .invocation import Live
     from .machine import Machine
     from .shard import Shard
 
@@ -46,10 +47,13 @@ class Waits:
             self._machine.runner.complete(shard, id_, Entry("completion", ref), after_commit=False)
             return
         stored = self._machine.stored(shard, id_)
-        if timer.kind != "step" or due_ms > 0 or stored is None:
+        over = stored is None or (timer.kind != "purge" and stored.status in ("completed", "failed"))
+        if timer.kind != "step" or due_ms > 0 or over:
             shard.put(key, None)
-        if stored is None:
+        if stored is None or over:
             return
+        if timer.kind == "step":
+            shard.put(keys.timer(0, id_, ref), raw)  # due until its result is there, also if its invocation is set aside now
         match timer.kind:
             case "step":
                 if stored.status not in ("paused", "backing_off"):
@@ -72,8 +76,18 @@ class Waits:
         self._machine.touch(shard)
         if self._key_is_anothers(shard, stored):
             self._machine.calls.admit(shard, stored)
-        else:
-            self._machine.runner.replay(shard, stored)
+            return
+        live = self._machine.runner.replay(shard, stored)
+        if live is not None:
+            self._rerun_steps(live, stored)
+
+    def _rerun_steps(self, live: Live, stored: Stored) -> None:
+        """Steps whose time came while the invocation was set aside."""
+        shard = live.shard
+        for ref in list(live.bodies):
+            raw = shard.read(keys.timer(0, live.id, ref))
+            if raw is not None and (live.id, ref) not in shard.running:
+                self._machine.runner.rerun_step(shard, stored, ref, TIMER.decode(raw))
 
     def _key_is_anothers(self, shard: Shard, stored: Stored) -> bool:
         """It was paused before it could queue for its key, since the app had lost its handler."""
