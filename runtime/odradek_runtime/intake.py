@@ -112,8 +112,7 @@ class Intake:
         machine.touch(shard)
         shard.advanced.add(partition)
         expected = shard.positions[partition]
-        commands = partition.topic == machine.commands_topic
-        handle = machine.command if commands else machine.record
+        handle = machine.command if partition.topic == machine.commands_topic else machine.record
         size = count = 0
         for message in messages:
             offset = message.offset()
@@ -123,8 +122,8 @@ class Intake:
             count += 1
             size += len(message.value() or b"")
             handle(shard, message)
-            if machine.splitting and not commands:  # last: what it ran is suspected before the record itself
-                machine.epoch.roots.append(f"{partition.topic}[{partition.partition}]@{offset}")
+            if machine.splitting:
+                machine.suspect(message)  # last: what it ran is suspected before the record itself
             if machine.busy:
                 machine.settle()
         shard.positions[partition] = expected

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from odradek._definition import Subscription
 
-from .formats import Command, Header
+from .formats import COMMAND, Command, FormatError, Header
 from .log.port import Message, Output
 
 
@@ -50,6 +50,14 @@ class Forwarded:
 
     def timestamp(self) -> tuple[int, int]:
         return 1, self._command.timestamp_ms
+
+
+def is_barrier(message: Message) -> bool:
+    """Whether a record of the commands topic is a barrier."""
+    try:
+        return COMMAND.decode(message.value() or b"").kind == "barrier"
+    except FormatError:
+        return False
 
 
 def refused_command(topic: str, message: Message, why: str) -> Output:

@@ -25,7 +25,7 @@ from .formats import COMMAND, INVOCATION, Command, Entry, FormatError
 from .formats import Invocation as Stored
 from .handler_loop import HandlerLoop
 from .invocation import Live, origin_of
-from .inward import Forwarded, forward, refused_command
+from .inward import Forwarded, forward, is_barrier, refused_command
 from .log.port import Message, Output
 from .metrics import Metrics
 from .request import Answer, Failure
@@ -209,6 +209,11 @@ class Machine:
             return False
         self.ending.failed(live, Failure(500, f"the log refused what it published: {message}"))
         return True
+
+    def suspect(self, message: Message) -> None:
+        """This record may be what aborts the epoch. A barrier never is; it comes anew with every attempt."""
+        if message.topic() != self.commands_topic or not is_barrier(message):
+            self.epoch.roots.append(f"{message.topic()}[{message.partition()}]@{message.offset()}")
 
     def _poisoned_record(self, message: Message) -> bool:
         """The record aborts every epoch before it has run anything: even its dead letter, or the command that forwards it."""

@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from odradek_runtime.log.port import Partition, Transaction
+from odradek_runtime.log.port import Output, Partition, Transaction
+from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.request import Reply
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting
@@ -10,6 +11,7 @@ from tests.invariants.stage import Stage
 
 BAD = b"bad=1"
 IN = Partition("counting-in", 0)
+COMMANDS = "counting.commands"
 
 
 def refuse_the_bad_one(here: Stage) -> list[int]:
@@ -48,6 +50,29 @@ def test_a_poisonous_output_is_found_and_its_neighbours_commit(stage: MakeStage)
     assert len(here.values("counting.dead-letters")) == 1, "the culprit goes where its subscription says"
     assert here.machine.shards[0].read(b"scounter/bad/count") in (None, b"1")
     assert len(sizes) < 40, "found by halving, not one by one"
+
+
+def test_a_poisonous_command_is_found_though_it_runs_nothing(stage: MakeStage, log: EmbeddedLog) -> None:
+    """Nobody can read it, and the log does not even take the dead letter that holds it."""
+    here = stage(counting()).open()
+    publisher = log.publisher("somebody")
+    publisher.publish([Output(COMMANDS, 0, None, b"%d" % number) for number in range(20)], 1)
+    publisher.close()
+
+    def letters() -> list[str]:
+        return here.values("counting.dead-letters")
+
+    def turn() -> bool:
+        held = here.member.held
+        if held is not None:
+            if any(output.value == b"13" for output in held.outputs):
+                here.refuse("aborted", poison=True)
+            else:
+                here.member.let_through()
+        return len(letters()) == 20 and here.quiet
+
+    here.until(turn, commits=False)
+    assert sorted(letters()) == sorted(["", *(str(number) for number in range(20) if number != 13)]), "its letter tells of it"
 
 
 def test_after_the_culprit_epochs_are_large_again(stage: MakeStage) -> None:
