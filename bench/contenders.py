@@ -187,6 +187,11 @@ class Running:
                 self._process.wait()
 
 
+def end_on_sigterm() -> None:
+    """Let SIGTERM unwind this process as Ctrl-C does, so that no contender and no broker is left behind."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 @contextmanager
 def running(contender: Contender, run: Run) -> Iterator[Running]:
     """Start a contender, and stop it whatever happens."""

@@ -21,7 +21,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bench.contenders import BENCH, CONTENDERS, Run, fresh_run, running
+from bench.contenders import BENCH, CONTENDERS, Run, end_on_sigterm, fresh_run, running
 from bench.measure import StableOffsets
 from bench.processes import busiest, threads
 from bench.throughput import START_TIMEOUT_S, bars, broker, console
@@ -212,6 +212,7 @@ def main(
 
 
 if __name__ == "__main__":
+    end_on_sigterm()
     try:
         typer.run(main)
     except RuntimeError as failed:

@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from bench.contenders import BENCH, CONTENDERS, DEFAULT, Contender, Run, Running, fresh_run, running
+from bench.contenders import BENCH, CONTENDERS, DEFAULT, Contender, Run, Running, end_on_sigterm, fresh_run, running
 from bench.measure import StableOffsets, read_output, throughput
 from bench.processes import ProcessorTime
 from bench.report import Outcome, load_average, save, table
@@ -29,6 +29,7 @@ from bench.workload import PARTITIONS, Workload, create_topic, delete_topics_of
 QUIET_S = 2.0
 START_TIMEOUT_S = 60
 STALL_S = 20
+BROKER_JVM = ("-Xms1g", "-Xmx1g")  # with its full compiler, unlike the brokers of tests, which must start fast
 
 console = Console(width=None if sys.stdout.isatty() else 120)
 
@@ -117,7 +118,7 @@ def broker(given: str | None) -> Iterator[str]:
         return
     from tests.broker import running_broker
 
-    with running_broker() as bootstrap_servers:
+    with running_broker(jvm_options=BROKER_JVM) as bootstrap_servers:
         yield bootstrap_servers
 
 
@@ -200,6 +201,7 @@ def main(
 
 
 if __name__ == "__main__":
+    end_on_sigterm()
     try:
         typer.run(main)
     except RuntimeError as failed:
