@@ -72,7 +72,7 @@ class SimLog:
     # --- topics ---
 
     def topic(self, name: str) -> TopicInfo | None:
-        self._question("topic")
+        self._question("topic", often=0.1)
         return self._topics[name][0] if name in self._topics else None
 
     def topics(self) -> Sequence[str]:
@@ -114,7 +114,7 @@ class SimLog:
     # --- reading ---
 
     def offsets(self, partition: Partition) -> tuple[int, int]:
-        self._question(f"offsets of {partition.topic}[{partition.partition}]")
+        self._question(f"offsets of {partition.topic}[{partition.partition}]", often=0.4)
         found = self.partition(partition)
         return found.first, found.end
 
@@ -147,9 +147,10 @@ class SimLog:
     def trim(self, partition: Partition, before: int) -> None:
         self.partition(partition).trim(before)
 
-    def _question(self, what: str) -> None:
-        """Every question takes a while, and may fail."""
-        self.scheduler.point(what)
+    def _question(self, what: str, *, often: float = 1.0) -> None:
+        """Every question may take a while (`often`: how often the world goes on meanwhile), and may fail."""
+        if self.scheduler.strand is not None and (often >= 1.0 or self.scheduler.rng.random() < often):
+            self.scheduler.point(what)
         if self.scheduler.strand is not None and self.faults.hit("log_error"):
             raise LogError(f"{what}: the broker does not answer (simulated)")
 

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from .world import World
 
 
+IDLE_MS = 500.0
+LAZY = 4.0
+"""A worker that has nothing to do is looked at less often than the real one looks itself: a thread may be late."""
+
+
 class Crashed(BaseException):
     """The process dies here. Not an Exception, so that nothing catches it."""
 
@@ -121,7 +126,7 @@ class SimWorker:
         engine = self.engine
         asyncio._set_running_loop(self.machine.loop)  # as the worker's thread has it
         try:
-            for _ in range(self.world.scheduler.rng.randint(0, len(self._queue))):
+            for _ in range(self.world.scheduler.rng.randint(1, len(self._queue)) if self._queue else 0):
                 engine.post(self._queue.popleft())
             engine.turn()
             assert not engine.flags.fatal, engine.flags.fatal
@@ -134,6 +139,8 @@ class SimWorker:
         finally:
             asyncio._set_running_loop(None)
         patience_ms = engine.patience_s() * 1000 if not self._queue else 0.0
+        if patience_ms >= IDLE_MS:
+            patience_ms *= LAZY
         self._awake(patience_ms + self.world.scheduler.delay_ms(0.3))
 
     def stop(self) -> None:
