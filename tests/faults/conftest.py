@@ -14,7 +14,13 @@ from tests.faults.workers import ROOT, Place
 
 MakePlace = Callable[..., Place]
 PARTITIONS = 4
-SHORT_SESSIONS: Mapping[str, str | int | bool] = {"group.min.session.timeout.ms": 500}
+SHORT_SESSIONS: Mapping[str, str | int | bool] = {
+    "group.min.session.timeout.ms": 500,
+    "group.consumer.min.session.timeout.ms": 500,
+    "group.consumer.session.timeout.ms": 2_000,
+    "group.consumer.min.heartbeat.interval.ms": 100,
+    "group.consumer.heartbeat.interval.ms": 400,
+}
 
 
 @pytest.fixture(scope="session")

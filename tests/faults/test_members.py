@@ -27,9 +27,11 @@ SESSION_S = 6.0
 QUICK = ("--session-timeout", "2")
 
 
-def test_a_frozen_worker_commits_nothing_when_it_wakes(place: MakePlace, year: list[Departure]) -> None:
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_frozen_worker_commits_nothing_when_it_wakes(protocol: str, place: MakePlace, year: list[Departure]) -> None:
     here, names, log = _made(place)
-    a, b = here.worker("a", *QUICK), here.worker("b", *QUICK)
+    flags = ("--group-protocol", protocol, *QUICK)
+    a, b = here.worker("a", *flags), here.worker("b", *flags)
     _both_own(a.start(), b.start())
     flow = Feed(here.open, names.input, year, 1_000)
     gauge = Gauge(here, [names.output])
