@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from odradek_runtime import keys
 from odradek_runtime.formats import POSITIONS, Positions
-from odradek_runtime.log.port import Gained, Log, Losing, Output, Partition
+from odradek_runtime.log.port import Gained, Log, Losing, Output, Partition, Transaction
 from odradek_runtime.log_kafka import KafkaLog
 from odradek_runtime.log_kafka.confluent import GroupMetadata
 from odradek_runtime.log_kafka.membership import Membership
@@ -24,7 +24,7 @@ from odradek_runtime.worker import Worker
 from tests.contract.station import Station, values
 from tests.invariants.counting import counting
 from tests.kafka.conftest import SHARDS, make_app
-from tests.kafka.raw import eventually, reader, transactional
+from tests.kafka.raw import eventually, offsets_transaction, reader, transactional
 
 Join = Callable[[], Station]
 
@@ -86,6 +86,27 @@ def test_stamps_are_checked_after_the_metadata_was_fetched(
 
     assert refused.reason == "fenced"
     assert values(log, Partition(topic, 0)) == []
+
+
+def test_nothing_is_sent_before_the_first_assignment(
+    kafka: str, log: KafkaLog, app: str, topic: str, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The metadata of a member whom the group has not answered yet fences nothing: its offsets pass, whoever owns the shard."""
+    owner = join().own({0, 1})
+    stranger = reader(kafka, app)
+    unanswered = stranger.consumer_group_metadata()
+    position = TopicPartition(f"{app}.commands", 0, 5)
+    assert offsets_transaction(transactional(kafka, f"{app}-raw"), (topic, b"raw"), position, unanswered) == "committed"
+    monkeypatch.setattr(Membership, "metadata", lambda *_: unanswered)
+    newcomer = join()
+    forged = Transaction(1, {0: 1}, [Output(topic, 0, b"k", b"early")], offsets={Partition(f"{app}.commands", 0): 1})
+
+    refused = newcomer.refused(forged)  # the owner has not let go: nothing can have been assigned
+
+    assert refused.reason == "fenced"
+    owner.give_up(owner.wait(Losing))
+    assert values(log, Partition(topic, 0)) == [b"raw"]
+    stranger.close()
 
 
 def test_a_shard_does_not_move_while_a_transaction_that_touches_it_is_on_its_way(
