@@ -64,12 +64,20 @@ class Limits:
         if busy is None:
             return
         busy.discard((live.shard.number, live.id))
-        waiting = self._waiting[target]
-        if waiting and not self.full(target):
-            shard, id_ = waiting.popleft()
-            shard.put(keys.timer(0, id_, keys.REF_START), None)
-            self._machine.touch(shard)
-            self._machine.ready.append((shard, id_))
+        if self._waiting[target] and not self.full(target):
+            self._next(target)
+
+    def resume(self) -> None:
+        """After shards have gone, and what ran there with them: those that wait here take the places."""
+        for target, limit in self._limits.items():
+            for _ in range(min(limit - len(self._busy[target]), len(self._waiting[target]))):
+                self._next(target)
+
+    def _next(self, target: str) -> None:
+        shard, id_ = self._waiting[target].popleft()
+        shard.put(keys.timer(0, id_, keys.REF_START), None)
+        self._machine.touch(shard)
+        self._machine.ready.append((shard, id_))
 
     def drop(self, shard: Shard) -> None:
         """The shard goes; what waits there is in its journal."""

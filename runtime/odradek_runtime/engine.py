@@ -99,6 +99,7 @@ class Engine:
         self.intake = Intake(machine, member)
         self._wakes: deque[tuple[Shard, str]] = deque()
         self._losing: list[Losing] = []
+        self._gained: dict[int, int] = {}
         self._asked = Asked()
         self._split = 0
         self._suspects: set[str] = set()
@@ -345,16 +346,28 @@ class Engine:
 
     def _gain(self, event: Gained) -> None:
         self.flags.joined = True
-        for number, stamp in event.shards.items():
+        self._gained.update(event.shards)
+        self._take_gained()
+
+    def _take_gained(self) -> None:
+        """A shard that comes back before it has been let go of (the group does not wait for ever) is taken after that."""
+        leaving = self._leaving()
+        for number in [number for number in self._gained if number not in leaving]:
+            stamp = self._gained.pop(number)
             if not self.flags.stopping:
                 self._ownership.take(number, stamp)
 
+    def _leaving(self) -> set[int]:
+        return {number for event in self._losing for number in event.shards}
+
     def _restored(self, event: Restored) -> None:
         shard = event.shard
-        if not self._ownership.accept(event):
+        if not self._ownership.accept(event) or shard.number in self._leaving():
             return
         self.machine.shards[shard.number] = shard
-        self.machine.request_barrier(shard)
+        for each in self.machine.shards.values():  # its former owner's commands may still be unread at any of them
+            if each.phase != "leaving":
+                self.machine.request_barrier(each)
         shard.advanced.update(p for p in shard.positions if self.intake.reads(shard, p))
         self.machine.epoch.urgent = True
 
@@ -364,7 +377,7 @@ class Engine:
         self.machine.discard()
         self._wakes.clear()
         self.intake.clear()
-        leaving = {number for event in self._losing for number in event.shards}
+        leaving = self._leaving()
         for number, shard in list(self.machine.shards.items()):
             self._forget(number)
             if number not in leaving:
@@ -379,6 +392,7 @@ class Engine:
     def _lose(self, event: Losing) -> None:
         self._losing.append(event)
         for number in event.shards:
+            self._gained.pop(number, None)
             shard = self.machine.shards.get(number)
             if shard is not None:
                 shard.phase = "leaving"
@@ -398,7 +412,11 @@ class Engine:
                 for request, answer in self._asked.of(number):
                     answer(Reply("moved", request.invocation_id))
             self._losing.remove(event)
+            self.machine.limits.resume()
+            self.machine.settle()
             event.release()
+        if self._gained:
+            self._take_gained()
 
     def _touched(self, shards: Iterable[int]) -> bool:
         """Whether an epoch that has not ended has anything of these shards. Others never stop under load: they do not count."""

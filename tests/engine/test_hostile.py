@@ -1,13 +1,21 @@
 """What an enemy of the engine would try: interleavings that lose, double, reorder or block something."""
 
 import asyncio
+import os
 import threading
 from datetime import timedelta
 
 import pytest
 
 from odradek import App, Context, RetryPolicy
-from tests.engine.harness import Rig
+from odradek_runtime.engine import Input
+from odradek_runtime.formats import COMMAND
+from odradek_runtime.log.port import Gained, Losing, Transaction
+from odradek_runtime.ownership import Restored
+from odradek_runtime.request import Invoke
+from odradek_runtime.routing import fresh_id
+from tests.engine.faults import Verdict, innocent
+from tests.engine.harness import PATIENCE_S, Rig
 
 
 class Weather(Exception):
@@ -98,3 +106,111 @@ def test_a_timeout_of_a_step_leaves_nothing_that_runs_it_again(rig: Rig) -> None
     again = rig.attach(asked.id).reply()
     assert again.failure is not None and again.failure.code == 504
     assert len(runs) == before
+
+
+def test_what_waits_under_a_limit_begins_when_the_shard_of_what_runs_has_gone(rig: Rig) -> None:
+    app = App("moved", shards=2)
+    gate = threading.Event()
+    begun: list[int] = []
+
+    async def held(number: int) -> int:
+        begun.append(number)
+        while not gate.is_set():
+            await asyncio.sleep(0.005)
+        return number
+
+    @app.handler(concurrency=1)
+    async def one(ctx: Context, number: int) -> int:
+        return await ctx.run(held, number)
+
+    rig.start(app)
+    runs, waits = (_on_shard(shard, "moved/one", str(shard).encode()) for shard in (1, 0))  # the higher one will move
+    rig.post(runs)
+    rig.until(lambda: begun == [1])
+    asked = rig.post(waits)
+    rig.until(lambda: [i.status for i in rig.invocations(app) if i.id == waits.invocation_id] == ["scheduled"])
+    rig.start(app)
+    rig.until(lambda: 0 in begun)
+    gate.set()
+    assert asked.value() == 0
+
+
+def test_a_shard_that_comes_back_before_it_was_let_go_of_is_taken_again(rig: Rig) -> None:
+    app = App("back", shards=1)
+    released = threading.Event()
+
+    @app.handler
+    async def one(ctx: Context) -> str:
+        return "here"
+
+    worker = rig.start(app)
+    rig.settled(app)
+
+    def interrupt(transaction: Transaction) -> Verdict:
+        """The group did not wait for the release: its next word is in the queue before the epoch has ended."""
+        rig.log.judge = innocent
+        worker._queue.put(Losing((0,), False, released.set))
+        worker._queue.put(Gained(dict(transaction.stamps)))
+        return "pass"
+
+    rig.log.judge = interrupt
+    rig.ask("back/one")
+    assert released.wait(PATIENCE_S)
+    rig.until(lambda: worker.owns(0))
+    assert rig.call("back/one") == "here"
+
+
+def test_a_shard_that_leaves_while_it_opens_is_not_opened(rig: Rig) -> None:
+    app = App("late", shards=1)
+    released = threading.Event()
+
+    @app.handler
+    async def one(ctx: Context) -> str:
+        return "here"
+
+    worker = rig.begin(app)
+    engine = worker._engine
+    assert engine is not None
+    take = engine.post
+
+    def overtaken(event: Input) -> None:
+        if isinstance(event, Restored):
+            engine.post = take
+            take(Losing((0,), False, released.set))
+            take(event)
+            assert engine.machine.shards == {}
+            return
+        take(event)
+
+    engine.post = overtaken
+    assert released.wait(PATIENCE_S)
+    assert not worker.owns(0)
+
+
+def test_every_shard_waits_for_a_barrier_when_one_is_gained(rig: Rig) -> None:
+    """What the former owner sent to the shards that are here already may still be unread: nothing may overtake it."""
+    app = App("order", shards=2)
+
+    @app.handler
+    async def one(ctx: Context) -> None:
+        """Only its shards matter."""
+
+    rig.start(app)
+    rig.start(app)
+    rig.settled(app)
+
+    def barriers() -> int:
+        commands = [COMMAND.decode(m.value() or b"") for m in rig.partition("order.commands", 0)]
+        return len([command for command in commands if command.kind == "barrier"])
+
+    before = barriers()
+    rig.stop()  # its shard, 1, comes back to the worker that kept 0
+    rig.until(lambda: rig.worker.owns(1))
+    rig.until(lambda: rig.worker.ready)
+    rig.settled(app)
+    assert barriers() > before
+
+
+def _on_shard(shard: int, target: str, payload: bytes) -> Invoke:
+    """A request for an unkeyed handler that runs at this shard."""
+    return Invoke(fresh_id(None, os.urandom(12), hash_=shard), target, b"", payload, {}, True)
