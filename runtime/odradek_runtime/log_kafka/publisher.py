@@ -6,6 +6,7 @@ own.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from confluent_kafka import KafkaException, TopicPartition
@@ -70,13 +71,14 @@ class KafkaPublisher:
             producer = self._open(topic)
             if self._position != believed:
                 raise LogError(f"publisher {self._name!r}: the last publish did succeed: ask position() and go on from there")
+        began = time.monotonic()
         try:
             producer.open([TopicPartition(topic, 0, position)], self._consumer.consumer_group_metadata())
             producer.write_outputs(outputs)
             producer.write_offsets()
             producer.commit()
         except TransactionFailedError as failure:
-            self._failed(producer, failure)
+            self._failed(producer, failure, time.monotonic() - began)
         self._topic, self._position = topic, position
 
     def close(self) -> None:
@@ -86,8 +88,9 @@ class KafkaPublisher:
             self._producer = None
         self._consumer.close()
 
-    def _failed(self, producer: TransactionalProducer, failure: TransactionFailedError) -> None:
-        if failure.reason == "fenced":
+    def _failed(self, producer: TransactionalProducer, failure: TransactionFailedError, took_s: float) -> None:
+        # The broker fences a transaction that has lasted too long as well, for example through its own restart.
+        if failure.reason == "fenced" and took_s < self._timeout_s:
             raise LogError(f"publisher {self._name!r}: another one has taken this name over", retriable=False) from None
         if failure.spent or not producer.abort():
             self._open()
