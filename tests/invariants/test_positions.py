@@ -10,7 +10,8 @@ from odradek_runtime.formats import COMMAND, POSITIONS, Command
 from odradek_runtime.housekeeping import Housekeeping
 from odradek_runtime.log.port import Output, Partition
 from odradek_runtime.log_embedded import EmbeddedLog
-from odradek_runtime.routing import fresh_id
+from odradek_runtime.ownership import Restored
+from odradek_runtime.routing import fresh_id, shard_of
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting
 from tests.invariants.stage import of_topic
@@ -89,9 +90,9 @@ def test_commands_are_deleted_below_a_committed_position_alone(
     keeper.join()
 
 
-def test_a_local_call_does_not_overtake_a_command_that_was_there_before(stage: MakeStage, log: EmbeddedLog) -> None:
-    """A new owner reads an input first, and only then the commands that its predecessor had left unread."""
-    app = App("order", shards=1)
+def ordering(shards: int) -> App:
+    """Each record of `order-in` is sent on to target/c, which keeps what it has seen."""
+    app = App("order", shards=shards)
     numbers = app.topic("order-in", value=int)
     source, target = app.object("source"), app.object("target")
     seen = State("seen", list[int], default=[])
@@ -102,19 +103,46 @@ def test_a_local_call_does_not_overtake_a_command_that_was_there_before(stage: M
 
     @source.on(numbers)
     async def told(ctx: ObjectContext, n: int) -> None:
-        ctx.send(take, n, key="t")
+        ctx.send(take, n, key="c")
 
-    here = stage(app)
-    commands = Partition("order.commands", 0)
-    early = Command(kind="invoke", id=fresh_id(b"t", b"123456789012"), target="target/take", key=b"t", payload=b"1")
+    return app
+
+
+def send_early(log: EmbeddedLog, commands: Partition) -> None:
+    """A command that another owner wrote and nobody has read: target/c takes 1."""
+    early = Command(kind="invoke", id=fresh_id(b"c", b"123456789012"), target="target/take", key=b"c", payload=b"1")
     publisher = log.publisher("predecessor")
     publisher.publish([Output(*commands, None, COMMAND.encode(early))], 1)
     publisher.close()
+
+
+def test_a_local_call_does_not_overtake_a_command_that_was_there_before(stage: MakeStage, log: EmbeddedLog) -> None:
+    """A new owner reads an input first, and only then the commands that its predecessor had left unread."""
+    here = stage(ordering(shards=1))
+    commands = Partition("order.commands", 0)
+    send_early(log, commands)
     here.publish("order-in", ("s", 2))
 
     here.deaf = of_topic(commands.topic)
     here.until(lambda: here.machine.shards and here.position(Partition("order-in", 0)) == 1)
     here.deaf = lambda _: False
-    here.until(lambda: here.quiet and b"2" in (here.machine.shards[0].read(b"starget/t/seen") or b""))
+    here.until(lambda: here.quiet and b"2" in (here.machine.shards[0].read(b"starget/c/seen") or b""))
 
-    assert here.machine.shards[0].read(b"starget/t/seen") == b"[1,2]"
+    assert here.machine.shards[0].read(b"starget/c/seen") == b"[1,2]"
+
+
+def test_a_call_from_a_shard_just_gained_does_not_overtake_what_its_last_owner_sent(stage: MakeStage, log: EmbeddedLog) -> None:
+    """One shard has been ours for long; the last owner of the other has written to its commands, and they are not read yet."""
+    assert (shard_of(b"c", 2), shard_of(b"s", 2)) == (0, 1)
+    here = stage(ordering(shards=2))
+    commands = Partition("order.commands", 0)
+    here.deaf = lambda event: isinstance(event, Restored) and event.shard.number == 1
+    here.until(lambda: 0 in here.machine.shards and here.machine.shards[0].local and here.engine.idle)
+    send_early(log, commands)
+    here.publish("order-in", ("s", 2), partition=1)
+    here.deaf = of_topic(commands.topic)
+    here.until(lambda: here.position(Partition("order-in", 1)) == 1)
+    here.deaf = lambda _: False
+    here.until(lambda: here.quiet and b"2" in (here.machine.shards[0].read(b"starget/c/seen") or b""))
+
+    assert here.machine.shards[0].read(b"starget/c/seen") == b"[1,2]"
