@@ -128,6 +128,7 @@ class Machine:
     def request_barrier(self, shard: Shard) -> None:
         """Local hand-over waits until a barrier written in this epoch has been read back (invariant 11)."""
         shard.local = False
+        shard.barrier = ""  # an earlier one, read back before this epoch closes, lies before what this epoch writes
         self._barriers.add(shard.number)
         self.touch(shard)
 

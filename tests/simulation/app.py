@@ -11,6 +11,7 @@ from typing import Any
 
 from odradek import App, Context, ObjectContext, RetryPolicy, SharedContext, TerminalError, current
 
+from .model import Wrong
 from .program import OBJECTS, Program, Task
 
 NAME = "sim"
@@ -22,6 +23,14 @@ class Outside:
     def __init__(self) -> None:
         self.attempts: Counter[str] = Counter()
         self.runs: Counter[str] = Counter()
+        self.recorded: set[bytes] = set()
+        """Results of steps that are committed."""
+        self.wrong: list[BaseException] = []
+
+    def heard(self, result: Any) -> None:
+        """A handler has been given the result of a step: by then it must be recorded."""
+        if isinstance(result, str) and result.startswith("did ") and result.encode() not in self.recorded:
+            self.wrong.append(Wrong(f"a handler was told {result!r} before that was committed"))
 
     def fails(self, what: str, times: int) -> bool:
         self.attempts[what] += 1
@@ -102,6 +111,12 @@ class Performance:
         delay = op["delay_ms"] / 1000 if op["delay_ms"] else None
         current().send(op["to"], task, key=op["key"] or None, delay=delay)
 
+    async def _burst(self, index: int, op: Task) -> Any:
+        for task in op["tasks"]:
+            current().send(op["to"], {**task, "at": op["to"].split("/")[0]}, key=op["key"])
+            if op["ms"]:
+                await self.ctx.sleep(op["ms"] / 1000)
+
     async def _own(self, index: int, op: Task) -> Any:
         if not isinstance(self.ctx, ObjectContext):
             return
@@ -126,6 +141,7 @@ class Performance:
         for slot, future in pending:
             try:
                 self.told[slot] = await future
+                self.outside.heard(self.told[slot])
             except TerminalError as error:
                 self.told[slot] = error.code
 

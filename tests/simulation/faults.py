@@ -24,6 +24,7 @@ KINDS: dict[str, tuple[float, int]] = {
     "torn": (0.02, 2),  # part of a changelog-only epoch is committed
     "slow_commit": (0.02, 3),  # a commit takes seconds: past a session, past the transaction's timeout
     "late_marker": (0.01, 6),  # decided, but readers see it much later
+    "late_batch": (0.02, 6),  # a fetched batch reaches the engine much later
     "log_error": (0.02, 8),  # a question to the log fails
     "store_error": (0.01, 3),  # the disk is full
     "store_stale": (0.4, 9),  # a crash loses what was not flushed
@@ -34,7 +35,7 @@ KINDS: dict[str, tuple[float, int]] = {
     "compact": (0.0, 9),
     "duplicate": (0.2, 6),  # a client asks again though its first request is under way
 }
-NUISANCE = {"compact", "store_stale", "store_lost", "step_slow", "duplicate", "late_marker"}
+NUISANCE = {"compact", "store_stale", "store_lost", "step_slow", "duplicate", "late_marker", "late_batch"}
 """Kinds that say how something happens rather than that it does: in force in every seed."""
 
 

@@ -194,7 +194,8 @@ class SimMember:
             return
         self._outstanding += 1
         batch = Records(messages, self._generation, self._taker())
-        self._fetches.later(self._ms(), f"{len(messages)} records", lambda: self._post(batch))
+        late_ms = self._log.faults.rng.uniform(20.0, 3_000.0) if self._log.faults.hit("late_batch") else 0.0
+        self._fetches.later(late_ms + self._ms(), f"{len(messages)} records", lambda: self._post(batch))
         self.look()
 
     def _taker(self) -> Callable[[], None]:

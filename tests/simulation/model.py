@@ -59,6 +59,9 @@ class Expected:
             elif kind == "terminate":
                 code = op["code"]
                 break
+            elif kind == "burst":
+                for sub in op["tasks"]:
+                    self._sub({**op, "task": sub}, targets)
             elif kind in ("call", "send") and "pool" not in op:
                 self._sub(op, targets)
             if kind in ("step", "exhausted", "sleep", "call", "shared"):

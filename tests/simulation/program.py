@@ -23,6 +23,7 @@ WEIGHTS = {
     "sleep": 3,
     "call": 5,
     "send": 4,
+    "burst": 2,
     "shared": 1,
     "own": 1,
     "fail": 2,
@@ -104,7 +105,7 @@ class Generator:
         task: Task = {"id": f"t{self._tasks}", "ops": []}
         for _ in range(self.rng.randint(1, 5)):
             self._budget -= 1
-            kinds = [k for k in WEIGHTS if (depth > 0 and self._budget > 0) or k not in ("call", "send")]
+            kinds = [k for k in WEIGHTS if (depth > 0 and self._budget > 0) or k not in ("call", "send", "burst")]
             kind = self.rng.choices(kinds, [WEIGHTS[k] for k in kinds])[0]
             op: Op | None = getattr(self, f"_{kind}")(rank, depth)
             if op is not None:
@@ -143,6 +144,16 @@ class Generator:
         to = self.rng.randrange(TOP)
         object_, key = place(to)
         return {"to": f"{object_}/do", "key": key, "task": self.task(to, depth - 1), "delay_ms": delay_ms}
+
+    def _burst(self, rank: int, depth: int) -> Op | None:
+        """Several sends to one key, with a little time between them: they must arrive in their order."""
+        to = self.rng.randrange(TOP)
+        object_, key = place(to)
+        tasks: list[Task] = []
+        for _ in range(self.rng.randint(2, 5)):
+            self._tasks += 1
+            tasks.append({"id": f"t{self._tasks}", "ops": [{"op": "note"}]})
+        return {"to": f"{object_}/do", "key": key, "tasks": tasks, "ms": self.rng.choice((0, 1, 20, 200))}
 
     def _shared(self, rank: int, depth: int) -> Op | None:
         object_, key = place(self.rng.randrange(TOP))

@@ -10,6 +10,7 @@ CHUNK = 25
 
 
 FOUND = {
+    56: "a local send overtook one that lay in the commands topic, when an older barrier came back meanwhile",
     410: "who attached to a running invocation by its idempotency key was told an empty result",
     592: "the same, twice from one caller",
     238: "an epoch full of events that touched nothing was never closed, and the engine stood still",

@@ -62,9 +62,9 @@ class World:
         self.program = Generator(seed, steps).program
         if entries is not None:
             self.program.entries = [entry for n, entry in enumerate(self.program.entries) if n in entries]
-        self.failed: list[BaseException] = []
-        self.audit = Audit(NAME, lambda text: self.scheduler.note(text) if self.verbose else None)
         self.outside = Outside()
+        self.failed = self.outside.wrong
+        self.audit = Audit(NAME, self.outside.recorded, lambda text: self.scheduler.note(text) if self.verbose else None)
         rng = self.scheduler.rng
         self.log = SimLog(self.scheduler, self.faults, self.audit, batch_records=rng.choice((1, 5, 50)))
         self.app = build(self.program, self.outside)
