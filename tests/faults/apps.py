@@ -1,7 +1,8 @@
 """The app under fault: the flights of `examples/flights.py` under names of the test's own, and handlers that wait.
 
 Loaded by worker processes (`odradek run tests.faults.apps:app`); the environment says whose it is:
-FAULTS_APP its name and the prefix of its topics, FAULTS_SHARDS its N, FAULTS_GATE a file for which the long step waits.
+FAULTS_APP its name and the prefix of its topics, FAULTS_SHARDS its N, FAULTS_GATE a file for which the long step waits,
+FAULTS_RUNS a file to which every run of the short step adds a line.
 """
 
 import os
@@ -15,6 +16,7 @@ from odradek import App, ObjectContext, State, step
 
 NAME = os.environ.get("FAULTS_APP", "faults")
 GATE = Path(os.environ.get("FAULTS_GATE", "gate"))
+RUNS = os.environ.get("FAULTS_RUNS", os.devnull)
 
 
 @dataclass
@@ -53,7 +55,14 @@ count = State("count", int, default=0)
 
 @step
 async def rebook(flight: Flight) -> str:
-    return f"{flight.name}-{uuid4().hex[:8]}"
+    ticket = uuid4().hex[:8]
+    _tell(f"{os.getpid()},{flight.name},{ticket}\n")
+    return ticket
+
+
+def _tell(line: str) -> None:
+    with Path(RUNS).open("a") as runs:
+        runs.write(line)
 
 
 @aircraft.on(departures)

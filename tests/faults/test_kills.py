@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
 from tests.faults import feed
 from tests.faults.conftest import PARTITIONS, MakePlace
 from tests.faults.settled import settled
-from tests.faults.truth import Departure, Names
+from tests.faults.truth import Departure, Names, tickets
 from tests.faults.workers import Gauge, Place, Worker, until
 
 pytestmark = pytest.mark.faults
@@ -26,6 +28,8 @@ SMALL_EPOCHS = {"ODRADEK_EPOCH_EVENTS": "25"}
 def test_thirty_kills_under_load(where: str, place: MakePlace, year: list[Departure]) -> None:
     seed = int(os.environ.get("FAULTS_SEED", "0")) or random.randrange(1, 10**6)
     here = place(where, SMALL_EPOCHS)
+    runs = here.folder / "runs"
+    here.env["FAULTS_RUNS"] = str(runs)
     names, rows = Names.of(here.app), year[:FLIGHTS]
     here.note(f"seed {seed}: FAULTS_SEED={seed} repeats the choices")
     worker = here.worker("w", *(["--session-timeout", "1"] if where == "kafka" else []))
@@ -37,8 +41,29 @@ def test_thirty_kills_under_load(where: str, place: MakePlace, year: list[Depart
     worker.start()
     settled(here, [worker], names, rows)
     took_s = time.monotonic() - began
-    print(f"{where}: {KILLS} kills survived in {took_s:.0f} s, {under_load} of them between two commits of the load, seed {seed}")
+    repeated = _runs_of_steps(here, names, runs)
+    print(
+        f"{where}: {KILLS} kills survived in {took_s:.0f} s, {len(rows) / took_s:,.0f} flights/s with restarts, "
+        f"{under_load} kills between two commits of the load, {repeated} steps run again, seed {seed}"
+    )
     assert under_load >= KILLS // 3, "the worker was through too often before it was killed: that proves little"
+
+
+def _runs_of_steps(here: Place, names: Names, runs: Path) -> int:
+    """A step runs again only if the crash fell between its start and its commit: what is recorded is its last run."""
+    lives: dict[str, list[str]] = defaultdict(list)
+    last: dict[str, str] = {}
+    for line in runs.read_text().splitlines():
+        life, flight, last[flight] = line.split(",")
+        lives[flight].append(life)
+    twice = [flight for flight, own in lives.items() if len(set(own)) < len(own)]
+    assert not twice, f"steps that ran twice in one life of the worker: {twice[:3]}"
+    log = here.open()
+    recorded = tickets(log, names)
+    log.close()
+    late = [flight for flight, ticket in recorded.items() if last[flight] != ticket]
+    assert not late, f"steps that ran again after their result was recorded: {late[:3]}"
+    return sum(len(own) - 1 for own in lives.values())
 
 
 def _kill_all_along(here: Place, worker: Worker, names: Names, rows: list[Departure], chance: random.Random) -> int:
