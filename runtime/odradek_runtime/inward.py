@@ -10,6 +10,7 @@ from odradek._definition import Subscription
 
 from .formats import COMMAND, Command, FormatError, Header
 from .log.port import Message, Output
+from .routing import id_hash
 
 
 def forward(subscription: Subscription, message: Message, shard: int) -> Command:
@@ -71,3 +72,22 @@ def refused_command(topic: str, message: Message, why: str) -> Output:
     }
     headers = [(name, text.encode()[:4096]) for name, text in told.items()]
     return Output(topic, None, message.key(), message.value(), [*headers, *(message.headers() or ())], 0)
+
+
+def sound_ids(command: Command) -> bool:
+    """Whether the invocations that it names can be routed to. Other apps write commands, too."""
+    if command.kind not in ("invoke", "complete"):
+        return True
+    try:
+        id_hash(command.id)
+        if command.caller_id:
+            id_hash(command.caller_id)
+    except ValueError:
+        return False
+    return True
+
+
+def undeliverable(topic: str, command: Command, why: str) -> Output:
+    """The dead letter for a command to an app that is not there."""
+    headers = [("odradek-error", why.encode()[:4096]), ("odradek-code", b"404"), ("odradek-invocation", command.id.encode())]
+    return Output(topic, None, None, COMMAND.encode(command), headers)

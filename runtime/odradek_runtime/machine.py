@@ -25,7 +25,7 @@ from .formats import COMMAND, INVOCATION, Command, Entry, FormatError
 from .formats import Invocation as Stored
 from .handler_loop import HandlerLoop
 from .invocation import Live, origin_of
-from .inward import Forwarded, forward, is_barrier, refused_command
+from .inward import Forwarded, forward, is_barrier, refused_command, sound_ids, undeliverable
 from .log.port import Message, Output
 from .metrics import Metrics
 from .request import Answer, Failure
@@ -240,7 +240,9 @@ class Machine:
         except FormatError as error:
             self._refuse_command(message, str(error))
             return
-        if command.kind in ("invoke", "complete", "forward", "barrier"):
+        if not sound_ids(command):
+            self._refuse_command(message, f"a {command.kind!r} with an id that is none: {command.id!r}, {command.caller_id!r}")
+        elif command.kind in ("invoke", "complete", "forward", "barrier"):
             self._dispatch(shard, command)
         else:
             self._refuse_command(message, f"a command {command.kind!r}, which this version of odradek does not know")
@@ -304,11 +306,10 @@ class Machine:
     def route(self, command: Command, source: Shard) -> None:
         """Hand a command over within this epoch if its shard is here, else write it to the commands topic (invariant 11)."""
         self.touch(source)
+        self.epoch.bytes += len(command.payload or b"")
         app, command.name = command.name, ""
         if app not in ("", self.app.name):
-            topic = f"{app}.commands"
-            partition = id_hash(command.id) % self.targets.partitions(topic, self.now_ms)
-            self.epoch.outputs.append(Output(topic, partition, None, COMMAND.encode(command)))
+            self._abroad(app, command)
             return
         number = command.ref if command.kind == "forward" else id_hash(command.id) % self.n
         shard = self.shards.get(number)
@@ -321,5 +322,18 @@ class Machine:
         self.epoch.urgent = True
         if shard is not None:
             self.request_barrier(shard)
+
+    def _abroad(self, app: str, command: Command) -> None:
+        """Write it to another app's commands. One that is gone since it called cannot be told: that stops nobody here."""
+        topic = f"{app}.commands"
+        try:
+            partition = id_hash(command.id) % self.targets.partitions(topic, self.now_ms)
+        except LookupError as error:
+            self.metrics.dead_letters += 1
+            logger.error("%s for %s -> %s: %s", command.kind, command.id, self.dead_letters, error)  # noqa: TRY400  (the message says it all)
+            self.epoch.outputs.append(undeliverable(self.dead_letters, command, str(error)))
+        else:
+            self.epoch.outputs.append(Output(topic, partition, None, COMMAND.encode(command)))
+
 
 _UNDECODED = object()

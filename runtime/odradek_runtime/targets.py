@@ -21,14 +21,14 @@ AGAIN_MS = 1_000.0
 
 
 class Targets:
-    """A cache of topics; absent ones are looked up again at most once a second."""
+    """A cache of topics; those that could not be found are looked up again at most once a second."""
 
     def __init__(self, log: Log, *, max_record_bytes: int, absent: Callable[[str], TopicInfo | None] | None = None) -> None:
         self._log = log
         self._max_record_bytes = max_record_bytes
         self._absent = absent
         self._known: dict[str, tuple[int, int, bool]] = {}
-        self._looked_ms: dict[str, float] = {}
+        self._failed: dict[str, tuple[float, LookupError | LogError]] = {}
 
     def check(
         self,
@@ -40,7 +40,7 @@ class Targets:
         timestamp_ms: int | None,
         now_ms: float,
     ) -> None:
-        """Raises TerminalError when the log would refuse the record, LookupError while its topic does not exist."""
+        """Raises TerminalError when the log would refuse the record, LookupError while its topic does not exist, LogError."""
         known = self._known.get(topic) or self._look(topic, now_ms)
         partitions, limit, compacted = known
         size = (len(value) if value else 0) + (len(key) if key else 0) + OVERHEAD_BYTES
@@ -56,21 +56,26 @@ class Targets:
             raise TerminalError(f"{topic} is compacted: every record needs a key", code=400)
 
     def partitions(self, topic: str, now_ms: float) -> int:
-        """How many partitions the topic has. Raises LookupError when it does not exist."""
+        """How many partitions the topic has. Raises LookupError when it does not exist, LogError when that cannot be known."""
         return (self._known.get(topic) or self._look(topic, now_ms))[0]
 
     def _look(self, topic: str, now_ms: float) -> tuple[int, int, bool]:
-        if now_ms - self._looked_ms.get(topic, -AGAIN_MS) < AGAIN_MS:
-            raise LookupError(absent(topic))
-        self._looked_ms[topic] = now_ms
+        looked_ms, failure = self._failed.get(topic, (-AGAIN_MS, None))
+        if failure is not None and now_ms - looked_ms < AGAIN_MS:
+            raise failure
         try:
             info = self._log.topic(topic)
             if info is None and self._absent is not None:
                 info = self._absent(topic)
         except LogError as error:
-            raise LookupError(f"topic {topic} could not be looked up: {error}") from error
+            unknown = LogError(f"topic {topic} could not be looked up: {error}", retriable=error.retriable)
+            self._failed[topic] = now_ms, unknown
+            raise unknown from error
         if info is None:
-            raise LookupError(absent(topic))
+            missing = LookupError(absent(topic))
+            self._failed[topic] = now_ms, missing
+            raise missing
+        self._failed.pop(topic, None)
         limit = min(int(info.config.get("max.message.bytes", 1_048_588)), self._max_record_bytes + OVERHEAD_BYTES)
         known = self._known[topic] = (info.partitions, limit, "compact" in info.config.get("cleanup.policy", ""))
         return known

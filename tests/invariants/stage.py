@@ -24,7 +24,7 @@ from odradek import App
 from odradek_runtime.engine import Engine, Input, Question, StepEnded
 from odradek_runtime.epoch import StepRun
 from odradek_runtime.handler_loop import handler_loop
-from odradek_runtime.log.port import Committed, Event, Message, Output, Partition, Records, Refused, Sink, Transaction
+from odradek_runtime.log.port import Committed, Event, Message, Output, Partition, Records, Refused, Sink, TopicInfo, Transaction
 from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.log_embedded.member import EmbeddedMember
 from odradek_runtime.machine import Machine
@@ -143,15 +143,14 @@ class Stage:
         self.now_ms = time.time() * 1000
         self.shards = prepare(app, log, create_inputs=True)
         self.member = StageMember(log.member(app.name, self.shards, None))
+        self.letters = Partition(f"{app.name}.dead-letters", 0)
         self.executor = IdleExecutor()
         self.deaf: Callable[[Input], bool] = lambda _: False
         self._queue: queue.SimpleQueue[Input] = queue.SimpleQueue()
         self._kept: deque[Input] = deque()
         self._failures: list[Exception] = []
         merged = replace(Settings(epoch_linger_s=0.0), **settings)
-        targets = Targets(
-            log, max_record_bytes=merged.max_record_bytes, absent=lambda name: log.create_topic(name, self.shards, {})
-        )
+        targets = Targets(log, max_record_bytes=merged.max_record_bytes, absent=self._created)
         self.machine = Machine(app, self.shards, merged, targets, Metrics(), handler_loop())
         takeover = Takeover(app.name, self.shards, log, self.member, app.subscriptions(), directory)
         self.ownership = Ownership(
@@ -159,6 +158,9 @@ class Stage:
         )
         self.engine = Engine(self.machine, self.member, self.executor, self.ownership, merged, self._clock)
         self.member.join(self._queue.put)
+
+    def _created(self, topic: str) -> TopicInfo | None:
+        return None if topic.startswith("gone") else self.log.create_topic(topic, self.shards, {})
 
     def _clock(self) -> float:
         return self.now_ms
