@@ -156,9 +156,9 @@ def test_publish_encodes_by_the_topic() -> None:
 def test_publish_refuses_what_the_topic_does_not_carry() -> None:
     app, ctx = App("shop"), Context(Notes(), "a/b")
     with pytest.raises(TypeError, match="a key must be a str, not 3"):
-        ctx.publish(app.topic("orders", value=Order), Order("1", 2), key=3)  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+        ctx.publish(app.topic("orders", value=Order), Order("1", 2), key=3)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match="declared as bytes"):
-        ctx.publish(app.topic("raw"), "text")  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+        ctx.publish(app.topic("raw"), "text")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="has no time zone"):
         ctx.publish(app.topic("raw"), b"", timestamp=datetime(2026, 1, 1))  # noqa: DTZ001  (what is refused)
 
