@@ -29,6 +29,7 @@ class Limits:
         self._limits = {h.target: h.concurrency for h in handlers if h.concurrency is not None}
         self._busy: dict[str, set[tuple[int, str]]] = {target: set() for target in self._limits}
         self._waiting: dict[str, deque[tuple[Shard, str]]] = {target: deque() for target in self._limits}
+        self._waits: set[tuple[int, str]] = set()
 
     def __bool__(self) -> bool:
         return bool(self._limits)
@@ -50,6 +51,11 @@ class Limits:
             shard.hold(lock_key, live.id)
         shard.put(keys.timer(0, live.id, keys.REF_START), TIMER.encode(Timer("start")))
         self._waiting[live.handler.target].append((shard, live.id))
+        self._waits.add((shard.number, live.id))
+
+    def waits(self, shard: Shard, id_: str) -> bool:
+        """Whether it has its place in memory already: its timer, loaded late, must not start it a second time."""
+        return (shard.number, id_) in self._waits
 
     def began(self, live: Live) -> None:
         """It has to wait for something, so it counts."""
@@ -75,6 +81,7 @@ class Limits:
 
     def _next(self, target: str) -> None:
         shard, id_ = self._waiting[target].popleft()
+        self._waits.discard((shard.number, id_))
         shard.put(keys.timer(0, id_, keys.REF_START), None)
         self._machine.touch(shard)
         self._machine.ready.append((shard, id_))
@@ -84,3 +91,4 @@ class Limits:
         for target, busy in self._busy.items():
             busy.difference_update([slot for slot in busy if slot[0] == shard.number])
             self._waiting[target] = deque(slot for slot in self._waiting[target] if slot[0] is not shard)
+        self._waits.difference_update([slot for slot in self._waits if slot[0] == shard.number])

@@ -40,6 +40,8 @@ logger = logging.getLogger("odradek")
 
 SLICE = 250
 """Records between two looks at the events: an answer from the log is not kept waiting longer than a few milliseconds."""
+STRIDE = 50
+"""Records between two looks at the size of the epoch: what they make of it may be far larger than they are."""
 HOUR_MS = 1_800_000
 """Every owned offset is committed again at least this often (invariant 10)."""
 
@@ -188,7 +190,7 @@ class Engine:
     def _work(self) -> None:
         budget = self._split or SLICE
         while budget > 0 and self.intake.waiting and not self._full():
-            budget -= self.intake.process(1 if self._split else budget)
+            budget -= self.intake.process(1 if self._split else min(budget, STRIDE))
 
     def _wake(self) -> None:
         """Step results that are durable now reach their handlers."""

@@ -198,10 +198,17 @@ class Runner:
         """The segment becomes part of the epoch."""
         if self._machine.splitting:
             self._machine.epoch.roots.append(live.id)
+        size = 0
         if live.writes:
             live.shard.changes.update(live.writes)
+            for value in live.writes.values():
+                size += len(value or b"")
         if live.outputs:
             self._machine.epoch.outputs.extend(live.outputs)
+            for output in live.outputs:
+                size += len(output.value or b"")
+        if size:
+            self._machine.epoch.bytes += size
         if live.stored is not None:
             self._merge_journal(live)
         if live.sends:
@@ -305,6 +312,7 @@ class Runner:
             return
         live.journal.add_completion(completion)
         epoch = self._machine.epoch
+        epoch.bytes += len(completion.value or b"")
         epoch.journaled[live.id] = live
         self._machine.touch(shard)
         if after_commit:

@@ -61,6 +61,9 @@ class Waits:
             case "retry":
                 self.retry(shard, stored)
             case "start":
+                if self._machine.limits.waits(shard, id_):
+                    shard.put(key, raw)
+                    return
                 shard.put(keys.invocation(id_), None)  # written again if it has to wait
                 self._machine.calls.admit(shard, stored)
             case "purge":

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from odradek import App, Context, RetryPolicy
-from odradek_runtime.engine import Input
+from odradek_runtime import timers
+from odradek_runtime.engine import STRIDE, Input
 from odradek_runtime.formats import COMMAND
 from odradek_runtime.log.port import Gained, Losing, Transaction
 from odradek_runtime.ownership import Restored
@@ -214,3 +215,51 @@ def test_every_shard_waits_for_a_barrier_when_one_is_gained(rig: Rig) -> None:
 def _on_shard(shard: int, target: str, payload: bytes) -> Invoke:
     """A request for an unkeyed handler that runs at this shard."""
     return Invoke(fresh_id(None, os.urandom(12), hash_=shard), target, b"", payload, {}, True)
+
+
+def test_an_epoch_is_bounded_by_what_its_records_make_too(rig: Rig) -> None:
+    app = App("wide", shards=1)
+    small, large = app.topic("small", value=bytes), app.topic("large", value=bytes)
+
+    @app.on(small)
+    async def widen(ctx: Context, value: bytes) -> None:
+        ctx.publish(large, b"x" * 10_000)
+
+    rig.start(app, epoch_bytes=100_000, epoch_linger_s=2.0)
+    rig.publish("small", *[(None, b"1")] * 1_000)
+    rig.until(lambda: len(rig.records("large")) == 1_000)
+    assert max(len(t.outputs) for t in rig.log.transactions) <= 10 + STRIDE
+
+
+def test_what_waits_under_a_limit_begins_once_though_its_timer_is_loaded_late(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = App("once", shards=1)
+    runs: list[int] = []
+    gate = threading.Event()
+
+    async def work(number: int) -> None:
+        runs.append(number)
+        while not gate.is_set():
+            await asyncio.sleep(0.002)
+
+    @app.handler(concurrency=1)
+    async def one(ctx: Context, number: int) -> None:
+        await ctx.run(work, number)
+
+    def ask(numbers: range) -> None:
+        for number in numbers:
+            rig.ask("once/one", number, wait=False).reply()
+
+    rig.start(app)
+    ask(range(30))
+    rig.crash()
+    runs.clear()
+    monkeypatch.setattr(timers, "REFILL", 2)
+    rig.start(app, epoch_events=2)
+    ask(range(30, 60))
+    gate.set()
+    rig.until(lambda: len(set(runs)) == 60)
+    rig.settled(app)
+    rig.until(lambda: {i.status for i in rig.invocations(app)} == {"completed"})
+    assert sorted(runs) == list(range(60))
