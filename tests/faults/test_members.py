@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections import defaultdict
-from collections.abc import Sequence
-from itertools import pairwise
 
 import pytest
 
@@ -16,7 +13,7 @@ from tests.faults import feed
 from tests.faults.conftest import PARTITIONS, MakePlace
 from tests.faults.feed import Feed
 from tests.faults.settled import settled
-from tests.faults.truth import Departure, Names, records
+from tests.faults.truth import Departure, Names, longest_silence_s
 from tests.faults.workers import Gauge, Place, Worker, until
 
 pytestmark = pytest.mark.faults
@@ -101,7 +98,7 @@ def test_a_kill_costs_one_session_at_the_default_settings(place: MakePlace, year
     sent = flow.stop()
     gauge.close()
     settled(here, [b], names, year[:sent])
-    gap_s = _longest_gap_s(log, names)
+    gap_s = longest_silence_s(log, names)
     log.close()
     print(f"takeover after kill -9: shards served {moved_s:.1f} s after it, longest silence of a partition {gap_s:.1f} s")
     assert gap_s < SESSION_S + 10.0, "a takeover takes its session timeout and little more"
@@ -125,7 +122,7 @@ def test_a_rolling_restart_waits_for_no_session_timeout(place: MakePlace, year: 
     sent = flow.stop()
     gauge.close()
     settled(here, workers, names, year[:sent])
-    gap_s = _longest_gap_s(log, names)
+    gap_s = longest_silence_s(log, names)
     log.close()
     shown = ", ".join(f"{seconds:.1f} s" for seconds in handed_s)
     print(f"rolling restart: SIGTERM to served elsewhere {shown}; longest silence of a partition {gap_s:.2f} s")
@@ -158,15 +155,3 @@ def _owned(log: Log, app: str) -> list[int]:
 def _progress(gauge: Gauge, offsets: int) -> None:
     start = gauge.read()
     until(lambda: gauge.read() >= start + offsets, f"{offsets} more outputs than {start}")
-
-
-def _longest_gap_s(log: Log, names: Names) -> float:
-    """The longest time in which one partition of the output had nothing new, while its input kept coming."""
-    at: dict[int, list[int]] = defaultdict(list)
-    for message in records(log, names.output):
-        at[message.partition()].append(message.timestamp()[1])
-    return max(_gap_ms(sorted(times)) for times in at.values()) / 1000
-
-
-def _gap_ms(times: Sequence[int]) -> int:
-    return max((later - earlier for earlier, later in pairwise(times)), default=0)

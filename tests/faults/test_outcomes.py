@@ -10,7 +10,7 @@ from tests.faults import feed
 from tests.faults.conftest import PARTITIONS, MakePlace
 from tests.faults.feed import Feed
 from tests.faults.settled import settled
-from tests.faults.truth import Departure, Names
+from tests.faults.truth import Departure, Names, longest_silence_s
 from tests.faults.workers import Gauge, Place, until
 
 pytestmark = pytest.mark.faults
@@ -107,6 +107,9 @@ def test_one_of_three_brokers_dies_and_comes_back(place: MakePlace, year: list[D
     sent = flow.stop()
     gauge.close()
     settled(here, workers, names, year[:sent])
+    log = here.open()
+    print(f"three brokers killed in turn: longest silence of a partition {longest_silence_s(log, names):.1f} s")
+    log.close()
 
 
 def _made(place: MakePlace, cluster: KafkaCluster) -> tuple[Place, Names]:

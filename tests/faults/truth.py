@@ -10,6 +10,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,6 +86,14 @@ def tickets(log: Log, names: Names) -> dict[str, str]:
         if arrival["ticket"] is not None:
             found[arrival["flight"]] = arrival["ticket"]
     return found
+
+
+def longest_silence_s(log: Log, names: Names) -> float:
+    """The longest time in which one partition of the output had nothing new, while its input kept coming."""
+    at: dict[int, list[int]] = defaultdict(list)
+    for message in records(log, names.output):
+        at[message.partition()].append(message.timestamp()[1])
+    return max(max((later - earlier for earlier, later in pairwise(sorted(times))), default=0) for times in at.values()) / 1000
 
 
 def records(log: Log, topic: str) -> Iterator[Message]:
