@@ -326,6 +326,7 @@ class Engine:
         self.machine.metrics.epochs_refused += 1
         logger.warning("epoch %d was not committed (%s): %s; starting over from the log", epoch.number, event.reason, event.message)
         if event.poison:
+            self.machine.targets.renew(self.machine.n)
             self._isolate(epoch, event.message)
         self.flags.start_over = event.message
 

@@ -1,4 +1,4 @@
-"""Housekeeping beside the engine: commands that are done are deleted, quiet stores flushed, lag measured.
+"""Housekeeping beside the engine: commands that are done are deleted, quiet stores flushed, lag measured, new partitions found.
 
 None of it may delay the engine, so it runs in a thread of its own and reads what the engine has already committed.
 """
@@ -20,6 +20,7 @@ logger = logging.getLogger("odradek")
 
 TURN_S = 5.0
 FLUSH_S = 60.0
+GROWTH_S = 30.0
 
 
 class Housekeeping:
@@ -31,7 +32,7 @@ class Housekeeping:
         self._engine = engine
         self._stopping = stopping
         self._trimmed: dict[Partition, int] = {}
-        self._flushed_s = time.monotonic()
+        self._flushed_s = self._grown_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="odradek-housekeeping", daemon=True)
 
     def start(self) -> None:
@@ -47,6 +48,7 @@ class Housekeeping:
                 self._trim()
                 self._measure()
                 self._flush()
+                self._look_for_growth()
             except (LogError, StoreError) as error:
                 logger.debug("housekeeping: %s", error)
 
@@ -70,3 +72,26 @@ class Housekeeping:
         self._flushed_s = time.monotonic()
         for shard in list(self._engine.machine.shards.values()):
             shard.store.flush()
+
+    def _look_for_growth(self) -> None:
+        """An input has more partitions than at the take-over: shards are restored again, which is where they are found."""
+        if time.monotonic() - self._grown_s < GROWTH_S:
+            return
+        self._grown_s = time.monotonic()
+        new = self.added()
+        if new:
+            named = ", ".join(f"{topic}[{number}]" for topic, number in new)
+            logger.info("partitions have been added: %s; starting over to read them", named)
+            self._engine.flags.start_over = "partitions have been added"
+
+    def added(self) -> list[Partition]:
+        """Partitions of the inputs that belong to shards here and are not read. Raises LogError."""
+        machine = self._engine.machine
+        new: list[Partition] = []
+        for name in machine.subscriptions:
+            topic = self._log.topic(name)
+            if topic is not None:
+                for number, shard in list(machine.shards.items()):
+                    all_ = [Partition(name, partition) for partition in range(number, topic.partitions, machine.n)]
+                    new.extend(partition for partition in all_ if partition not in shard.positions)
+        return new

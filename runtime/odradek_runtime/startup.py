@@ -40,13 +40,16 @@ def prepare(app: App, log: Log, *, create_inputs: bool) -> int:
     shards = _shards(app, inputs, existing)
     for name, config in INTERNAL.items():
         _ensure(log, f"{app.name}.{name}", shards, config)
-    if log.topic(f"{app.name}.dead-letters") is None:
-        log.create_topic(f"{app.name}.dead-letters", shards, {})
-    for subscription in app.subscriptions():
-        letter = subscription.dead_letter
-        if letter is not None and log.topic(letter) is None:
-            log.create_topic(letter, shards, {})
+    for name in letters(app):
+        if log.topic(name) is None:
+            log.create_topic(name, shards, {})
     return shards
+
+
+def letters(app: App) -> list[str]:
+    """The topics that take the app's dead letters."""
+    named = {subscription.dead_letter for subscription in app.subscriptions() if subscription.dead_letter is not None}
+    return [f"{app.name}.dead-letters", *sorted(named)]
 
 
 def _inputs(app: App, log: Log, create: bool) -> list[TopicInfo]:

@@ -213,6 +213,7 @@ class Takeover:
     def _resolve_positions(self, shard: Shard) -> None:
         """Every partition the shard reads has a position before its first read (invariant 10)."""
         commands = Partition(f"{self._app}.commands", shard.number)
+        met = {partition.topic for partition in shard.positions}
         shard.positions[commands] = self._kept(commands, shard.positions.get(commands, 0))
         for subscription in self._subscriptions:
             topic = self._log.topic(subscription.topic.name)
@@ -224,6 +225,8 @@ class Takeover:
             for number in range(shard.number, topic.partitions, self._n):
                 partition = Partition(topic.name, number)
                 known = shard.positions.get(partition) if same else self._log.offsets(partition)[0]
+                if known is None and topic.name in met:  # a partition that was added: all of it came after the start
+                    known = self._log.offsets(partition)[0]
                 shard.positions[partition] = self._start(partition, subscription) if known is None else self._kept(partition, known)
             shard.topic_ids[topic.name] = topic.id
 

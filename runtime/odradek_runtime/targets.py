@@ -6,12 +6,15 @@ partition, size, time and key are checked here, against what a client that canno
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 
 from odradek import TerminalError
 from odradek._port import Headers
 
 from .log.port import Log, LogError, TopicInfo
+
+logger = logging.getLogger("odradek")
 
 OVERHEAD_BYTES = 200
 """What the log adds to a record, at the most: batch header, varints."""
@@ -21,10 +24,21 @@ AGAIN_MS = 1_000.0
 
 
 class Targets:
-    """A cache of topics; those that could not be found are looked up again at most once a second."""
+    """A cache of topics; those that could not be found are looked up again at most once a second.
 
-    def __init__(self, log: Log, *, max_record_bytes: int, absent: Callable[[str], TopicInfo | None] | None = None) -> None:
+    `letters`: the topics that take the app's dead letters.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        *,
+        max_record_bytes: int,
+        absent: Callable[[str], TopicInfo | None] | None = None,
+        letters: Iterable[str] = (),
+    ) -> None:
         self._log = log
+        self._letters = tuple(letters)
         self._max_record_bytes = max_record_bytes
         self._absent = absent
         self._known: dict[str, tuple[int, int, bool]] = {}
@@ -54,6 +68,21 @@ class Targets:
             raise TerminalError(f"timestamp {timestamp_ms} ms: {topic} takes 0 up to one hour from now", code=400)
         if compacted and not key:
             raise TerminalError(f"{topic} is compacted: every record needs a key", code=400)
+
+    def renew(self, shards: int) -> None:
+        """A record was refused, perhaps because its topic has gone: what is known of topics is looked up again.
+
+        Dead-letter topics that have gone are made again, as at the start: without them one bad record would stop everything.
+        """
+        self._known.clear()
+        self._failed.clear()
+        for topic in self._letters:
+            try:
+                if self._log.topic(topic) is None:
+                    self._log.create_topic(topic, shards, {})
+                    logger.error("topic %s was deleted while the app runs; it has been made again", topic)
+            except LogError as error:
+                logger.warning("topic %s could not be looked up: %s", topic, error)
 
     def partitions(self, topic: str, now_ms: float) -> int:
         """How many partitions the topic has. Raises LookupError when it does not exist, LogError when that cannot be known."""

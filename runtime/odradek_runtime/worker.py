@@ -26,7 +26,7 @@ from .metrics import Metrics, Restore, Snapshot
 from .ownership import Ownership
 from .request import Answer, Reply, Request
 from .settings import Settings
-from .startup import prepare
+from .startup import letters, prepare
 from .takeover import Takeover
 from .targets import Targets
 
@@ -82,7 +82,8 @@ class Worker:
         self._executor = StepExecutor(self._step_done, running=self._settings.steps_running, threads=self._settings.step_threads)
         self._executor.start(self.app.lifespan(self.app) if self.app.lifespan is not None else None)
         limit = self._settings.max_record_bytes
-        targets = Targets(self._log, max_record_bytes=limit, absent=self._create if create else None)
+        absent = self._create if create else None
+        targets = Targets(self._log, max_record_bytes=limit, absent=absent, letters=letters(self.app))
         machine = Machine(self.app, self.shards, self._settings, targets, self.metrics, handler_loop())
         directory = None if self._in_memory else self._settings.data_dir
         takeover = Takeover(self.app.name, self.shards, self._log, self._member, self.app.subscriptions(), directory)

@@ -3,18 +3,22 @@
 import asyncio
 import os
 import threading
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
+from typing import cast
 
 import pytest
 
 from odradek import App, Context, RetryPolicy
-from odradek_runtime import timers
+from odradek_runtime import housekeeping, timers
 from odradek_runtime.engine import STRIDE, Input
 from odradek_runtime.formats import COMMAND
-from odradek_runtime.log.port import Gained, Losing, Transaction
+from odradek_runtime.log.port import Gained, Log, Losing, Partition, TopicInfo, Transaction
 from odradek_runtime.ownership import Restored
 from odradek_runtime.request import Invoke
 from odradek_runtime.routing import fresh_id
+from odradek_runtime.targets import Targets
 from tests.engine.faults import Verdict, innocent
 from tests.engine.harness import PATIENCE_S, Rig
 
@@ -263,3 +267,57 @@ def test_what_waits_under_a_limit_begins_once_though_its_timer_is_loaded_late(
     rig.settled(app)
     rig.until(lambda: {i.status for i in rig.invocations(app)} == {"completed"})
     assert sorted(runs) == list(range(60))
+
+
+def test_a_target_that_has_gone_is_looked_up_again_and_dead_letters_are_made_again(rig: Rig) -> None:
+    rig.log.create_topic("there", 1, {})
+    gone: set[str] = set()
+
+    class Shrinking:
+        """The log, without the topics that are gone."""
+
+        def topic(self, name: str) -> TopicInfo | None:
+            return None if name in gone else rig.log.topic(name)
+
+        def create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:
+            gone.discard(name)
+            return rig.log.create_topic(name, partitions, config)
+
+    targets = Targets(cast("Log", Shrinking()), max_record_bytes=1000, letters=["app.dead-letters"])
+    targets.check("there", None, b"1", None, None, None, 0.0)
+    gone.update({"there", "app.dead-letters"})
+    targets.renew(2)
+    with pytest.raises(LookupError):
+        targets.check("there", None, b"1", None, None, None, 0.0)
+    assert rig.partitions("app.dead-letters") == 2
+    gone.clear()
+    targets.check("there", None, b"1", None, None, None, 2000.0)
+
+
+def test_partitions_that_are_added_are_noticed_and_read_from_their_first_record(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = App("grow", shards=1)
+    few = app.topic("few", value=int)
+    seen: list[int] = []
+
+    @app.on(few, start="latest")
+    async def see(ctx: Context, value: int) -> None:
+        seen.append(value)
+
+    rig.log.create_topic("few", 2, {})
+    whole = rig.log.topic
+    two = rig.log.topic("few")
+    assert two is not None
+    one = replace(two, partitions=1)
+    monkeypatch.setattr(rig.log, "topic", lambda name: one if name == "few" else whole(name))
+    worker = rig.start(app)
+    rig.publish("few", (None, 0), partition=0)
+    rig.until(lambda: seen == [0])
+    assert worker._housekeeping.added() == []
+    rig.publish("few", (None, 1), partition=1)
+    monkeypatch.setattr(housekeeping, "GROWTH_S", 0.0)
+    monkeypatch.setattr(rig.log, "topic", whole)
+    assert worker._housekeeping.added() == [Partition("few", 1)]
+    worker._housekeeping._look_for_growth()
+    rig.until(lambda: seen == [0, 1])
