@@ -78,6 +78,11 @@ class Performance:
     async def _note(self, index: int, op: Task) -> Any:
         self._write(str(index))
 
+    async def _mark(self, index: int, op: Task) -> Any:
+        """A change of state that nothing outside shows."""
+        if isinstance(self.ctx, ObjectContext):
+            self.ctx.set("marks", [*self.ctx.get("marks", list[str], []), f"{self.task['id']}:{index}"])
+
     async def _step(self, index: int, op: Task) -> Any:
         name = f"{self.task['id']}:{index}"
         if op["sync"]:

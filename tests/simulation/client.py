@@ -13,6 +13,7 @@ from .model import Wrong
 from .program import Entry
 
 if TYPE_CHECKING:
+    from .worker import SimWorker
     from .world import World
 
 AGAIN_MS = 8_000.0
@@ -42,8 +43,8 @@ class Client:
             return
         self._tries += 1
         tries, scheduler = self._tries, self.world.scheduler
-        scheduler.later(AGAIN_MS, f"client of {self.entry.task['id']} has waited long", lambda: self._overdue(tries))
         worker = self.world.worker_for(id_hash(self.id) % self.world.shards)
+        scheduler.later(AGAIN_MS, f"client of {self.entry.task['id']} has waited long", lambda: self._overdue(worker, tries))
         if worker is None:
             return
         if self.accepted:
@@ -56,9 +57,14 @@ class Client:
         if self.world.faults.hit("duplicate"):
             scheduler.later(scheduler.delay_ms(5.0), f"client of {self.entry.task['id']} asks twice", self.ask)
 
-    def _overdue(self, tries: int) -> None:
-        if tries == self._tries:
+    def _overdue(self, worker: SimWorker | None, tries: int) -> None:
+        """Its connection is broken: only then does it ask again of its own accord."""
+        if tries != self._tries or self.done:
+            return
+        if worker is None or not worker.alive:
             self.ask()
+        else:
+            self.world.scheduler.later(AGAIN_MS, "a client waits", lambda: self._overdue(worker, tries))
 
     def _hear(self, reply: Reply) -> None:
         scheduler = self.world.scheduler

@@ -21,10 +21,10 @@ KINDS: dict[str, tuple[float, int]] = {
     "refuse": (0.03, 4),  # the broker aborts a transaction
     "unknown_applied": (0.03, 3),  # committed, but the answer is lost
     "unknown_lost": (0.03, 3),  # not committed, and the answer is lost
-    "torn": (0.02, 2),  # part of a changelog-only epoch is committed
+    "torn": (0.2, 3),  # part of a changelog-only epoch is committed
     "slow_commit": (0.02, 3),  # a commit takes seconds: past a session, past the transaction's timeout
     "late_marker": (0.01, 6),  # decided, but readers see it much later
-    "late_batch": (0.02, 6),  # a fetched batch reaches the engine much later
+    "late_batch": (0.08, 12),  # a fetched batch reaches the engine much later
     "log_error": (0.02, 8),  # a question to the log fails
     "store_error": (0.01, 3),  # the disk is full
     "store_stale": (0.4, 9),  # a crash loses what was not flushed

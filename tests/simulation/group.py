@@ -29,7 +29,9 @@ class SimGroup:
         self.owners: dict[int, SimMember] = {}
         self.leaving: dict[int, SimMember] = {}
         self.committed: dict[Partition, int] = {}
-        self.pending: dict[SimTransaction, dict[Partition, int]] = {}
+        self.pending: dict[SimTransaction, tuple[int, dict[Partition, int]]] = {}
+        self._held = 0
+        self._written: dict[Partition, int] = {}
         self.stamps = 0
         self._scheduler = scheduler
 
@@ -37,16 +39,19 @@ class SimGroup:
 
     def hold(self, transaction: SimTransaction, offsets: dict[Partition, int]) -> None:
         """Offsets of a transaction whose outcome is open: a stable reader waits for it."""
-        self.pending[transaction] = offsets
+        self._held += 1
+        self.pending[transaction] = self._held, offsets
 
     def mark(self, transaction: SimTransaction, *, commit: bool) -> None:
         """The coordinator's own marker has arrived."""
-        offsets = self.pending.pop(transaction, {})
-        if commit:
-            self.committed.update(offsets)
+        at, offsets = self.pending.pop(transaction, (0, {}))
+        for partition, offset in offsets.items() if commit else ():
+            if at > self._written.get(partition, 0):  # a marker that is late does not undo what was written after
+                self._written[partition] = at
+                self.committed[partition] = offset
 
     def pending_on(self, partition: Partition) -> list[SimTransaction]:
-        return [transaction for transaction, offsets in self.pending.items() if partition in offsets]
+        return [transaction for transaction, (_, offsets) in self.pending.items() if partition in offsets]
 
     # --- members ---
 

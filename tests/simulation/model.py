@@ -35,6 +35,7 @@ class Expected:
 
     tokens: dict[Key, dict[str, list[str]]] = field(default_factory=lambda: defaultdict(dict))
     """By object and key ("svc" and "" for the service), by task, its notes in order."""
+    marks: dict[Key, Counter[str]] = field(default_factory=lambda: defaultdict(Counter[str]))
     results: dict[str, Result] = field(default_factory=dict[str, Result])
     order: list[tuple[Key, list[str]]] = field(default_factory=list[tuple[Key, list[str]]])
     """Tasks that must come in this order at that key."""
@@ -52,6 +53,8 @@ class Expected:
             kind = op["op"]
             if kind == "note":
                 tokens.append(f"{task['id']}:{index}")
+            elif kind == "mark" and where[0] != "svc":
+                self.marks[where][f"{task['id']}:{index}"] += 1
             elif kind == "draw":
                 drawn += 1
             elif kind == "own" and where[0] != "svc":
@@ -59,11 +62,7 @@ class Expected:
             elif kind == "terminate":
                 code = op["code"]
                 break
-            elif kind == "burst":
-                for sub in op["tasks"]:
-                    self._sub({**op, "task": sub}, targets)
-            elif kind in ("call", "send") and "pool" not in op:
-                self._sub(op, targets)
+            self._subs(op, targets)
             if kind in ("step", "exhausted", "sleep", "call", "shared"):
                 pending.append((len(told), self._answer(task, index, op)))
                 told.append(None)
@@ -76,11 +75,13 @@ class Expected:
         result = self.results[task["id"]] = Result((), 0, code) if code else Result(tuple(told), drawn)
         return result
 
-    def _sub(self, op: Op, targets: dict[Key, list[str]]) -> None:
-        where = (op["to"].split("/")[0], op["key"])
-        self.add(where, op["task"])
-        if not op.get("delay_ms"):
-            targets[where].append(op["task"]["id"])
+    def _subs(self, op: Op, targets: dict[Key, list[str]]) -> None:
+        """The tasks that it sends away."""
+        for task in op.get("tasks", [op["task"]] if "task" in op else []):
+            where = (op["to"].split("/")[0], op["key"])
+            self.add(where, task)
+            if not op.get("delay_ms"):
+                targets[where].append(task["id"])
 
     def _answer(self, task: Task, index: int, op: Op) -> Any:
         match op["op"]:
@@ -142,6 +143,8 @@ class Outcome:
 
     logs: dict[Key, list[str]]
     """The state of every key."""
+    marks: dict[Key, Counter[str]]
+    """The other state of every key: changes that were not published."""
     records: list[tuple[Key, dict[str, Any]]]
     """What was published, in the order of its partitions."""
     letters: Counter[str]
@@ -166,6 +169,8 @@ def compare(expected: Expected, outcome: Outcome) -> None:
             if outcome.logs.get(where, []) != published[where]:
                 raise Wrong(f"{where}: the state says {outcome.logs.get(where)}, the records say {published[where]}")
             _whole(where, published[where])
+    if outcome.marks != dict(expected.marks):
+        raise Wrong(f"marks: {outcome.marks}, expected {dict(expected.marks)}")
     for where, tasks in expected.order:
         _ordered(where, tasks, published[where])
     if outcome.letters != expected.letters:

@@ -18,6 +18,7 @@ Op = dict[str, Any]
 
 WEIGHTS = {
     "note": 6,
+    "mark": 3,
     "step": 4,
     "exhausted": 1,
     "sleep": 3,
@@ -113,6 +114,9 @@ class Generator:
         return task
 
     def _note(self, rank: int, depth: int) -> Op | None:
+        return {}
+
+    def _mark(self, rank: int, depth: int) -> Op | None:
         return {}
 
     def _step(self, rank: int, depth: int) -> Op | None:

@@ -34,6 +34,7 @@ OUT = 3
 END_MS = 1_200_000.0
 """After faults have stopped everything must have ended within so long."""
 EVENTS = 400_000
+TOMBSTONES = {False: "86400000", True: "5000"}
 DISRUPTIONS = ("crash_later", "freeze", "evict", "rebalance", "stop", "join", "clock", "compact")
 
 
@@ -67,8 +68,9 @@ class World:
         self.audit = Audit(NAME, self.outside.recorded, lambda text: self.scheduler.note(text) if self.verbose else None)
         rng = self.scheduler.rng
         self.log = SimLog(self.scheduler, self.faults, self.audit, batch_records=rng.choice((1, 5, 50)))
+        self._short_lived = rng.random() < 0.5
         self.app = build(self.program, self.outside)
-        self.shards = self._topics(rng.choice(("86400000", "60000")))
+        self.shards = self._topics(TOMBSTONES[self._short_lived])
         self.clients: list[Client] = []
         self.letters_of: dict[tuple[str, int, int], str] = {}
         self._unpublished = sum(bool(entry.topic) for entry in self.program.entries)
@@ -215,7 +217,8 @@ class World:
         self._node()
 
     def _clock(self) -> None:
-        self._any().skew_ms = self.faults.rng.choice((-3_000.0, -500.0, 500.0, 3_000.0))
+        most_ms = 200.0 if self._short_lived else 5_000.0  # a tenth of their life is the margin for tombstones
+        self._any().skew_ms = self.faults.rng.uniform(-most_ms, most_ms)
 
     def _compact(self) -> None:
         for partition in self.log.partitions():
@@ -276,6 +279,8 @@ class World:
             return False
         if not all(client.done for client in self.clients) or not all(worker.quiet for worker in self.workers):
             return False
+        if self.log.group(NAME, self.shards).pending:
+            return False
         return not self._lag() and all(log.stable == log.end for log in self.log.partitions())
 
     def _lag(self) -> dict[str, int]:
@@ -308,6 +313,12 @@ class World:
                 kept = [what for what in (shard.live, shard.running, shard.locks, shard.waiters) if what]
                 if kept:
                     raise Wrong(f"{worker.name} shard {shard.number} still keeps {kept}")
+        mirror = self.log.group(NAME, self.shards).committed
+        for positions in self.audit.positions.values():
+            for place in positions.inputs:
+                told = mirror.get(Partition(place.topic, place.partition))
+                if told != place.offset:
+                    raise Wrong(f"{place.topic}[{place.partition}]: our own position is {place.offset}, the group's {told}")
         for number in range(self.shards):
             self.audit.same(f"the changelogs of shard {number}", number, self._changelog(number))
         compare(expect(self.program), self._outcome())
@@ -326,11 +337,16 @@ class World:
 
     def _outcome(self) -> Outcome:
         logs: dict[tuple[str, str], list[str]] = {}
+        marks: dict[tuple[str, str], Counter[str]] = {}
         for view in self.audit.views.values():
             for key, value in view.items():
                 if key[:1] == keys.STATE:
-                    object_, name, _ = key[1:].decode().split("/")
-                    logs[object_, name] = msgspec.json.decode(value)
+                    object_, name, state = key[1:].decode().split("/")
+                    found = msgspec.json.decode(value)
+                    if state == "log":
+                        logs[object_, name] = found
+                    else:
+                        marks[object_, name] = Counter(found)
         records: list[tuple[tuple[str, str], dict[str, Any]]] = []
         for message in self._all("out"):
             place = (message.key() or b"@svc").decode().split("@")
@@ -340,7 +356,7 @@ class World:
             told = {name: (value or b"").decode() for name, value in message.headers() or ()}
             place = told["odradek-topic"], int(told["odradek-partition"]), int(told["odradek-offset"])
             letters[self.letters_of.get(place, f"{place} {told['odradek-error']}")] += 1
-        return Outcome(logs, records, letters, {client.entry.task["id"]: client.answer for client in self.clients})
+        return Outcome(logs, marks, records, letters, {client.entry.task["id"]: client.answer for client in self.clients})
 
     def _all(self, topic: str) -> list[Any]:
         info = self.log.topic(topic)
