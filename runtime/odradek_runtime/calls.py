@@ -51,6 +51,7 @@ class Calls:
             self._machine.route(complete, shard)
         elif (existing.caller_id, existing.caller_ref) != (command.caller_id, command.ref):
             shard.put(keys.attachment(existing.id, command.caller_id, command.ref), COMMAND.encode(complete))
+            shard.attached.add(existing.id)
 
     def _retention(self, target: str) -> int:
         handler = self._machine.handlers.get(target)

@@ -122,7 +122,8 @@ class Ending:
         if stored.caller_id:
             complete = completion(stored.caller_app, stored.caller_id, stored.caller_ref, result, failure)
             machine.route(complete, shard)
-        if stored.retain_ms:
+        if stored.id in shard.attached:
+            shard.attached.discard(stored.id)
             for key, raw in list(shard.scan_prefix(keys.attached(stored.id))):
                 waiting = COMMAND.decode(raw)
                 machine.route(completion(waiting.name, waiting.id, waiting.ref, result, failure), shard)

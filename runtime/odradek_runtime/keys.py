@@ -72,6 +72,15 @@ def attachment(id_: str, caller_id: str, ref: int) -> bytes:
     return attached(id_) + caller_id.encode() + struct.pack(">i", ref)
 
 
+def attached_id(key: bytes) -> str:
+    """The invocation that an attached caller of this key waits for.
+
+    >>> attached_id(attachment("inv_a", "inv_b", 3))
+    'inv_a'
+    """
+    return key[1 : key.index(b"/")].decode()
+
+
 def paused(id_: str) -> bytes:
     """Marks an invocation to be looked at again after a restart."""
     return b"z" + id_.encode()

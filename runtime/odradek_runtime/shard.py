@@ -51,6 +51,8 @@ class Shard:
         self.running: set[tuple[str, int]] = set()
         """Steps (invocation id, ref) that this worker has started and not heard of."""
         self.waiters: dict[str, list[Answer]] = {}
+        self.attached: set[str] = set()
+        """Invocations that have attached callers: most have none, and a scan for each that ends would cost more than it."""
         self.barrier = ""
         self.local = False
         self.flushed_ms = 0.0
@@ -127,9 +129,10 @@ class Shard:
         return lock.holder
 
     def load_locks(self) -> None:
-        """After a restore: the held keys, from the store."""
+        """After a restore: the held keys, and who has attached callers, from the store."""
         for key, value in self.store.scan(b"l", b"m"):
             self.locks[key] = LOCK.decode(value)
+        self.attached.update(keys.attached_id(key) for key, _ in self.store.scan(b"a", b"b"))
 
     # --- timers ---
 

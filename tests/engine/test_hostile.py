@@ -1,6 +1,5 @@
 """What an enemy of the engine would try: interleavings that lose, double, reorder or block something."""
 
-import asyncio
 import os
 import threading
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ import pytest
 
 from odradek import App, Context, RetryPolicy
 from odradek_runtime import housekeeping, timers
-from odradek_runtime.engine import STRIDE, Input
+from odradek_runtime.engine import STRIDE, Engine
 from odradek_runtime.formats import COMMAND
 from odradek_runtime.log.port import Gained, Log, Losing, Partition, TopicInfo, Transaction
 from odradek_runtime.ownership import Restored
@@ -45,10 +44,9 @@ def test_a_step_whose_time_comes_while_its_invocation_backs_off_runs_later(rig: 
     async def one(ctx: Context) -> str:
         slow = ctx.run(shaky, retry=RetryPolicy(initial=0.05, factor=1.0, max_delay=0.05))
         await ctx.sleep(timedelta(milliseconds=20))
-        if not fails or fails[-1] != "handler":
-            if "handler" not in fails:
-                fails.append("handler")
-                raise Weather
+        if "handler" not in fails:
+            fails.append("handler")
+            raise Weather
         return await slow
 
     rig.start(app)
@@ -90,9 +88,8 @@ def test_a_timeout_of_a_step_leaves_nothing_that_runs_it_again(rig: Rig) -> None
     runs: list[int] = []
     gate = threading.Event()
 
-    async def long() -> None:
-        while not gate.is_set():
-            await asyncio.sleep(0.005)
+    def long() -> None:
+        gate.wait(PATIENCE_S)
 
     @app.handler(timeout=0.2)
     async def one(ctx: Context) -> str:
@@ -118,10 +115,9 @@ def test_what_waits_under_a_limit_begins_when_the_shard_of_what_runs_has_gone(ri
     gate = threading.Event()
     begun: list[int] = []
 
-    async def held(number: int) -> int:
+    def held(number: int) -> int:
         begun.append(number)
-        while not gate.is_set():
-            await asyncio.sleep(0.005)
+        gate.wait(PATIENCE_S)
         return number
 
     @app.handler(concurrency=1)
@@ -165,7 +161,7 @@ def test_a_shard_that_comes_back_before_it_was_let_go_of_is_taken_again(rig: Rig
     assert rig.call("back/one") == "here"
 
 
-def test_a_shard_that_leaves_while_it_opens_is_not_opened(rig: Rig) -> None:
+def test_a_shard_that_leaves_while_it_opens_is_not_opened(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     app = App("late", shards=1)
     released = threading.Event()
 
@@ -173,23 +169,19 @@ def test_a_shard_that_leaves_while_it_opens_is_not_opened(rig: Rig) -> None:
     async def one(ctx: Context) -> str:
         return "here"
 
+    accept = Engine._restored
+    opened: list[int] = []
+
+    def overtaken(engine: Engine, event: Restored) -> None:
+        engine.post(Losing((0,), False, released.set))
+        accept(engine, event)
+        opened.extend(engine.machine.shards)
+
+    monkeypatch.setattr(Engine, "_restored", overtaken)
     worker = rig.begin(app)
-    engine = worker._engine
-    assert engine is not None
-    take = engine.post
-
-    def overtaken(event: Input) -> None:
-        if isinstance(event, Restored):
-            engine.post = take
-            take(Losing((0,), False, released.set))
-            take(event)
-            assert engine.machine.shards == {}
-            return
-        take(event)
-
-    engine.post = overtaken
     assert released.wait(PATIENCE_S)
-    assert not worker.owns(0)
+    rig.until(lambda: not worker.owns(0))
+    assert opened == []
 
 
 def test_every_shard_waits_for_a_barrier_when_one_is_gained(rig: Rig) -> None:
@@ -214,6 +206,32 @@ def test_every_shard_waits_for_a_barrier_when_one_is_gained(rig: Rig) -> None:
     rig.until(lambda: rig.worker.ready)
     rig.settled(app)
     assert barriers() > before
+
+
+def test_attached_callers_outlive_a_crash(rig: Rig) -> None:
+    app = App("attach", shards=2)
+    gate = threading.Event()
+
+    def held() -> str:
+        gate.wait(PATIENCE_S)
+        return "told"
+
+    @app.handler
+    async def work(ctx: Context) -> str:
+        return await ctx.run(held)
+
+    @app.handler
+    async def ask(ctx: Context) -> str:
+        return await ctx.call(work, idempotency_key="the same")
+
+    rig.start(app)
+    asked = [rig.ask("attach/ask", wait=False) for _ in range(3)]
+    rig.until(lambda: len([key for key in rig.journal(app) if key[:1] == b"a"]) == 2)
+    rig.crash()
+    gate.set()
+    rig.start(app)
+    assert [rig.attach(each.id).value() for each in asked] == ["told"] * 3
+    assert [key for key in rig.journal(app) if key[:1] == b"a"] == []
 
 
 def _on_shard(shard: int, target: str, payload: bytes) -> Invoke:
@@ -242,10 +260,9 @@ def test_what_waits_under_a_limit_begins_once_though_its_timer_is_loaded_late(
     runs: list[int] = []
     gate = threading.Event()
 
-    async def work(number: int) -> None:
+    def work(number: int) -> None:
         runs.append(number)
-        while not gate.is_set():
-            await asyncio.sleep(0.002)
+        gate.wait(PATIENCE_S)
 
     @app.handler(concurrency=1)
     async def one(ctx: Context, number: int) -> None:
@@ -313,11 +330,11 @@ def test_partitions_that_are_added_are_noticed_and_read_from_their_first_record(
     monkeypatch.setattr(rig.log, "topic", lambda name: one if name == "few" else whole(name))
     worker = rig.start(app)
     rig.publish("few", (None, 0), partition=0)
-    rig.until(lambda: seen == [0])
+    rig.until(lambda: 0 in seen)
     assert worker._housekeeping.added() == []
     rig.publish("few", (None, 1), partition=1)
     monkeypatch.setattr(housekeeping, "GROWTH_S", 0.0)
     monkeypatch.setattr(rig.log, "topic", whole)
     assert worker._housekeeping.added() == [Partition("few", 1)]
     worker._housekeeping._look_for_growth()
-    rig.until(lambda: seen == [0, 1])
+    rig.until(lambda: set(seen) == {0, 1})  # an epoch that was open is run again
