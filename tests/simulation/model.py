@@ -42,8 +42,12 @@ class Expected:
     letters: Counter[str] = field(default_factory=Counter[str])
     """Tasks (or "topic raw") that must end as dead letters."""
 
-    def add(self, where: Key, task: Task) -> Result:
-        """A task that runs once at that place."""
+    earliest_ms: dict[str, float] = field(default_factory=dict[str, float])
+    """When a task may begin at the earliest: delays and sleeps before it are not cut short."""
+
+    def add(self, where: Key, task: Task, at_ms: float = 0.0) -> Result:
+        """A task that runs once at that place, not before that time."""
+        self.earliest_ms[task["id"]] = at_ms
         tokens: list[str] = []
         told: list[Any] = []
         pending: list[tuple[int, Any]] = []
@@ -62,7 +66,9 @@ class Expected:
             elif kind == "terminate":
                 code = op["code"]
                 break
-            self._subs(op, targets)
+            self._subs(op, targets, at_ms)
+            if kind == "sleep" and not op["later"]:
+                at_ms += op["ms"]
             if kind in ("step", "exhausted", "sleep", "call", "shared"):
                 pending.append((len(told), self._answer(task, index, op)))
                 told.append(None)
@@ -75,11 +81,11 @@ class Expected:
         result = self.results[task["id"]] = Result((), 0, code) if code else Result(tuple(told), drawn)
         return result
 
-    def _subs(self, op: Op, targets: dict[Key, list[str]]) -> None:
+    def _subs(self, op: Op, targets: dict[Key, list[str]], at_ms: float) -> None:
         """The tasks that it sends away."""
         for task in op.get("tasks", [op["task"]] if "task" in op else []):
             where = (op["to"].split("/")[0], op["key"])
-            self.add(where, task)
+            self.add(where, task, at_ms + op.get("delay_ms", 0))
             if not op.get("delay_ms"):
                 targets[where].append(task["id"])
 
@@ -128,7 +134,7 @@ def expect(program: Program) -> Expected:
             expected.letters[f"{entry.topic} raw"] += 1
             continue
         where = (entry.target.split("/")[0], entry.key)
-        result = expected.add(where, entry.task)
+        result = expected.add(where, entry.task, entry.at_ms + entry.delay_ms)
         if entry.topic and result.code:
             expected.letters[entry.task["id"]] += 1
         if entry.topic and entry.key:
@@ -145,9 +151,11 @@ class Outcome:
     """The state of every key."""
     marks: dict[Key, Counter[str]]
     """The other state of every key: changes that were not published."""
-    records: list[tuple[Key, dict[str, Any]]]
-    """What was published, in the order of its partitions."""
+    records: list[tuple[Key, dict[str, Any], float]]
+    """What was published and when, in the order of its partitions."""
     letters: Counter[str]
+    clocks_ms: float
+    """How far the workers' clocks were apart."""
     replies: dict[str, Any]
     """By task: [told, seen], or a code."""
 
@@ -156,8 +164,10 @@ def compare(expected: Expected, outcome: Outcome) -> None:
     """Raises Wrong for the first thing that differs."""
     published: dict[Key, list[str]] = defaultdict(list)
     seen: dict[str, list[str]] = {}
-    for where, record in outcome.records:
+    for where, record, at_ms in outcome.records:
         task = record["token"].split(":")[0]
+        if at_ms < expected.earliest_ms.get(task, 0.0) - outcome.clocks_ms:
+            raise Wrong(f"{task} noted something at {at_ms} ms and could not begin before {expected.earliest_ms[task]}")
         if where[0] != "svc" and record["n"] != len(published[where]):
             raise Wrong(f"{where}: record {record} is number {len(published[where])} that was published")
         published[where].append(record["token"])

@@ -31,6 +31,7 @@ from .worker import SimWorker
 
 START_MS = 1_700_000_000_000.0
 OUT = 3
+SKEW_MS, SHORT_SKEW_MS = 5_000.0, 200.0
 END_MS = 1_200_000.0
 """After faults have stopped everything must have ended within so long."""
 EVENTS = 400_000
@@ -217,7 +218,7 @@ class World:
         self._node()
 
     def _clock(self) -> None:
-        most_ms = 200.0 if self._short_lived else 5_000.0  # a tenth of their life is the margin for tombstones
+        most_ms = SHORT_SKEW_MS if self._short_lived else SKEW_MS  # a tenth of their life is the margin for tombstones
         self._any().skew_ms = self.faults.rng.uniform(-most_ms, most_ms)
 
     def _compact(self) -> None:
@@ -347,16 +348,18 @@ class World:
                         logs[object_, name] = found
                     else:
                         marks[object_, name] = Counter(found)
-        records: list[tuple[tuple[str, str], dict[str, Any]]] = []
+        records: list[tuple[tuple[str, str], dict[str, Any], float]] = []
         for message in self._all("out"):
             place = (message.key() or b"@svc").decode().split("@")
-            records.append(((place[1], place[0]), msgspec.json.decode(message.value() or b"")))
+            at_ms = message.timestamp()[1] - START_MS
+            records.append(((place[1], place[0]), msgspec.json.decode(message.value() or b""), at_ms))
         letters: Counter[str] = Counter()
         for message in self._all(f"{NAME}.dead-letters"):
             told = {name: (value or b"").decode() for name, value in message.headers() or ()}
             place = told["odradek-topic"], int(told["odradek-partition"]), int(told["odradek-offset"])
             letters[self.letters_of.get(place, f"{place} {told['odradek-error']}")] += 1
-        return Outcome(logs, marks, records, letters, {client.entry.task["id"]: client.answer for client in self.clients})
+        replies = {client.entry.task["id"]: client.answer for client in self.clients}
+        return Outcome(logs, marks, records, letters, 2 * SKEW_MS + 100.0, replies)
 
     def _all(self, topic: str) -> list[Any]:
         info = self.log.topic(topic)
