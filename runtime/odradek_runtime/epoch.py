@@ -33,6 +33,8 @@ class StepRun:
     key: str
     attempt: int
     first_ms: int
+    created_ms: int = 0
+    """Of its invocation: an id may be used again once its completion is no longer kept."""
 
 
 @dataclass(slots=True)

@@ -240,7 +240,9 @@ class Runner:
         key = f"{live.id}-{ref}"
         body = live.bodies[ref]
         live.shard.running.add((live.id, ref))
-        epoch.steps.append(StepRun(live.shard.number, live.shard.incarnation, live.id, ref, body, key, attempt, first_ms))
+        created_ms = live.stored.created_ms if live.stored is not None else 0
+        shard = live.shard
+        epoch.steps.append(StepRun(shard.number, shard.incarnation, live.id, ref, body, key, attempt, first_ms, created_ms))
         self._machine.touch(live.shard)
 
     def _suspend(self, live: Live) -> None:

@@ -119,6 +119,9 @@ class Waits:
         """A step ran. Its result is recorded now and seen by the handler once that is durable."""
         self._machine.touch(shard)
         shard.running.discard((run.id, run.ref))
+        stored = self._machine.stored(shard, run.id)
+        if stored is None or stored.created_ms != run.created_ms:  # its invocation has ended; this may be another one
+            return
         if error is None:
             self._machine.runner.complete(shard, run.id, self._recorded(run, value or b""), after_commit=True)
             return

@@ -234,6 +234,37 @@ def test_attached_callers_outlive_a_crash(rig: Rig) -> None:
     assert [key for key in rig.journal(app) if key[:1] == b"a"] == []
 
 
+def test_the_result_of_a_step_nobody_waited_for_is_not_another_invocations(rig: Rig) -> None:
+    app = App("again", shards=1)
+    gates = [threading.Event(), threading.Event()]
+    runs: list[int] = []
+
+    def slow() -> int:
+        number = len(runs)
+        runs.append(number)
+        gates[number].wait(PATIENCE_S)
+        return number
+
+    @app.handler(idempotency_retention=timedelta(seconds=1))
+    async def one(ctx: Context, leaves: bool) -> int:
+        result = ctx.run(slow)
+        await ctx.sleep(timedelta(milliseconds=5))
+        return -1 if leaves else await result
+
+    rig.start(app)
+    assert rig.ask("again/one", True, idempotency_key="x").value() == -1
+    rig.until(lambda: runs == [0])
+    rig.later(3)
+    rig.until(lambda: rig.invocations(app) == [])
+    asked = rig.ask("again/one", False, idempotency_key="x")
+    rig.until(lambda: runs == [0, 1])
+    gates[0].set()
+    rig.until(lambda: rig.worker.snapshot()["queues"]["steps"] == 1)
+    rig.later(1)
+    gates[1].set()
+    assert asked.value() == 1
+
+
 def _on_shard(shard: int, target: str, payload: bytes) -> Invoke:
     """A request for an unkeyed handler that runs at this shard."""
     return Invoke(fresh_id(None, os.urandom(12), hash_=shard), target, b"", payload, {}, True)
