@@ -112,7 +112,7 @@ class Ending:
         self._machine.epoch.journaled.pop(live.id, None)
         for key in live.journal.chunks:
             shard.put(key, None)
-        for timer in live.timers.values():
+        for timer in (*live.timers.values(), *_timers_ahead(live)):
             if shard.read(timer) is not None:
                 shard.put(timer, None)
 
@@ -221,6 +221,12 @@ class Ending:
         self._machine.epoch.journaled.pop(live.id, None)
         runner.forget(live)
         self._machine.limits.ended(live)
+
+
+def _timers_ahead(live: Live) -> list[bytes]:
+    """Timers of what it has not replayed: it ended before it came to them."""
+    ahead = live.journal.commands[live.journal.cursor :]
+    return [keys.timer(int(entry.at_ms) if entry.kind == "sleep" else 0, live.id, entry.ref) for entry in ahead]
 
 
 def drop_segment(live: Live) -> None:

@@ -334,10 +334,11 @@ class Engine:
         """One of its records aborted it: smaller epochs, until the culprit stands alone (invariant 2).
 
         One event may run several invocations, so each of them is suspected in its turn; it is the culprit if the epoch commits
-        without its work.
+        without its work. The last one first: it ran because those before it had ended, so it cannot run without them next time,
+        while an innocent one before it could, and its failure would stand. The record itself comes at the end.
         """
         if self._split == 1 or epoch.events <= 1:
-            roots = list(dict.fromkeys(epoch.roots))
+            roots = sorted(dict.fromkeys(reversed(epoch.roots)), key=lambda root: "@" in root)
             untried = [root for root in roots if root not in self._suspects]
             for root in untried[:1] or roots:
                 self._suspects.add(root)
@@ -432,7 +433,11 @@ class Engine:
             self._forget(number)
         for number in self._ownership.numbers:
             self._ownership.give_up(number)
+        self.turn_away()
+        CURRENT.set(None)
+
+    def turn_away(self) -> None:
+        """Whoever still waits for an answer asks the shard's next owner, under the same id."""
         for request, answer in self._asked.all():
             answer(Reply("moved", request.invocation_id))
-        CURRENT.set(None)
 
