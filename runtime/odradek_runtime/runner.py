@@ -352,7 +352,7 @@ class Runner:
         if live is None:
             return None
         try:
-            live.journal = Journal.load(shard.scan_prefix(keys.chunks(stored.id)))
+            live.journal = Journal.load(shard.scan_chunks(keys.chunks(stored.id)))
         except FormatError as error:
             machine.ending.pause(shard, stored, "divergence", str(error))
             return None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .request import Answer
 
 _ABSENT: bytes = b"\x00absent"
+_CHUNK = ord("j")
 Changes = dict[bytes, bytes | None]
 RECENT_BYTES = 16 * 1024 * 1024
 RECENT_KEYS = 50_000
@@ -42,6 +43,8 @@ class Shard:
         self.advanced: set[Partition] = set()
         self.changes: Changes = {}
         self.committing: Changes = {}
+        self._chunks: dict[bytes, list[bytes]] = {}
+        self._chunks_committing: dict[bytes, list[bytes]] = {}
         self.recent: Changes = {}
         """Values of the last commits: a busy key is not read from the store at every event."""
         self._recent_bytes = 0
@@ -71,11 +74,25 @@ class Shard:
 
     def put(self, key: bytes, value: bytes | None) -> None:
         self.changes[key] = value
+        if key[0] == _CHUNK:
+            self._chunks.setdefault(key[:-8], []).append(key)
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Pairs with start <= key < stop in order, the epochs in flight laid over the store."""
         laid = {k: v for k, v in self.committing.items() if start <= k < stop}
         laid.update((k, v) for k, v in self.changes.items() if start <= k < stop)
+        return self._over_store(start, stop, laid)
+
+    def scan_prefix(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return self.scan(prefix, prefix[:-1] + bytes([prefix[-1] + 1]))
+
+    def scan_chunks(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """As `scan_prefix`, for the journal of one invocation: every replay asks, so it must not walk the whole epoch."""
+        found = [*self._chunks_committing.get(prefix, ()), *self._chunks.get(prefix, ())]
+        laid = {key: self.changes[key] if key in self.changes else self.committing[key] for key in found}
+        return self._over_store(prefix, prefix[:-1] + bytes([prefix[-1] + 1]), laid)
+
+    def _over_store(self, start: bytes, stop: bytes, laid: Changes) -> Iterator[tuple[bytes, bytes]]:
         over = sorted(laid.items())
         index = 0
         for key, value in self.store.scan(start, stop):
@@ -89,9 +106,6 @@ class Shard:
                 yield key, value
         for pair in over[index:]:
             yield from _present(pair)
-
-    def scan_prefix(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        return self.scan(prefix, prefix[:-1] + bytes([prefix[-1] + 1]))
 
     def next_sequence(self) -> int:
         self.sequence += 1
@@ -146,6 +160,7 @@ class Shard:
         """The open changes go into the commit; the next epoch starts with none."""
         assert not self.committing, "one commit at a time"
         self.committing, self.changes = self.changes, {}
+        self._chunks_committing, self._chunks = self._chunks, {}
         self.advanced = set()
 
     def committed(self, position: ChangelogPosition, time_ms: int) -> None:
@@ -160,6 +175,7 @@ class Shard:
         self.store.write(changes)
         self._remember(self.committing)
         self.committing = {}
+        self._chunks_committing = {}
 
     def _remember(self, changes: Changes) -> None:
         size = sum(len(value) for value in changes.values() if value is not None)

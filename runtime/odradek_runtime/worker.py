@@ -170,13 +170,14 @@ class Worker:
             logger.exception("the engine has failed")
             self.failed = error
             self._let_go.set()
-            self._release_all()
+            self._release_all(engine)
         finally:
             asyncio._set_running_loop(None)
             self._let_go.set()
 
-    def _release_all(self) -> None:
+    def _release_all(self, engine: Engine) -> None:
         """The engine is dead: nobody may wait for it, neither the group nor a caller."""
+        engine.turn_away()
         while not self._left.is_set():
             event = self._queue.get()
             if isinstance(event, Losing):
