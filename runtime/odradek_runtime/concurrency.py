@@ -34,6 +34,11 @@ class Limits:
     def __bool__(self) -> bool:
         return bool(self._limits)
 
+    @property
+    def backlog(self) -> int:
+        """How many wait for their turn, of all handlers together: past a bound the inputs pause."""
+        return sum(len(waiting) for waiting in self._waiting.values())
+
     def full(self, target: str) -> bool:
         """Whether another one would be too many."""
         limit = self._limits.get(target)

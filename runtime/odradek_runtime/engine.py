@@ -42,6 +42,8 @@ SLICE = 250
 """Records between two looks at the events: an answer from the log is not kept waiting longer than a few milliseconds."""
 STRIDE = 50
 """Records between two looks at the size of the epoch: what they make of it may be far larger than they are."""
+CAUTIOUS = 4
+"""So many epochs commit before they may grow again, for every time that one was poisoned: other work may come first."""
 HOUR_MS = 1_800_000
 """Every owned offset is committed again at least this often (invariant 10)."""
 
@@ -105,6 +107,8 @@ class Engine:
         self._asked = Asked()
         self._split = 0
         self._suspects: set[str] = set()
+        self._poisonings = 0
+        self._cautious = 0
         self._refreshed_ms = 0.0
         self._done_commands: dict[Partition, int] = {}
         self._sent_commands: dict[Partition, int] = {}
@@ -242,8 +246,8 @@ class Engine:
                 self.machine.touch(shard)
 
     def _regulate(self) -> None:
-        """Too many steps wait: the inputs pause, nothing is dropped (invariant 7)."""
-        load, limit = self._executor.load, self._settings.steps_queued
+        """Too many steps, or starts under a limit, wait: the inputs pause, nothing is dropped (invariant 7)."""
+        load, limit = self._executor.load + self.machine.limits.backlog, self._settings.steps_queued
         if self.flags.paused != (load > limit if not self.flags.paused else load > limit // 2):
             self.flags.paused = not self.flags.paused
             inputs = self.intake.inputs()
@@ -298,9 +302,7 @@ class Engine:
         machine.metrics.commit_s.observe((machine.now_ms - self._sent_ms) / 1000)
         self._opened(epoch)
         if self._split and epoch.roots:  # not for a barrier or the opening of a shard: they would undo every halving
-            self._suspects.clear()
-            self._split = 0 if self._split * 2 >= self._settings.epoch_events else self._split * 2
-            machine.splitting = bool(self._split)
+            self._widen()
 
     def _opened(self, epoch: Epoch) -> None:
         """Shards whose opening epoch is durable begin to read and to answer."""
@@ -330,6 +332,17 @@ class Engine:
             self._isolate(epoch, event.message)
         self.flags.start_over = event.message
 
+    def _widen(self) -> None:
+        """Larger epochs again, when so many have committed that the culprit must have had its turn."""
+        self._cautious -= 1
+        if self._cautious > 0:
+            return
+        self._split = 0 if self._split * 2 >= self._settings.epoch_events else self._split * 2
+        self.machine.splitting = bool(self._split)
+        if not self._split:
+            self._suspects.clear()
+            self._poisonings = 0
+
     def _isolate(self, epoch: Epoch, message: str) -> None:
         """One of its records aborted it: smaller epochs, until the culprit stands alone (invariant 2).
 
@@ -344,6 +357,8 @@ class Engine:
                 self._suspects.add(root)
                 self.machine.poison[root] = message
         self._split = max(1, min(epoch.events, self._split or epoch.events) // 2)
+        self._poisonings += 1
+        self._cautious = min(self._poisonings * CAUTIOUS, 1_000)
         self.machine.splitting = True
 
     # --- ownership ---

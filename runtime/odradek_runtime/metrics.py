@@ -83,5 +83,7 @@ class Snapshot(TypedDict, total=False):
     in_flight: int
     """Invocations that have started and not ended."""
     coroutines_cached: int
+    inputs_paused: bool
+    """Too much waits (steps, starts under a limit): nothing is read but commands."""
     queues: Mapping[str, int]
     """Name of a bounded queue -> its length now."""

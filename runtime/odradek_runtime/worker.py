@@ -147,7 +147,8 @@ class Worker:
             "lag_records": self._housekeeping.lag_records,
             "in_flight": sum(len(shard.live) for shard in list(machine.shards.values())),
             "coroutines_cached": machine.runner.suspended,
-            "queues": {"steps": self._executor.load, "events": self._queue.qsize()},
+            "inputs_paused": engine.flags.paused,
+            "queues": {"steps": self._executor.load, "limited": machine.limits.backlog, "events": self._queue.qsize()},
         }
 
     def positions(self) -> dict[Partition, int]:

@@ -64,3 +64,28 @@ def test_what_waits_outlives_a_crash(rig: Rig) -> None:
     rig.start(app)
     rig.until(lambda: [rig.state(app, "thing", key, "count") for key in ("k0", "k1", "k2")] == [2, 2, 2])
     rig.until(lambda: rig.invocations(app) == [] or {i.status for i in rig.invocations(app)} == {"completed"})
+
+
+def test_a_long_queue_under_a_limit_pauses_the_inputs(rig: Rig) -> None:
+    app = App("queue", shards=1)
+    orders = app.topic("queue-in", value=int)
+    gate: list[bool] = []
+
+    @app.handler(concurrency=1)
+    async def slow(ctx: Context, number: int) -> None:
+        await ctx.run(held, name="held")
+
+    async def held() -> None:
+        if not gate:
+            raise OSError("not yet")
+
+    @app.on(orders)
+    async def each(ctx: Context, number: int) -> None:
+        ctx.send(slow, number)
+
+    rig.log.create_topic("queue-in", 1, {})
+    rig.start(app, steps_queued=8)
+    rig.publish("queue-in", *[(None, number) for number in range(30)])
+    rig.until(lambda: rig.worker.snapshot().get("inputs_paused"))
+    gate.append(True)
+    rig.until(lambda: rig.invocations(app) == [] and not rig.worker.snapshot().get("inputs_paused"))

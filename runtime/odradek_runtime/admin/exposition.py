@@ -97,6 +97,8 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
         yield _gauge("odradek_invocations_in_flight", "Invocations that have begun and not ended", in_flight)
     if (cached := snapshot.get("coroutines_cached")) is not None:
         yield _gauge("odradek_coroutines_cached", "Suspended coroutines kept live", cached)
+    if (paused := snapshot.get("inputs_paused")) is not None:
+        yield _gauge("odradek_inputs_paused", "1 while too much waits for the inputs to flow", float(paused))
     if (queues := snapshot.get("queues")) is not None:
         yield _by_label("odradek_queue_length", "Entries of a bounded queue", "queue", queues)
 
