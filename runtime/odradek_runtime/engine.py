@@ -42,8 +42,6 @@ SLICE = 250
 """Records between two looks at the events: an answer from the log is not kept waiting longer than a few milliseconds."""
 STRIDE = 50
 """Records between two looks at the size of the epoch: what they make of it may be far larger than they are."""
-CAUTIOUS = 4
-"""So many epochs commit before they may grow again, for every time that one was poisoned: other work may come first."""
 HOUR_MS = 1_800_000
 """Every owned offset is committed again at least this often (invariant 10)."""
 
@@ -358,7 +356,7 @@ class Engine:
                 self.machine.poison[root] = message
         self._split = max(1, min(epoch.events, self._split or epoch.events) // 2)
         self._poisonings += 1
-        self._cautious = min(self._poisonings * CAUTIOUS, 1_000)
+        self._cautious = min(self._poisonings // 2, 1_000)  # other work may come first, however often it starts over
         self.machine.splitting = True
 
     # --- ownership ---
