@@ -285,7 +285,7 @@ class Engine:
         self._done_commands.update(self._sent_commands)
         try:
             for number, shard in epoch.touched.items():
-                shard.committed(event.positions[number], int(machine.now_ms))
+                shard.committed(event.positions[number], int(self._sent_ms))
         except StoreError as error:
             logger.error("%s", error)  # noqa: TRY400  (the message says it all; the log holds what the store could not take)
             self.flags.start_over = self.flags.start_over or str(error)

@@ -164,7 +164,7 @@ class Shard:
         self.advanced = set()
 
     def committed(self, position: ChangelogPosition, time_ms: int) -> None:
-        """The commit is durable: write it to the store, with the changelog positions, in one batch."""
+        """The commit, sent at `time_ms`, is durable: write it to the store, with the changelog positions, in one batch."""
         if position.journal is not None:
             self.at.journal_offset = position.journal
         if position.state is not None:

@@ -60,13 +60,14 @@ class Takeover:
         """Blocks. The restored shard, in phase "opening". Raises LogError (repeat it), StoreError, Cancelled."""
         self._member.settle(number)
         journal, state = self._changelog("journal"), self._changelog("state")
+        seen_ms = now_ms()  # the store is as old as the ends that it is brought up to, however long that takes
         ends = {topic.name: self._log.offsets(Partition(topic.name, number)) for topic in (journal, state)}
         progress.total_records = sum(end for _, end in ends.values())
-        store, at = self._store(number, progress, journal, state, ends, now_ms())
+        store, at = self._store(number, progress, journal, state, ends, seen_ms)
         healed: dict[bytes, bytes | None] = {}
         found = self._restore_journal(store, Partition(journal.name, number), at, ends[journal.name][1], healed, progress)
         self._restore_state(store, Partition(state.name, number), at, ends[state.name][1], found, healed, progress)
-        at.time_ms = int(now_ms())
+        at.time_ms = int(seen_ms)
         store.write([(keys.STORE_POSITION, STORE_POSITION.encode(at))])
         return self._shard(number, stamp, store, at, found, healed)
 
