@@ -19,6 +19,7 @@ def main() -> int:
     parser.add_argument("seed", type=int, nargs="?", default=0, help="the first seed")
     parser.add_argument("--seeds", type=int, default=1, help="how many, from the first on")
     parser.add_argument("--steps", type=int, default=30, help="how long a program is")
+    parser.add_argument("--poison", type=float, default=0.0, help="how many tasks publish a record that no broker takes, 0 to 1")
     parser.add_argument("--until", type=int, default=0, help="stop in the debugger at this event")
     parser.add_argument("--kinds", help="only these kinds of faults, with commas between")
     parser.add_argument("--entries", help="only these inputs, numbers with commas between")
@@ -31,7 +32,9 @@ def main() -> int:
     failed: list[int] = []
     for n in range(options.seeds):
         seed = options.seed + n
-        world, error = attempt(seed, options.steps, kinds, entries, verbose=options.seeds == 1, until=options.until)
+        world, error = attempt(
+            seed, options.steps, kinds, entries, poison=options.poison, verbose=options.seeds == 1, until=options.until
+        )
         events += world.scheduler.count
         if error is not None:
             failed.append(seed)

@@ -26,6 +26,7 @@ class Outside:
         self.recorded: set[bytes] = set()
         """Results of steps that are committed."""
         self.wrong: list[BaseException] = []
+        self.picky: Any = None
 
     def heard(self, result: Any) -> None:
         """A handler has been given the result of a step: by then it must be recorded."""
@@ -48,6 +49,7 @@ class Performance:
 
     def __init__(self, outside: Outside, program: Program, out: Any, ctx: Any, task: Task) -> None:
         self.outside, self.program, self.out, self.ctx, self.task = outside, program, out, ctx, task
+        self.picky = outside.picky
         self.told: list[Any] = []
         self.seen: list[str] = []
         self.pending: list[tuple[int, Any]] = []
@@ -141,6 +143,9 @@ class Performance:
     async def _terminate(self, index: int, op: Task) -> Any:
         raise TerminalError(f"{self.task['id']} terminates", code=op["code"])
 
+    async def _poison(self, index: int, op: Task) -> Any:
+        self.ctx.publish(self.picky, "poison", key="k")
+
     async def _join(self, index: int, op: Task) -> Any:
         pending, self.pending = self.pending, []
         for slot, future in pending:
@@ -155,6 +160,7 @@ def build(program: Program, outside: Outside) -> App:
     """An app for one world; every worker of the world runs it."""
     app = App(NAME, shards=program.shards)
     out = app.topic("out", key=str, value=dict[str, Any])
+    outside.picky = app.topic("picky", key=str, value=str)
     service = app.service("svc")
     for name in OBJECTS:
         _object(app, name, program, outside, out)

@@ -86,10 +86,12 @@ class SimGroup:
             room = max(quota - len(staying), 0)
             given, free = free[:room], free[room:]
             self._give(member, given)
+        if shuffle:
+            self._scheduler.rng.shuffle(quotas)
         for member, quota in quotas:
             staying = sorted(n for n, owner in self.owners.items() if owner is member and n not in self.leaving)
             if shuffle and staying and len(self.members) > 1:
-                self._ask(member, [self._scheduler.rng.choice(staying)])
+                self._ask(member, self._scheduler.rng.sample(staying, self._scheduler.rng.randint(1, len(staying))))
                 return
             self._ask(member, staying[quota:])
 

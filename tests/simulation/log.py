@@ -62,6 +62,8 @@ class SimLog:
         self.auditor = auditor or Blind()
         self.batch_records = batch_records
         self.mean_ms = mean_ms
+        self.refused: set[str] = set()
+        """Topics whose records the brokers refuse, though nothing is amiss with them."""
         self.groups: dict[str, SimGroup] = {}
         self.members: list[SimMember] = []
         self._topics: dict[str, tuple[TopicInfo, list[PartitionLog]]] = {}
@@ -101,6 +103,8 @@ class SimLog:
         found = self._topics.get(output.topic)
         if found is None:
             raise BadRecord(f"topic {output.topic} does not exist")
+        if output.topic in self.refused:
+            raise BadRecord(f"topic {output.topic} takes no records (simulated)")
         number = output.partition
         if number is None:
             self._robin += output.key is None

@@ -63,8 +63,8 @@ class Expected:
                 drawn += 1
             elif kind == "own" and where[0] != "svc":
                 told.append(409)
-            elif kind == "terminate":
-                code = op["code"]
+            elif kind in ("terminate", "poison"):
+                code = op.get("code", 500)
                 break
             self._subs(op, targets, at_ms)
             if kind == "sleep" and not op["later"]:
@@ -109,7 +109,7 @@ def called_pool(program: Program) -> set[int]:
 
     def look(task: Task) -> None:
         for op in task["ops"]:
-            if op["op"] == "terminate":
+            if op["op"] in ("terminate", "poison"):
                 return
             if "pool" in op:
                 found.add(op["pool"])

@@ -52,6 +52,7 @@ class PartitionLog:
         self._records: list[SimMessage] = []
         self._offsets: list[int] = []
         self._open: dict[object, int] = {}
+        self._horizons: dict[int, float] = {}
 
     @property
     def stable(self) -> int:
@@ -88,7 +89,10 @@ class PartitionLog:
             self._keep([m for m in self._records if m.at >= before])
 
     def compact(self, before: int, now_ms: float) -> int:
-        """Clean below an offset: only the last record of a key stays, and no tombstone for ever. Gives how many went."""
+        """Clean below an offset: only the last record of a key stays, and no tombstone for ever. Gives how many went.
+
+        As in Kafka a tombstone's time begins with the first cleaning that sees it: who has read the value has that long to reach it.
+        """
         limit = min(before, self.stable)
         newest = {m.key(): m.at for m in self._records if m.at < self.stable}
         kept = [m for m in self._records if m.at >= limit or (newest[m.key()] == m.at and not self._expired(m, now_ms))]
@@ -97,7 +101,9 @@ class PartitionLog:
         return gone
 
     def _expired(self, message: SimMessage, now_ms: float) -> bool:
-        return message.value() is None and now_ms - message.time_ms > self.tombstones_ms
+        if message.value() is not None:
+            return False
+        return now_ms > self._horizons.setdefault(message.at, now_ms + self.tombstones_ms)
 
     def offset_at(self, timestamp_ms: int) -> int:
         return next((m.at for m in self._records if m.time_ms >= timestamp_ms), self.end)

@@ -65,7 +65,9 @@ class Program:
 class Generator:
     """Draws a program from a seed."""
 
-    def __init__(self, seed: int, steps: int) -> None:
+    def __init__(self, seed: int, steps: int, poison: float = 0.0) -> None:
+        self._poison = poison
+        """How many tasks publish a record that no broker takes."""
         self.rng = Random(f"{seed}/program")
         self._tasks = 0
         self._budget = 0
@@ -104,6 +106,10 @@ class Generator:
         """One that runs with the key of this rank held (and whatever its callers hold)."""
         self._tasks += 1
         task: Task = {"id": f"t{self._tasks}", "ops": []}
+        if self._poison and self.rng.random() < self._poison:
+            before = [{"op": "note"}, {"op": "sleep", "ms": 1, "later": False}] if self.rng.random() < 0.5 else []
+            task["ops"] = [*before, {"op": "poison"}]
+            return task
         for _ in range(self.rng.randint(1, 5)):
             self._budget -= 1
             kinds = [k for k in WEIGHTS if (depth > 0 and self._budget > 0) or k not in ("call", "send", "burst")]

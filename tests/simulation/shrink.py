@@ -22,10 +22,17 @@ class Failure:
 
 
 def attempt(
-    seed: int, steps: int, kinds: Collection[str] | None, entries: Collection[int] | None, *, verbose: bool = False, until: int = 0
+    seed: int,
+    steps: int,
+    kinds: Collection[str] | None,
+    entries: Collection[int] | None,
+    *,
+    poison: float = 0.0,
+    verbose: bool = False,
+    until: int = 0,
 ) -> tuple[World, BaseException | None]:
     """Run one seed; gives its world, and what was wrong with it."""
-    world = World(seed, steps, kinds, entries)
+    world = World(seed, steps, kinds, entries, poison=poison)
     world.verbose = verbose
     world.scheduler.until = until
     try:
@@ -63,5 +70,7 @@ def _parts(entries: list[int], size: int) -> list[frozenset[int]]:
 
 def _try(best: Failure, steps: int, kinds: frozenset[str], entries: frozenset[int]) -> Failure | None:
     """The smaller world, if it fails as well."""
-    world, error = attempt(best.world.seed, steps, kinds, entries, verbose=True)
+    world, error = attempt(best.world.seed, steps, kinds, entries, poison=best.world.poison, verbose=True)
+    if type(error) is not type(best.error):
+        return None
     return None if error is None else Failure(world, error, kinds, entries)

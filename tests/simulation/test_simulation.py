@@ -4,9 +4,9 @@ import pytest
 
 from tests.simulation.world import World
 
-SEEDS = 150
+SEEDS = 400
 STEPS = 30
-CHUNK = 25
+CHUNK = 50
 
 
 FOUND = {

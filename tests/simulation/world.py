@@ -54,14 +54,21 @@ class World:
     """Everything of one seed. `kinds` and `entries` leave faults or inputs out, to find a shorter history of a failure."""
 
     def __init__(
-        self, seed: int, steps: int = 30, kinds: Collection[str] | None = None, entries: Collection[int] | None = None
+        self,
+        seed: int,
+        steps: int = 30,
+        kinds: Collection[str] | None = None,
+        entries: Collection[int] | None = None,
+        *,
+        poison: float = 0.0,
     ) -> None:
         self.seed = seed
+        self.poison = poison
         self.verbose = False
         """Whether the engine's log lines become part of the history."""
         self.scheduler = Scheduler(seed, START_MS)
         self.faults = Faults(seed, kinds)
-        self.program = Generator(seed, steps).program
+        self.program = Generator(seed, steps, poison).program
         if entries is not None:
             self.program.entries = [entry for n, entry in enumerate(self.program.entries) if n in entries]
         self.outside = Outside()
@@ -92,6 +99,8 @@ class World:
         for name in ("in-a", "in-b", "in-svc"):
             self.log.create_topic(name, self.program.partitions, {})
         self.log.create_topic("out", OUT, {})
+        self.log.create_topic("picky", 1, {})
+        self.log.refused = {"picky"}
         for name in ("journal", "state"):
             config = {"cleanup.policy": "compact", "delete.retention.ms": tombstones_ms}
             self.log.create_topic(f"{NAME}.{name}", self.program.shards, config)
