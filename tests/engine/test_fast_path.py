@@ -51,7 +51,7 @@ def test_state_and_outputs_and_no_journal(rig: Rig) -> None:
 
 def test_only_the_last_value_of_a_key_in_an_epoch_reaches_the_changelog(rig: Rig) -> None:
     app = shop(1)
-    rig.start(app, epoch_linger_s=60, epoch_events=100)
+    rig.start(app, epoch_linger_s=0.3)
     rig.publish("orders", *[("bob", {"id": str(n), "amount": 1}) for n in range(100)])
     rig.until(lambda: len(rig.records("invoices")) == 100)
     changes = [m.value() for m in rig.records("shop.state")]
