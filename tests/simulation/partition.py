@@ -91,7 +91,7 @@ class PartitionLog:
     def compact(self, before: int, now_ms: float) -> int:
         """Clean below an offset: only the last record of a key stays, and no tombstone for ever. Gives how many went.
 
-        As in Kafka a tombstone's time begins with the first cleaning that sees it: who has read the value has that long to reach it.
+        As in Kafka a tombstone's time begins with the first cleaning that sees it: so long has who read the value to reach it.
         """
         limit = min(before, self.stable)
         newest = {m.key(): m.at for m in self._records if m.at < self.stable}

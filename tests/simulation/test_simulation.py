@@ -10,12 +10,10 @@ CHUNK = 50
 
 
 FOUND = {
-    56: "a local send overtook one that lay in the commands topic, when an older barrier came back meanwhile",
-    410: "who attached to a running invocation by its idempotency key was told an empty result",
-    592: "the same, twice from one caller",
-    238: "an epoch full of events that touched nothing was never closed, and the engine stood still",
+    252: "a local send overtook one that lay in the commands topic, when an older barrier came back meanwhile",
+    118: "who attached to a running invocation by its idempotency key was told an empty result",
 }
-"""Seeds that found a defect, and what it was."""
+"""Seeds that find a defect when it is put back, and what it was."""
 
 
 def check(seed: int, steps: int = STEPS) -> None:
