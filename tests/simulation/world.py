@@ -289,7 +289,9 @@ class World:
             return False
         if not all(client.done for client in self.clients) or not all(worker.quiet for worker in self.workers):
             return False
-        if self.log.group(NAME, self.shards).pending:
+        group = self.log.group(NAME, self.shards)
+        owned = {(worker.member.name, number) for worker in self.workers for number in worker.machine.shards}
+        if group.pending or owned != {(owner.name, number) for number, owner in group.owners.items()}:
             return False
         return not self._lag() and all(log.stable == log.end for log in self.log.partitions())
 
