@@ -88,6 +88,11 @@ class Calls:
         stored.status = "running"
         self._machine.runner.start(live)
 
+    def start_apart(self, shard: Shard, id_: str) -> None:
+        """As `start_next`, as an event of its own: while a poisonous record is looked for, no event runs two invocations."""
+        shard.set_timer(keys.timer(0, id_, keys.REF_START), TIMER.encode(Timer("start")))
+        self._machine.touch(shard)
+
     def start_next(self, shard: Shard, id_: str) -> None:
         """It was in an inbox and holds the key now, or its turn has come under its handler's limit."""
         stored = self._machine.stored(shard, id_)

@@ -231,7 +231,7 @@ def _timers_ahead(live: Live) -> list[bytes]:
 
 def drop_segment(live: Live) -> None:
     """Nothing since the last wait happened. What had come back by then stays recorded."""
-    live.commands, live.writes, live.outputs, live.sends = [], {}, [], []
+    live.commands, live.writes, live.outputs, live.sends, live.size = [], {}, [], None, 0
     if live.stored is not None:
         live.started, live.sleeps = [], []
 

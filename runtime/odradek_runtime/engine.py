@@ -99,6 +99,7 @@ class Engine:
         self._now_ms = now_ms
         self._sent_ms = 0.0
         self.intake = Intake(machine, member)
+        self._questions: deque[tuple[int, Request, Answer]] = deque()
         self._wakes: deque[tuple[Shard, str]] = deque()
         self._losing: list[Losing] = []
         self._gained: dict[int, int] = {}
@@ -145,6 +146,7 @@ class Engine:
         self._release()
         if not self.flags.stopping:
             self._wake()
+            self._ask_all()
             self._fire_timers()
             self._work()
             self._refresh()
@@ -155,7 +157,7 @@ class Engine:
         """How long nothing needs doing unless an event comes, in seconds."""
         if self.intake.waiting and not self._full() and not self.flags.stopping:
             return 0.0
-        if self._wakes and not self._full():
+        if (self._wakes or self._questions) and not self._full() and not self.flags.stopping:
             return 0.0
         due_ms = [shard.timers.next_due_ms() for shard in self.machine.shards.values() if shard.phase == "open"]
         if self.inflight is None and not self.machine.epoch.empty:
@@ -226,7 +228,12 @@ class Engine:
         if not self._ownership.owns(number) or self.flags.stopping:
             answer(Reply("moved", request.invocation_id))
             return
-        self._ask(number, request, self._asked.add(number, request, answer))
+        self._questions.append((number, request, self._asked.add(number, request, answer)))
+
+    def _ask_all(self) -> None:
+        """One by one, as far as the epoch has room: a request is an event like any other."""
+        while self._questions and not self._full():
+            self._ask(*self._questions.popleft())
 
     def _ask(self, number: int, request: Request, answer: Answer) -> None:
         shard = self.machine.shards.get(number)
@@ -316,8 +323,7 @@ class Engine:
             self._ownership.opened(shard)
             self.machine.waits.retry_paused(shard)
             self.machine.settle()
-            for request, answer in self._asked.of(shard.number):
-                self._ask(shard.number, request, answer)
+            self._questions.extend((shard.number, request, answer) for request, answer in self._asked.of(shard.number))
 
     def _refused(self, event: Refused) -> None:
         epoch, self.inflight = self.inflight, None
@@ -393,6 +399,7 @@ class Engine:
         self.flags.start_over = ""
         self.machine.discard()
         self._wakes.clear()
+        self._questions.clear()  # they are asked again when their shards have opened
         self.intake.clear()
         leaving = self._leaving()
         for number, shard in list(self.machine.shards.items()):

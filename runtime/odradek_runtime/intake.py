@@ -112,7 +112,7 @@ class Intake:
         machine.touch(shard)
         shard.advanced.add(partition)
         expected = shard.positions[partition]
-        handle = machine.command if partition.topic == machine.commands_topic else machine.record
+        handle = machine.reader(partition.topic)
         size = count = 0
         for message in messages:
             offset = message.offset()

@@ -61,6 +61,9 @@ class Live:
     closed = False
     diverged = ""
     message: Message | None = None
+    sends: list[LogCommand] | None = None
+    size = 0
+    """Bytes that the segment adds to its epoch."""
     _id = ""
     _origin: Origin | None = None
     _uuids = 0
@@ -70,12 +73,12 @@ class Live:
         self.shard = shard
         self.handler = handler
         self.key = key
-        self.base = machine.bases[handler.service] + keys.escape(key)
+        plain = b"/" not in key and b"%" not in key
+        self.base = machine.bases[handler.service] + (key if plain else keys.escape(key))
         self.payload = payload
         self.commands: list[Command] = []
         self.writes: dict[bytes, bytes | None] = {}
         self.outputs: list[Output] = []
-        self.sends: list[LogCommand] = []
 
     def endure(self, stored: Stored) -> None:
         """It outlives its epoch: it has an entry in the journal topic from now on."""
@@ -140,9 +143,11 @@ class Live:
         if self.journal is not _EMPTY and self.journal.replaying:
             self._replay("set", name)
             return
-        if value is not None and len(value) > self.machine.max_record_bytes:
-            limit = self.machine.max_record_bytes
-            raise TerminalError(f"state {name!r}: {len(value)} bytes are more than the log takes ({limit})", code=413)
+        if value is not None:
+            size, limit = len(value), self.machine.max_record_bytes
+            if size > limit:
+                raise TerminalError(f"state {name!r}: {size} bytes are more than the log takes ({limit})", code=413)
+            self.size += size
         self.writes[self.base + (_SUFFIXES.get(name) or suffix_of(name))] = value
         self.commands.append(("set", name, None, None, 0.0))
 
@@ -174,7 +179,11 @@ class Live:
         if self.journal is not _EMPTY and self.journal.replaying:
             self._replay("publish", topic, key)
             return
-        self.machine.targets.check(topic, key, value, headers, partition, timestamp_ms, self.machine.now_ms)
+        size = len(value or b"") + len(key or b"")
+        targets = self.machine.targets
+        if headers is not None or partition is not None or timestamp_ms is not None or size > targets.plain.get(topic, -1):
+            targets.check(topic, key, value, headers, partition, timestamp_ms, self.machine.now_ms)
+        self.size += size
         self.outputs.append(Output(topic, partition, key, value, headers, timestamp_ms or 0))
         self.commands.append(("publish", topic, key, None, 0.0))
 
@@ -229,7 +238,7 @@ class Live:
             self._long_lived()
             command = self._invoke(app, local, id_, key, payload, headers, idempotency_key)
             command.caller_app, command.caller_id, command.ref = self.machine.app.name, self.id, ref
-            self.sends.append(command)
+            self._add(command)
         call: Call[Any] = Call(loop=self.machine.loop, seq=ref, invocation_id=id_)
         return self._wait_for(ref, call, decode)
 
@@ -251,7 +260,7 @@ class Live:
         if fresh and not self.closed:
             command = self._invoke(app, local, id_, key, payload, headers, idempotency_key)
             command.at_ms = at_ms or (int(self.machine.now_ms + delay_s * 1000) if delay_s else 0)
-            self.sends.append(command)
+            self._add(command)
         return id_
 
     def now_ms(self) -> float:
@@ -308,6 +317,11 @@ class Live:
         if other is None or self.handler.mode != "exclusive" or other.mode != "exclusive":
             return "-"
         return target if other.service == self.handler.service else "-"
+
+    def _add(self, command: LogCommand) -> None:
+        if self.sends is None:
+            self.sends = []
+        self.sends.append(command)
 
     def _child(self, target: str, key: bytes, idempotency_key: str | None, ref: int) -> str:
         if idempotency_key is not None:

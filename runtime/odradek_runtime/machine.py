@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from odradek import App, RetryableError, TerminalError
@@ -94,7 +95,10 @@ class Machine:
                 self._dispatch(shard, command)
             else:
                 shard, id_ = self.ready.popleft()
-                self.calls.start_next(shard, id_)
+                if self.splitting:
+                    self.calls.start_apart(shard, id_)
+                else:
+                    self.calls.start_next(shard, id_)
 
     def close(self) -> Epoch:
         """End the open epoch: write journals, add barriers, and open the next. The caller commits what is returned."""
@@ -139,9 +143,16 @@ class Machine:
         if self.poison and self._poisoned_record(message):
             return
         for subscription in self.subscriptions[message.topic()]:
-            self._record(shard, subscription, message, may_forward=True)
+            self._record(subscription, shard, message)
 
-    def _record(self, shard: Shard, subscription: Subscription, message: Message, *, may_forward: bool) -> None:
+    def reader(self, topic: str) -> Callable[[Shard, Message], None]:
+        """What takes each record of a topic. With one subscription and no suspects that is its handler's way at once."""
+        if topic == self.commands_topic:
+            return self.command
+        subscriptions = self.subscriptions[topic]
+        return self.record if self.poison or len(subscriptions) > 1 else partial(self._record, subscriptions[0])
+
+    def _record(self, subscription: Subscription, shard: Shard, message: Message, *, may_forward: bool = True) -> None:
         handler = subscription.handler
         value = message.value()
         try:
@@ -270,7 +281,7 @@ class Machine:
         message = Forwarded(command)
         found = [s for s in self.subscriptions.get(command.topic, ()) if s.handler.target == command.target]
         if found:
-            self._record(shard, found[0], message, may_forward=False)
+            self._record(found[0], shard, message, may_forward=False)
             return
         why = f"the app no longer has the handler {command.target} on {command.topic}"
         self._refuse_command(message, why)

@@ -196,23 +196,19 @@ class Runner:
 
     def merge(self, live: Live) -> None:
         """The segment becomes part of the epoch."""
+        epoch = self._machine.epoch
         if self._machine.splitting:
-            self._machine.epoch.roots.append(live.id)
-        size = 0
+            epoch.roots.append(live.id)
         if live.writes:
             live.shard.changes.update(live.writes)
-            for value in live.writes.values():
-                size += len(value or b"")
         if live.outputs:
-            self._machine.epoch.outputs.extend(live.outputs)
-            for output in live.outputs:
-                size += len(output.value or b"")
-        if size:
-            self._machine.epoch.bytes += size
+            epoch.outputs += live.outputs
+        epoch.bytes += live.size
+        live.size = 0
         if live.stored is not None:
             self._merge_journal(live)
         if live.sends:
-            sends, live.sends = live.sends, []
+            sends, live.sends = live.sends, None
             for command in sends:
                 self._machine.route(command, live.shard)
 

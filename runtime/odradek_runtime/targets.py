@@ -42,6 +42,8 @@ class Targets:
         self._max_record_bytes = max_record_bytes
         self._absent = absent
         self._known: dict[str, tuple[int, int, bool]] = {}
+        self.plain: dict[str, int] = {}
+        """Topics that take a record by its size alone (key and value, bytes): nothing else to check, the hot path looks here."""
         self._failed: dict[str, tuple[float, LookupError | LogError]] = {}
 
     def check(
@@ -75,6 +77,7 @@ class Targets:
         Dead-letter topics that have gone are made again, as at the start: without them one bad record would stop everything.
         """
         self._known.clear()
+        self.plain.clear()
         self._failed.clear()
         for topic in self._letters:
             try:
@@ -107,6 +110,8 @@ class Targets:
         self._failed.pop(topic, None)
         limit = min(int(info.config.get("max.message.bytes", 1_048_588)), self._max_record_bytes + OVERHEAD_BYTES)
         known = self._known[topic] = (info.partitions, limit, "compact" in info.config.get("cleanup.policy", ""))
+        if not known[2]:
+            self.plain[topic] = limit - OVERHEAD_BYTES
         return known
 
 
