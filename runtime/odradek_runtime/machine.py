@@ -29,7 +29,7 @@ from .invocation import Live, origin_of
 from .inward import Forwarded, forward, is_barrier, refused_command, sound_ids, undeliverable
 from .log.port import Message, Output
 from .metrics import Metrics
-from .request import Answer, Failure
+from .request import Failure
 from .routing import id_hash, shard_of
 from .runner import Runner
 from .settings import Settings
@@ -115,12 +115,11 @@ class Machine:
         self.epoch = Epoch(epoch.number + 1, started_ms=self.now_ms)
         return epoch
 
-    def drop(self, number: int) -> list[Answer]:
-        """The shard moves away or starts over: forget all of it. Gives the requests that still waited there."""
+    def drop(self, number: int) -> None:
+        """The shard moves away or starts over: forget all of it. Requests that waited there are asked again by the engine."""
         shard = self.shards.pop(number)
         self.runner.drop_shard(shard)
         self.limits.drop(shard)
-        return [answer for answers in shard.waiters.values() for answer in answers]
 
     def discard(self) -> None:
         """The open epoch will not be: nothing in it happened."""

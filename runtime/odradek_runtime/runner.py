@@ -114,9 +114,9 @@ class Runner:
         """Go on until it ends or waits for something that has not happened yet."""
         while True:
             if waits_for is not None and not self._acceptable(live, waits_for):
-                waits_for = self._throw(live, ForeignAwaitable(f"the handler awaited {type(waits_for).__name__}"))
+                waits_for = self._drive(live, ForeignAwaitable(f"the handler awaited {type(waits_for).__name__}"))
             elif waits_for is None or waits_for.done():
-                waits_for = self._send(live)
+                waits_for = self._drive(live)
             elif not self._next_completion(live):
                 live.waits_for = waits_for
                 self._suspend(live)
@@ -127,28 +127,17 @@ class Runner:
     def _acceptable(self, live: Live, waits_for: Any) -> bool:
         return isinstance(waits_for, Future) and waits_for.get_loop() is self._machine.loop
 
-    def _send(self, live: Live) -> Any:
+    def _drive(self, live: Live, thrown: Exception | None = None) -> Any:
+        """Resume the coroutine, or raise `thrown` in it; gives what it waits for now, or _ENDED."""
         coroutine = live.coroutine
         assert coroutine is not None
         CURRENT.set(live.context)
         try:
-            return coroutine.send(None) or _BARE_YIELD
+            return (coroutine.send(None) if thrown is None else coroutine.throw(thrown)) or _BARE_YIELD
         except StopIteration as stop:
             self._machine.ending.returned(live, stop.value)
         except BaseException as error:  # noqa: BLE001  (whatever a handler raises decides its end, invariant 9)
             self._raised(live, error)
-        return _ENDED
-
-    def _throw(self, live: Live, error: Exception) -> Any:
-        coroutine = live.coroutine
-        assert coroutine is not None
-        CURRENT.set(live.context)
-        try:
-            return coroutine.throw(error) or _BARE_YIELD
-        except StopIteration as stop:
-            self._machine.ending.returned(live, stop.value)
-        except BaseException as raised:  # noqa: BLE001  (as above)
-            self._raised(live, raised)
         return _ENDED
 
     def _raised(self, live: Live, error: BaseException) -> None:

@@ -91,7 +91,7 @@ class Takeover:
         store = progress.store = progress.store or self._open(number)
         raw = store.get(keys.STORE_POSITION)
         at = STORE_POSITION.decode(raw) if raw is not None else None
-        if at is not None and usable(at, journal, state, ends, number, now_ms):
+        if at is not None and usable(at, journal, state, ends, now_ms):
             return store, at
         if at is not None:
             logger.info("shard %d: its store does not fit the log any more, a full restore follows", number)
@@ -248,7 +248,7 @@ class Takeover:
 
 
 def usable(
-    at: StorePosition, journal: TopicInfo, state: TopicInfo, ends: dict[str, tuple[int, int]], number: int, now_ms: float
+    at: StorePosition, journal: TopicInfo, state: TopicInfo, ends: dict[str, tuple[int, int]], now_ms: float
 ) -> bool:
     """Whether a delta on top of this store gives the right state (invariant 3)."""
     if (at.journal_id, at.state_id) != (journal.id, state.id):
@@ -258,7 +258,7 @@ def usable(
         kept_ms = int(topic.config.get("delete.retention.ms", TOMBSTONES_MS))
         if not first <= offset <= end or now_ms - at.time_ms > kept_ms * 0.9:
             return False
-    return number >= 0
+    return True
 
 
 def _stamp(message: Message) -> bytes:
