@@ -119,7 +119,8 @@ class Calls:
             reason = f"the app no longer has the handler {stored.target}{on}: deploy code that has it; it goes on at the next start"
             self._machine.ending.pause(shard, stored, "missing", reason)
             return None
-        live = Live(self._machine, shard, handler, stored.key, stored.payload)
+        base = self._machine.base(handler.service, stored.key)
+        live = Live(self._machine, shard, handler, stored.key, base, stored.payload)
         live.subscription = subscription
         live.endure(stored)
         if stored.python not in ("", PYTHON):

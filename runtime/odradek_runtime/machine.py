@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ from .formats import Invocation as Stored
 from .handler_loop import HandlerLoop
 from .invocation import Live, origin_of
 from .inward import Forwarded, forward, is_barrier, refused_command, sound_ids, undeliverable
+from .lane import Lane
 from .log.port import Message, Output
 from .metrics import Metrics
 from .request import Failure
@@ -57,6 +58,11 @@ class Machine:
         self.subscriptions: dict[str, list[Subscription]] = {}
         for subscription in app.subscriptions():
             self.subscriptions.setdefault(subscription.topic.name, []).append(subscription)
+        self._lanes = {
+            topic: Lane(self, subscriptions[0], partial(self._record, subscriptions[0]))
+            for topic, subscriptions in self.subscriptions.items()
+            if len(subscriptions) == 1 and Lane.fits(subscriptions[0])
+        }
         self.commands_topic = f"{app.name}.commands"
         self.dead_letters = f"{app.name}.dead-letters"
         self.shards: dict[int, Shard] = {}
@@ -144,12 +150,13 @@ class Machine:
         for subscription in self.subscriptions[message.topic()]:
             self._record(subscription, shard, message)
 
-    def reader(self, topic: str) -> Callable[[Shard, Message], None]:
-        """What takes each record of a topic. With one subscription and no suspects that is its handler's way at once."""
-        if topic == self.commands_topic:
-            return self.command
-        subscriptions = self.subscriptions[topic]
-        return self.record if self.poison or len(subscriptions) > 1 else partial(self._record, subscriptions[0])
+    def lane(self, topic: str) -> Lane | None:
+        """The fast path of a topic, if its records may take it now: not while a culprit is looked for."""
+        return None if self.poison or self.splitting else self._lanes.get(topic)
+
+    def base(self, service: str, key: bytes) -> bytes:
+        """What the state keys of an object's key begin with."""
+        return self.bases[service] + keys.escape(key)
 
     def _record(self, subscription: Subscription, shard: Shard, message: Message, *, may_forward: bool = True) -> None:
         handler = subscription.handler
@@ -171,7 +178,7 @@ class Machine:
                         return
             else:
                 key = b""
-            live = Live(self, shard, handler, key, value)
+            live = Live(self, shard, handler, key, self.base(handler.service, key), value)
             live.subscription = subscription
             live.message = message
             if handler.mode == "exclusive" and shard.locks and keys.lock(live.base) in shard.locks:
@@ -192,7 +199,8 @@ class Machine:
     def _bad_record(self, shard: Shard, subscription: Subscription, message: Message, error: BadInput) -> None:
         failure = Failure(400, str(error), {"field": error.field})
         if subscription.on_error == "pause":
-            live = Live(self, shard, subscription.handler, message.key() or b"", message.value())
+            key = message.key() or b""
+            live = Live(self, shard, subscription.handler, key, self.base(subscription.handler.service, key), message.value())
             live.subscription, live.message = subscription, message
             if subscription.handler.mode == "exclusive" and keys.lock(live.base) in shard.locks:
                 self._wait_for_key(live)

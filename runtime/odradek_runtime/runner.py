@@ -6,6 +6,7 @@ What a handler does between two waits is merged into the epoch here, and nowhere
 from __future__ import annotations
 
 import sys
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from odradek import TerminalError
@@ -24,6 +25,8 @@ from .journal import Diverged, Journal
 from .request import Failure
 
 if TYPE_CHECKING:
+    from odradek._context import Context
+
     from .machine import Machine
     from .shard import Shard
 
@@ -50,18 +53,32 @@ class Runner:
         try:
             waits_for = coroutine.send(None)
         except StopIteration as stop:
-            if live.stored is None:
-                self.merge(live)  # without live.context: the two would hold each other, for the cycle collector to find
-                return
-            live.context, live.coroutine = context, coroutine
-            self._machine.ending.returned(live, stop.value)
+            self.returned_at_once(live, context, coroutine, stop.value)
         except BaseException as error:  # noqa: BLE001  (whatever a handler raises decides its end, invariant 9)
-            live.context, live.coroutine = context, coroutine
-            self._raised(live, error)
+            self.raised_at_once(live, context, coroutine, error)
         else:
-            live.context, live.coroutine = context, coroutine
-            self.endure(live)
-            self._run_on(live, waits_for or _BARE_YIELD)
+            self.waits_at_once(live, context, coroutine, waits_for)
+
+    def returned_at_once(self, live: Live, context: Context, coroutine: Coroutine[Any, Any, Any], value: Any) -> None:
+        """It ended without a wait: most do."""
+        if live.stored is None:
+            self.merge(live)  # without live.context: the two would hold each other, for the cycle collector to find
+            return
+        live.context, live.coroutine = context, coroutine
+        self._machine.ending.returned(live, value)
+
+    def raised_at_once(
+        self, live: Live, context: Context, coroutine: Coroutine[Any, Any, Any], error: BaseException
+    ) -> None:
+        """It raised before it waited for anything."""
+        live.context, live.coroutine = context, coroutine
+        self._raised(live, error)
+
+    def waits_at_once(self, live: Live, context: Context, coroutine: Coroutine[Any, Any, Any], waits_for: Any) -> None:
+        """Its first wait: it becomes an invocation that may outlive its epoch."""
+        live.context, live.coroutine = context, coroutine
+        self.endure(live)
+        self._run_on(live, waits_for or _BARE_YIELD)
 
     def start(self, live: Live) -> None:
         """Run an invocation that has (or will have) an entry in the journal, from its bytes: a call, or a replay."""

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from .invocation import Live
     from .request import Answer
 
-_ABSENT: bytes = b"\x00absent"
+ABSENT: bytes = b"\x00absent"
+"""Stands for a key that a dictionary does not have; None is a deletion."""
 _CHUNK = ord("j")
 Changes = dict[bytes, bytes | None]
+Bases = dict[bytes, bytes]
 RECENT_BYTES = 16 * 1024 * 1024
 RECENT_KEYS = 50_000
 
@@ -48,6 +50,8 @@ class Shard:
         self.recent: Changes = {}
         """Values of the last commits: a busy key is not read from the store at every event."""
         self._recent_bytes = 0
+        self.bases: dict[str, Bases] = {}
+        """By service: what the state keys of a key begin with, as the lanes remember it."""
         self.locks: dict[bytes, Lock] = {}
         self.timers = Timers()
         self.live: dict[str, Live] = {}
@@ -63,12 +67,12 @@ class Shard:
     # --- what it holds ---
 
     def read(self, key: bytes) -> bytes | None:
-        value = self.changes.get(key, _ABSENT)
-        if value is _ABSENT:
-            value = self.committing.get(key, _ABSENT)
-            if value is _ABSENT:
-                value = self.recent.get(key, _ABSENT)
-                if value is _ABSENT:
+        value = self.changes.get(key, ABSENT)
+        if value is ABSENT:
+            value = self.committing.get(key, ABSENT)
+            if value is ABSENT:
+                value = self.recent.get(key, ABSENT)
+                if value is ABSENT:
                     return self.store.get(key)
         return value
 

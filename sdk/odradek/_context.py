@@ -19,7 +19,7 @@ from odradek._body import step_body
 from odradek._calls import Calls, Target
 from odradek._errors import UNSET, Seconds, comes_later, seconds
 from odradek._logger import ContextLogger
-from odradek._serde import DECODE_ERRORS, describe, encode_any, explain, json_serde
+from odradek._serde import DECODE_ERRORS, decode_key, describe, encode_any, explain, json_serde
 from odradek._state import Name, State
 from odradek._topic import Record, Topic
 
@@ -257,7 +257,10 @@ class SharedContext(Context):
     @property
     def key(self) -> str:
         """The object's key. Bytes that are not UTF-8 appear as surrogate escapes, and go back as they came."""
-        return self._ops.key.decode("utf-8", "surrogateescape")
+        try:
+            return self._ops.key.decode()
+        except UnicodeDecodeError:
+            return decode_key(self._ops.key)
 
     @overload
     def get(self, state: State[T], /) -> T: ...

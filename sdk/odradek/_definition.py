@@ -251,6 +251,12 @@ class Subscription:
         self._decode = serde.decode
         self._admits_none = serde.admits_none
 
+    @property
+    def decoder(self) -> Decode:
+        """The bare decoder of values, for a hot loop: it raises one of DECODE_ERRORS, and `decode` says what that means."""
+        self.resolve()
+        return self._decode
+
     def _first_decode(self, value: bytes) -> Any:
         self.resolve()
         return self._decode(value)

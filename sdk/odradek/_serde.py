@@ -108,6 +108,8 @@ def encode_any(value: object) -> bytes:
 def encode_key(key: str) -> bytes:
     """Give the bytes of an object key; the inverse of `decode_key`, also for keys that are not UTF-8."""
     try:
+        return key.encode()
+    except UnicodeEncodeError:
         return key.encode("utf-8", "surrogateescape")
     except AttributeError:
         raise TypeError(f"a key must be a str, not {key!r}") from None
@@ -115,7 +117,10 @@ def encode_key(key: str) -> bytes:
 
 def decode_key(key: bytes) -> str:
     """Give an object key as text; bytes that are not UTF-8 become surrogate escapes."""
-    return key.decode("utf-8", "surrogateescape")
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return key.decode("utf-8", "surrogateescape")
 
 
 def describe(hint: Any) -> str:

@@ -1,0 +1,123 @@
+"""The lane of one subscription: the fast path, from a run of fetched records to invocations that have ended.
+
+Stands between the intake and the runner, and does at once what `Machine.record` does step by step: a call in Python costs 0.1 µs,
+so nothing here is called that can be looked up. It takes what is ordinary, a key of this shard that nobody holds and a value that
+decodes; everything else goes the machine's way, record by record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from sys import getrefcount
+from typing import TYPE_CHECKING
+
+from odradek._context import Context
+from odradek._current import CURRENT
+from odradek._definition import Subscription
+from odradek._serde import DECODE_ERRORS
+
+from . import keys
+from .invocation import Live
+from .log.port import Message
+from .routing import shard_of
+
+if TYPE_CHECKING:
+    from .machine import Machine
+    from .shard import Bases, Shard
+
+KNOWN_KEYS = 65_536
+"""Of one shard and service: their state keys' beginnings are remembered."""
+
+
+class Lane:
+    """One subscription's fast path. `otherwise` takes the records that are not ordinary."""
+
+    def __init__(self, machine: Machine, subscription: Subscription, otherwise: Callable[[Shard, Message], None]) -> None:
+        self._machine = machine
+        self._subscription = subscription
+        self._otherwise = otherwise
+        self._prefix = machine.bases[subscription.handler.service]
+
+    @staticmethod
+    def fits(subscription: Subscription) -> bool:
+        """Whether its records may take the fast path at all: no key to make from the value, no limit to ask first."""
+        return subscription.key is None and subscription.handler.concurrency is None
+
+    def run(self, shard: Shard, messages: Sequence[Message]) -> int:
+        """Process records of one partition in order; gives the bytes they brought and made.
+
+        The invocation and its context serve the next record too, if the handler has left nothing in them and nobody else holds
+        them: to make both anew for each record took a fifth of the time.
+        """
+        machine, handler = self._machine, self._subscription.handler
+        decode, body, keyed, exclusive = self._subscription.decoder, handler.body, handler.keyed, handler.mode == "exclusive"
+        bases, locks = shard.bases.setdefault(handler.service, {}), shard.locks
+        changes, outputs = shard.changes, machine.epoch.outputs
+        live, context = self._pair(shard)
+        unshared = getrefcount(live) + getrefcount(context)
+        size = 0
+        for message in messages:
+            value, key = message.value(), (message.key() or b"") if keyed else b""
+            base = bases.get(key) or self._base(shard, bases, key)
+            if value is None or base is None or (locks and exclusive and keys.lock(base) in locks):
+                size += self._aside(shard, message, context)
+                continue
+            try:
+                argument = decode(value)
+            except DECODE_ERRORS:
+                size += self._aside(shard, message, context)
+                continue
+            size += len(value)
+            live.key, live.base, live.payload, live.message = key, base, value, message
+            coroutine = body(context, argument)
+            try:
+                waits_for = coroutine.send(None)
+            except StopIteration as stop:
+                if live.fleeting:
+                    if live.writes:
+                        changes.update(live.writes)
+                        live.writes.clear()
+                    if live.outputs:
+                        outputs += live.outputs
+                        live.outputs.clear()
+                    size += live.size
+                    live.size = 0
+                    live.commands.clear()
+                    if getrefcount(live) + getrefcount(context) == unshared:
+                        continue
+                else:
+                    machine.runner.returned_at_once(live, context, coroutine, stop.value)
+            except BaseException as error:  # noqa: BLE001  (whatever a handler raises decides its end, invariant 9)
+                machine.runner.raised_at_once(live, context, coroutine, error)
+            else:
+                machine.runner.waits_at_once(live, context, coroutine, waits_for)
+            if machine.busy:
+                machine.settle()
+            live, context = self._pair(shard)
+            unshared = getrefcount(live) + getrefcount(context)
+        return size
+
+    def _pair(self, shard: Shard) -> tuple[Live, Context]:
+        """An invocation that has no record yet, and its context, which is the current one from now on."""
+        live = Live(self._machine, shard, self._subscription.handler, b"", self._prefix, None)
+        live.subscription = self._subscription
+        context = self._subscription.handler.context(live)
+        CURRENT.set(context)
+        return live, context
+
+    def _base(self, shard: Shard, bases: Bases, key: bytes) -> bytes | None:
+        """What the state keys of this key begin with, remembered; None when it is not this shard's (or no key)."""
+        if self._subscription.handler.keyed and (not key or shard_of(key, self._machine.n) != shard.number):
+            return None
+        if len(bases) >= KNOWN_KEYS:
+            bases.clear()
+        base = bases[key] = self._prefix + keys.escape(key)
+        return base
+
+    def _aside(self, shard: Shard, message: Message, context: Context) -> int:
+        """Let the machine take this record; gives the bytes of its value."""
+        self._otherwise(shard, message)
+        if self._machine.busy:
+            self._machine.settle()
+        CURRENT.set(context)
+        return len(message.value() or b"")
