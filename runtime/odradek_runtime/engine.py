@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from odradek._current import CURRENT
 
-from .epoch import Epoch, StepRun
-from .executor import Executor
+from .epoch import Epoch
+from .executor import Executor, StepEnded
 from .intake import Intake
+from .isolation import Isolation
 from .log.port import (
     Committed,
     Event,
@@ -30,7 +31,7 @@ from .log.port import (
 )
 from .machine import Machine
 from .ownership import Asked, Ownership, Restored
-from .request import Answer, Reply, Request
+from .request import Answer, Question, Reply, Request
 from .routing import id_hash
 from .settings import Settings
 from .shard import Shard
@@ -44,23 +45,6 @@ STRIDE = 50
 """Records between two looks at the size of the epoch: what they make of it may be far larger than they are."""
 HOUR_MS = 1_800_000
 """Every owned offset is committed again at least this often (invariant 10)."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepEnded:
-    """The executor's event: the value's bytes, or the error."""
-
-    run: StepRun
-    value: bytes | None
-    error: BaseException | None
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """The ingress' event."""
-
-    request: Request
-    answer: Answer
 
 
 Input = Event | StepEnded | Question | Restored
@@ -104,10 +88,7 @@ class Engine:
         self._losing: list[Losing] = []
         self._gained: dict[int, int] = {}
         self._asked = Asked()
-        self._split = 0
-        self._suspects: set[str] = set()
-        self._poisonings = 0
-        self._cautious = 0
+        self._isolation = Isolation(machine, settings.epoch_events)
         self._refreshed_ms = 0.0
         self._done_commands: dict[Partition, int] = {}
         self._sent_commands: dict[Partition, int] = {}
@@ -182,7 +163,7 @@ class Engine:
 
     def _full(self) -> bool:
         epoch = self.machine.epoch
-        limit = self._split or self._settings.epoch_events
+        limit = self._isolation.split or self._settings.epoch_events
         return epoch.events >= limit or epoch.bytes >= self._settings.epoch_bytes
 
     def _begin_event(self) -> None:
@@ -192,9 +173,10 @@ class Engine:
         epoch.events += 1
 
     def _work(self) -> None:
-        budget = self._split or SLICE
+        split = self._isolation.split
+        budget = split or SLICE
         while budget > 0 and self.intake.waiting and not self._full():
-            budget -= self.intake.process(1 if self._split else min(budget, STRIDE))
+            budget -= self.intake.process(1 if split else min(budget, STRIDE))
 
     def _wake(self) -> None:
         """Step results that are durable now reach their handlers."""
@@ -306,8 +288,7 @@ class Engine:
         machine.metrics.steps += len(epoch.deliveries)
         machine.metrics.commit_s.observe((machine.now_ms - self._sent_ms) / 1000)
         self._opened(epoch)
-        if self._split and epoch.roots:  # not for a barrier or the opening of a shard: they would undo every halving
-            self._widen()
+        self._isolation.committed(epoch)
 
     def _opened(self, epoch: Epoch) -> None:
         """Shards whose opening epoch is durable begin to read and to answer."""
@@ -333,37 +314,8 @@ class Engine:
         logger.warning("epoch %d was not committed (%s): %s; starting over from the log", epoch.number, event.reason, event.message)
         if event.poison:
             self.machine.targets.renew(self.machine.n)
-            self._isolate(epoch, event.message)
+            self._isolation.aborted(epoch, event.message)
         self.flags.start_over = event.message
-
-    def _widen(self) -> None:
-        """Larger epochs again, when so many have committed that the culprit must have had its turn."""
-        self._cautious -= 1
-        if self._cautious > 0:
-            return
-        self._split = 0 if self._split * 2 >= self._settings.epoch_events else self._split * 2
-        self.machine.splitting = bool(self._split)
-        if not self._split:
-            self._suspects.clear()
-            self._poisonings = 0
-
-    def _isolate(self, epoch: Epoch, message: str) -> None:
-        """One of its records aborted it: smaller epochs, until the culprit stands alone (invariant 2).
-
-        One event may run several invocations, so each of them is suspected in its turn; it is the culprit if the epoch commits
-        without its work. The last one first: it ran because those before it had ended, so it cannot run without them next time,
-        while an innocent one before it could, and its failure would stand. The record itself comes at the end.
-        """
-        if self._split == 1 or epoch.events <= 1:
-            roots = sorted(dict.fromkeys(reversed(epoch.roots)), key=lambda root: "@" in root)
-            untried = [root for root in roots if root not in self._suspects]
-            for root in untried[:1] or roots:
-                self._suspects.add(root)
-                self.machine.poison[root] = message
-        self._split = max(1, min(epoch.events, self._split or epoch.events) // 2)
-        self._poisonings += 1
-        self._cautious = min(self._poisonings // 2, 1_000)  # other work may come first, however often it starts over
-        self.machine.splitting = True
 
     # --- ownership ---
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from odradek._current import STEP_KEY
@@ -19,6 +20,15 @@ from odradek._current import STEP_KEY
 from .epoch import StepRun
 
 Done = Callable[[StepRun, bytes | None, BaseException | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnded:
+    """What the engine hears of a step that has run: the value's bytes, or the error."""
+
+    run: StepRun
+    value: bytes | None
+    error: BaseException | None
 
 
 class Executor(Protocol):

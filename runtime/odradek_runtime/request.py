@@ -90,3 +90,11 @@ class Reply:
 
 Answer = Callable[[Reply], None]
 """Called once, in the engine's thread, with the reply; must only hand it over (e.g. loop.call_soon_threadsafe)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request on its way to the engine, with where the answer goes."""
+
+    request: Request
+    answer: Answer

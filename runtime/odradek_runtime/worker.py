@@ -15,16 +15,16 @@ from collections.abc import Callable
 
 from odradek import App
 
-from .engine import Engine, Input, Question, StepEnded
+from .engine import Engine, Input
 from .epoch import StepRun
-from .executor import StepExecutor
+from .executor import StepEnded, StepExecutor
 from .handler_loop import handler_loop
 from .housekeeping import Housekeeping
 from .log.port import Log, LogError, Losing, Partition, TopicInfo
 from .machine import Machine
 from .metrics import Metrics, Restore, Snapshot
 from .ownership import Ownership
-from .request import Answer, Reply, Request
+from .request import Answer, Question, Reply, Request
 from .settings import Settings
 from .startup import letters, prepare
 from .takeover import Takeover

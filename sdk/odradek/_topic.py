@@ -32,6 +32,10 @@ class Topic(Generic[K, V]):
     """
 
     name: str
+    encode_key: Encode
+    """How its keys travel."""
+    encode: Encode
+    """How its values travel; not for None."""
 
     def __init__(self, name: str, key: Any, value: Any) -> None:
         if not _NAME.fullmatch(name) or name in (".", ".."):
@@ -39,21 +43,22 @@ class Topic(Generic[K, V]):
         self.name = name
         self.key_type = key
         self.value_type = value
+        # Types may name classes that are defined further down: what depends on them is made at first use.
+        self.encode_key = self._first_encode_key
+        self.encode = self._first_encode
 
     @cached_property
     def serde(self) -> Serde:
         """How its values travel; made at first use, when every type that the hint names is defined."""
         return topic_serde(self.value_type)
 
-    @cached_property
-    def encode_key(self) -> Encode:
-        """How its keys travel."""
-        return key_encoder(self.key_type)
+    def _first_encode_key(self, key: Any) -> bytes:
+        self.encode_key = key_encoder(self.key_type)
+        return self.encode_key(key)
 
-    @cached_property
-    def encode(self) -> Encode:
-        """Encode a value that is not None."""
-        return self.serde.encode
+    def _first_encode(self, value: Any) -> bytes:
+        self.encode = self.serde.encode
+        return self.encode(value)
 
     def __repr__(self) -> str:
         return f"Topic({self.name!r})"

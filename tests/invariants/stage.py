@@ -21,8 +21,9 @@ from typing import Any, Literal
 import msgspec
 
 from odradek import App
-from odradek_runtime.engine import Engine, Input, Question, StepEnded
+from odradek_runtime.engine import Engine, Input
 from odradek_runtime.epoch import StepRun
+from odradek_runtime.executor import StepEnded
 from odradek_runtime.handler_loop import handler_loop
 from odradek_runtime.log.port import Committed, Event, Message, Output, Partition, Records, Refused, Sink, TopicInfo, Transaction
 from odradek_runtime.log_embedded import EmbeddedLog
@@ -30,7 +31,7 @@ from odradek_runtime.log_embedded.member import EmbeddedMember
 from odradek_runtime.machine import Machine
 from odradek_runtime.metrics import Metrics
 from odradek_runtime.ownership import Ownership
-from odradek_runtime.request import Invoke, Reply
+from odradek_runtime.request import Invoke, Question, Reply
 from odradek_runtime.routing import fresh_id
 from odradek_runtime.settings import Settings
 from odradek_runtime.startup import prepare

@@ -10,14 +10,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from odradek_runtime.engine import Engine, Input, Question, StepEnded
+from odradek_runtime.engine import Engine, Input
 from odradek_runtime.epoch import StepRun
+from odradek_runtime.executor import StepEnded
 from odradek_runtime.handler_loop import handler_loop
 from odradek_runtime.log.port import Transaction
 from odradek_runtime.machine import Machine
 from odradek_runtime.metrics import Metrics
 from odradek_runtime.ownership import Ownership, Restored
-from odradek_runtime.request import Answer, Reply, Request
+from odradek_runtime.request import Answer, Question, Reply, Request
 from odradek_runtime.settings import Settings
 from odradek_runtime.store import Store, StoreError
 from odradek_runtime.takeover import Takeover

@@ -11,11 +11,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from operator import itemgetter
 from typing import Literal, Protocol
 
 from confluent_kafka import KafkaException, TopicPartition
 
-from odradek_runtime.log.port import Committed, LogError, Refused, Sink, Transaction
+from odradek_runtime.log.port import Committed, LogError, Output, Refused, Sink, Transaction
 from odradek_runtime.log_kafka.confluent import GroupMetadata
 from odradek_runtime.log_kafka.errors import cause
 from odradek_runtime.log_kafka.owner import Owner
@@ -28,6 +29,7 @@ GRACE_S = 5.0
 """How far a call may outlast its own timeout before it counts as stuck (librdkafka #5456, #5511)."""
 
 IDLE_S = 1.0
+_TARGET: Callable[[Output], tuple[str, int | None]] = itemgetter(0, 1)
 Phase = Literal["idle", "sending", "committing"]
 MakeProducer = Callable[[str, int], TransactionalProducer]
 """(transactional id, batch bytes) -> a producer not yet initialised."""
@@ -159,7 +161,7 @@ class EpochWriter:
         stale = self._stamps.stale(transaction.stamps)
         if stale or not self._group.assigned:
             return self._fenced(transaction, stale)
-        wanted: set[tuple[str, int | None]] = {(output[0], output[1]) for output in transaction.outputs}
+        wanted = set(map(_TARGET, transaction.outputs))
         wanted.update((self._state, shard) for shard in transaction.state)
         wanted.update((self._journal, shard) for shard in transaction.journal)
         try:
