@@ -34,6 +34,10 @@ WEIGHTS = {
 }
 
 
+POISON, POISONED = 0.04, 0.2
+"""In so many of the programs so many of the tasks publish a record that no broker takes."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """Something from outside: a record (`topic`), or a request."""
@@ -65,8 +69,9 @@ class Program:
 class Generator:
     """Draws a program from a seed."""
 
-    def __init__(self, seed: int, steps: int, poison: float = 0.0) -> None:
-        self._poison = poison
+    def __init__(self, seed: int, steps: int, poison: float | None = None) -> None:
+        draw = Random(f"{seed}/poison")
+        self._poison = (POISON if draw.random() < POISONED else 0.0) if poison is None else poison
         """How many tasks publish a record that no broker takes."""
         self.rng = Random(f"{seed}/program")
         self._tasks = 0

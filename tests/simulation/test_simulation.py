@@ -2,11 +2,12 @@
 
 import pytest
 
+from tests.simulation.many import Tally, run_many
 from tests.simulation.world import World
 
-SEEDS = 400
+SEEDS = 2_000
 STEPS = 30
-CHUNK = 50
+WORKERS = 2
 
 
 FOUND = {
@@ -28,10 +29,13 @@ def check(seed: int, steps: int = STEPS) -> None:
         world.close()
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
-def test_seeds(first: int) -> None:
-    for seed in range(first, first + CHUNK):
-        check(seed)
+def test_seeds() -> None:
+    tally = Tally()
+    for some in run_many(range(SEEDS), STEPS, WORKERS):
+        tally.add(some)
+
+    assert tally.failed == {}, f"repeat one: make sim SEED={min(tally.failed)} STEPS={STEPS}"
+    assert tally.seeds == SEEDS
 
 
 @pytest.mark.parametrize("seed", FOUND, ids=str)

@@ -60,7 +60,7 @@ class World:
         kinds: Collection[str] | None = None,
         entries: Collection[int] | None = None,
         *,
-        poison: float = 0.0,
+        poison: float | None = None,
     ) -> None:
         self.seed = seed
         self.poison = poison
