@@ -343,6 +343,8 @@ class Engine:
         if event.poison:
             self.machine.targets.renew(self.machine.n)
             self._isolate(epoch, event.message)
+        else:
+            self.machine.poison.update(epoch.condemned)
         self.flags.start_over = event.message
 
     def _widen(self) -> None:
@@ -369,6 +371,8 @@ class Engine:
             for root in untried[:1] or roots:
                 self._suspects.add(root)
                 self.machine.poison[root] = message
+        else:
+            self.machine.poison.update(epoch.condemned)
         self._split = max(1, min(epoch.events, self._split or epoch.events) // 2)
         self._poisonings += 1
         self._cautious = min(self._poisonings // 2, 1_000)  # other work may come first, however often it starts over
