@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import signal
 import sys
 import time
 import traceback
+from types import FrameType
 
 from .many import Tally, run_many
 from .shrink import Failure, attempt, shrink
@@ -14,6 +17,8 @@ from .world import START_MS
 
 TOLD = 250
 """So many of the last events are told."""
+HUNG_S = 60.0
+"""A seed that computes for so long hangs."""
 
 
 def main() -> int:
@@ -28,7 +33,10 @@ def main() -> int:
     parser.add_argument("--entries", help="only these inputs, numbers with commas between")
     parser.add_argument("--whole", action="store_true", help="do not shorten what fails")
     parser.add_argument("--keep-going", action="store_true", help="go on after a failing seed")
+    parser.add_argument("--first", action="store_true", help="say in one line of JSON which is the first that fails, and why")
     options = parser.parse_args()
+    if options.first:
+        return first(options)
     return one(options) if options.seeds == 1 else many(options)
 
 
@@ -52,6 +60,25 @@ def many(options: argparse.Namespace) -> int:
     took_s, failed = time.monotonic() - began_s, sorted(whole.failed)
     print(f"\n{whole.seeds} seeds from {options.seed}: {len(failed)} failed {failed}, {whole.events} events in {took_s:.1f} s")
     return 1 if failed else 0
+
+
+def first(options: argparse.Namespace) -> int:
+    """Seeds one after another until one fails or hangs."""
+    seeds, said = 0, ""
+    signal.signal(signal.SIGVTALRM, _hung)
+    for seed in range(options.seed, options.seed + options.seeds):
+        signal.setitimer(signal.ITIMER_VIRTUAL, HUNG_S)
+        _, error = attempt(seed, options.steps, None, None, poison=options.poison)
+        if error is not None:
+            seeds, said = seed + 1 - options.seed, f"{type(error).__name__}: {error}"[:300]
+            break
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+    print(json.dumps({"seeds": seeds, "said": said}))
+    return 1 if seeds else 0
+
+
+def _hung(signum: int, frame: FrameType | None) -> None:
+    raise TimeoutError("it hangs")
 
 
 def one(options: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ Op = dict[str, Any]
 WEIGHTS = {
     "note": 6,
     "mark": 3,
+    "scratch": 2,
     "step": 4,
     "exhausted": 1,
     "sleep": 3,
@@ -128,6 +129,10 @@ class Generator:
         return {}
 
     def _mark(self, rank: int, depth: int) -> Op | None:
+        return {}
+
+    def _scratch(self, rank: int, depth: int) -> Op | None:
+        """State that comes out differently when what was not committed is done again."""
         return {}
 
     def _step(self, rank: int, depth: int) -> Op | None:

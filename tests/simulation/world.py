@@ -357,7 +357,7 @@ class World:
                     found = msgspec.json.decode(value)
                     if state == "log":
                         logs[object_, name] = found
-                    else:
+                    elif state == "marks":
                         marks[object_, name] = Counter(found)
         records: list[tuple[tuple[str, str], dict[str, Any], float]] = []
         for message in self._all("out"):
