@@ -84,6 +84,7 @@ class Engine:
         self._sent_ms = 0.0
         self.intake = Intake(machine, member)
         self._questions: deque[tuple[int, Request, Answer]] = deque()
+        self._ended: deque[StepEnded] = deque()
         self._wakes: deque[tuple[Shard, str]] = deque()
         self._losing: list[Losing] = []
         self._gained: dict[int, int] = {}
@@ -102,7 +103,7 @@ class Engine:
             case Records():
                 self.intake.add(event)
             case StepEnded():
-                self._step_ended(event)
+                self._ended.append(event)
             case Question():
                 self._question(event.request, event.answer)
             case Committed():
@@ -125,6 +126,7 @@ class Engine:
         if self.flags.start_over and self.inflight is None:
             self._start_over()
         self._release()
+        self._end_steps()
         if not self.flags.stopping:
             self._wake()
             self._ask_all()
@@ -140,6 +142,8 @@ class Engine:
             return 0.0
         if (self._wakes or self._questions) and not self._full() and not self.flags.stopping:
             return 0.0
+        if self._ended and not self._full():
+            return 0.0
         due_ms = [shard.timers.next_due_ms() for shard in self.machine.shards.values() if shard.phase == "open"]
         if self.inflight is None and not self.machine.epoch.empty:
             due_ms.append(int(self.machine.epoch.started_ms + self._settings.epoch_linger_s * 1000))
@@ -149,7 +153,7 @@ class Engine:
     @property
     def idle(self) -> bool:
         """Nothing is open and nothing in flight."""
-        return self.inflight is None and self.machine.epoch.empty
+        return self.inflight is None and self.machine.epoch.empty and not self._ended
 
     def positions(self) -> dict[Partition, int]:
         """Next offset of every partition that is read here; safe from any thread."""
@@ -197,6 +201,11 @@ class Engine:
                 self._begin_event()
                 self.machine.waits.timer(shard, key)
                 self.machine.settle()
+
+    def _end_steps(self) -> None:
+        """One by one, as far as the epoch has room: a step's end is an event like any other, and its invocation may be a culprit."""
+        while self._ended and not self._full():
+            self._step_ended(self._ended.popleft())
 
     def _step_ended(self, event: StepEnded) -> None:
         shard = self.machine.shards.get(event.run.shard)
@@ -315,6 +324,8 @@ class Engine:
         if event.poison:
             self.machine.targets.renew(self.machine.n)
             self._isolation.aborted(epoch, event.message)
+        else:
+            self.machine.poison.update(epoch.condemned)
         self.flags.start_over = event.message
 
     # --- ownership ---

@@ -49,6 +49,8 @@ class Epoch:
     urgent: bool = False
     touched: dict[int, Shard] = field(default_factory=dict[int, "Shard"])
     roots: list[str] = field(default_factory=list[str])
+    condemned: dict[str, str] = field(default_factory=dict[str, str])
+    """Suspects that it fails, and why: they stay suspects if it does not commit for another reason."""
     outputs: list[Output] = field(default_factory=list[Output])
     replies: list[tuple[Answer, Reply]] = field(default_factory=list[tuple[Answer, Reply]])
     steps: list[StepRun] = field(default_factory=list[StepRun])

@@ -36,6 +36,8 @@ class Isolation:
             for root in untried[:1] or roots:
                 self._suspects.add(root)
                 self._machine.poison[root] = message
+        else:
+            self._machine.poison.update(epoch.condemned)
         self.split = max(1, min(epoch.events, self.split or epoch.events) // 2)
         self._poisonings += 1
         self._cautious = min(self._poisonings // 2, 1_000)  # other work may come first, however often it starts over

@@ -129,6 +129,7 @@ class Machine:
 
     def discard(self) -> None:
         """The open epoch will not be: nothing in it happened."""
+        self.poison.update(self.epoch.condemned)
         self.epoch = Epoch(self.epoch.number + 1, started_ms=self.now_ms)
         self._handed.clear()
         self.ready.clear()
@@ -223,11 +224,18 @@ class Machine:
 
     def poisoned(self, live: Live) -> bool:
         """Its records aborted an epoch of which it was the only invocation: its policy applies now (invariant 2)."""
-        message = self.poison.pop(live.id, None)
+        message = self._condemn(live.id)
         if message is None:
             return False
         self.ending.failed(live, Failure(500, f"the log refused what it published: {message}"))
         return True
+
+    def _condemn(self, root: str) -> str | None:
+        """Why the log refused a suspect; None if it is not one."""
+        why = self.poison.pop(root, None)
+        if why is not None:
+            self.epoch.condemned[root] = why
+        return why
 
     def suspect(self, message: Message) -> None:
         """This record may be what aborts the epoch. A barrier never is; it comes anew with every attempt."""
@@ -236,7 +244,7 @@ class Machine:
 
     def _poisoned_record(self, message: Message) -> bool:
         """The record aborts every epoch before it has run anything: even its dead letter, or the command that forwards it."""
-        why = self.poison.pop(f"{message.topic()}[{message.partition()}]@{message.offset()}", None)
+        why = self._condemn(f"{message.topic()}[{message.partition()}]@{message.offset()}")
         if why is None:
             return False
         why = f"the log refused to take it any further: {why}"

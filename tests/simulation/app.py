@@ -85,6 +85,13 @@ class Performance:
         if isinstance(self.ctx, ObjectContext):
             self.ctx.set("marks", [*self.ctx.get("marks", list[str], []), f"{self.task['id']}:{index}"])
 
+    async def _scratch(self, index: int, op: Task) -> Any:
+        """Which name it writes depends on when it runs: nothing of a run that did not commit may be left."""
+        if isinstance(self.ctx, ObjectContext):
+            number = self.ctx.now().microsecond // 1000
+            self.ctx.set(f"scratch{number % 3}", number)
+            self.ctx.clear(f"scratch{(number + 1) % 3}")
+
     async def _step(self, index: int, op: Task) -> Any:
         name = f"{self.task['id']}:{index}"
         if op["sync"]:

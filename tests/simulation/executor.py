@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from odradek._current import STEP_KEY
 from odradek_runtime.epoch import StepRun
 
+from .model import Wrong
+
 if TYPE_CHECKING:
     from .worker import SimWorker
 
@@ -21,6 +23,7 @@ class SimExecutor:
     def __init__(self, worker: SimWorker) -> None:
         self._worker = worker
         self._load = 0
+        self._running: set[tuple[int, int, str, int]] = set()
 
     @property
     def load(self) -> int:
@@ -31,6 +34,9 @@ class SimExecutor:
         for run in runs:
             self._worker.effect("a step is started")
             world.audit.step_started(run)
+            if _identity(run) in self._running:
+                raise Wrong(f"{self._worker.name} starts step {run.key} a second time while it runs")
+            self._running.add(_identity(run))
             self._load += 1
             slow_ms = world.faults.rng.uniform(100.0, HANG_MS) if world.faults.hit("step_slow") else 0.0
             name = f"{self._worker.name} runs step {run.body.name} {run.key}"
@@ -42,6 +48,7 @@ class SimExecutor:
         if not self._worker.alive:
             return
         self._load -= 1
+        self._running.discard(_identity(run))
         try:
             self._worker.effect("a step runs")
         except Crashed:
@@ -56,6 +63,10 @@ class SimExecutor:
             self._worker.step_ended(run, value, None)
         finally:
             STEP_KEY.reset(token)
+
+
+def _identity(run: StepRun) -> tuple[int, int, str, int]:
+    return run.shard, run.incarnation, run.id, run.ref
 
 
 def _value(run: StepRun, *, fails: bool) -> Any:

@@ -19,6 +19,7 @@ Op = dict[str, Any]
 WEIGHTS = {
     "note": 6,
     "mark": 3,
+    "scratch": 2,
     "step": 4,
     "exhausted": 1,
     "sleep": 3,
@@ -32,6 +33,10 @@ WEIGHTS = {
     "terminate": 1,
     "join": 2,
 }
+
+
+POISON, POISONED = 0.04, 0.2
+"""In so many of the programs so many of the tasks publish a record that no broker takes."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,9 @@ class Program:
 class Generator:
     """Draws a program from a seed."""
 
-    def __init__(self, seed: int, steps: int, poison: float = 0.0) -> None:
-        self._poison = poison
+    def __init__(self, seed: int, steps: int, poison: float | None = None) -> None:
+        draw = Random(f"{seed}/poison")
+        self._poison = (POISON if draw.random() < POISONED else 0.0) if poison is None else poison
         """How many tasks publish a record that no broker takes."""
         self.rng = Random(f"{seed}/program")
         self._tasks = 0
@@ -123,6 +129,10 @@ class Generator:
         return {}
 
     def _mark(self, rank: int, depth: int) -> Op | None:
+        return {}
+
+    def _scratch(self, rank: int, depth: int) -> Op | None:
+        """State that comes out differently when what was not committed is done again."""
         return {}
 
     def _step(self, rank: int, depth: int) -> Op | None:

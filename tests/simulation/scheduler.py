@@ -1,16 +1,17 @@
 """The scheduler decides what happens next: everything in a simulated world is an event with a time, drawn from one seed.
 
-Time is virtual: it jumps to the next event. A blocking function (a restore) runs in a strand, a thread that only moves while the
-scheduler lets it; wherever it would block, the world may go on first.
+Time is virtual: it jumps to the next event. A blocking function (a restore) runs in a strand, a stack of its own that
+only moves while the scheduler lets it; wherever it would block, the world may go on first.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from random import Random
+
+from greenlet import getcurrent, greenlet
 
 Action = Callable[[], None]
 HISTORY = 50_000
@@ -93,37 +94,35 @@ class Scheduler:
 
 
 class Strand:
-    """A blocking function in a thread of its own, which moves only while the scheduler lets it."""
+    """A blocking function on a stack of its own, which moves only while the scheduler lets it."""
 
     def __init__(self, scheduler: Scheduler, name: str, work: Callable[[], None], failed: Callable[[BaseException], None]) -> None:
         self.name = name
         self.dead = False
+        self.ended = False
         self._scheduler = scheduler
         self._work = work
         self._failed = failed
-        self._go = threading.Semaphore(0)
-        self._back = threading.Semaphore(0)
-        self.ended = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._fiber = greenlet(self._run)
         scheduler.later(scheduler.delay_ms(2.0), f"{name} begins", self._start)
 
     def give_way(self, delay_ms: float, what: str) -> None:
         """Called in the strand: let the world go on for so long."""
         self._scheduler.later(delay_ms, f"{self.name} goes on: {what}", self._resume)
-        self._back.release()
-        self._go.acquire()
+        world = self._fiber.parent
+        assert world is not None, "a strand was entered from somewhere"
+        world.switch()
         if self.dead:
             raise Killed
 
     def kill(self) -> None:
         """Its process has died: it does nothing more."""
         self.dead = True
-        if self._thread.ident is not None and not self.ended and self._scheduler.strand is not self:
+        if self._fiber and self._scheduler.strand is not self:
             self._switch()
 
     def _start(self) -> None:
         if not self.dead:
-            self._thread.start()
             self._switch()
 
     def _resume(self) -> None:
@@ -133,21 +132,16 @@ class Strand:
     def _switch(self) -> None:
         """Run it until it gives way or ends."""
         before, self._scheduler.strand = self._scheduler.strand, self
-        self._go.release()
-        self._back.acquire()
+        self._fiber.parent = getcurrent()
+        self._fiber.switch()
         self._scheduler.strand = before
-        if self.ended:
-            self._thread.join()
 
     def _run(self) -> None:
-        self._go.acquire()
         try:
-            if not self.dead:
-                self._work()
+            self._work()
         except Killed:
             pass
-        except BaseException as error:  # noqa: BLE001  (it is the world's to judge, in the main thread)
+        except BaseException as error:  # noqa: BLE001  (it is the world's to judge)
             self._failed(error)
         finally:
             self.ended = True
-            self._back.release()

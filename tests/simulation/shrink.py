@@ -27,7 +27,7 @@ def attempt(
     kinds: Collection[str] | None,
     entries: Collection[int] | None,
     *,
-    poison: float = 0.0,
+    poison: float | None = None,
     verbose: bool = False,
     until: int = 0,
 ) -> tuple[World, BaseException | None]:

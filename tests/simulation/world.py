@@ -60,7 +60,7 @@ class World:
         kinds: Collection[str] | None = None,
         entries: Collection[int] | None = None,
         *,
-        poison: float = 0.0,
+        poison: float | None = None,
     ) -> None:
         self.seed = seed
         self.poison = poison
@@ -357,7 +357,7 @@ class World:
                     found = msgspec.json.decode(value)
                     if state == "log":
                         logs[object_, name] = found
-                    else:
+                    elif state == "marks":
                         marks[object_, name] = Counter(found)
         records: list[tuple[tuple[str, str], dict[str, Any], float]] = []
         for message in self._all("out"):

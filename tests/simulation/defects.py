@@ -1,0 +1,163 @@
+"""Deliberate defects of the engine, one at a time, for the simulation to find: what is replaced by what, in which file.
+
+Beside these, `PATCHES` names those of `tests/mutants` that are about what the simulation runs for real.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ENGINE = "runtime/odradek_runtime/"
+
+
+@dataclass(frozen=True)
+class Defect:
+    """`old` stands in the file once. `harmless`: why nothing can go wrong without it, when that is so."""
+
+    name: str
+    what: str
+    file: str
+    old: str
+    new: str
+    harmless: str = ""
+
+
+PATCHES = (
+    "bad-record-blocks", "ends-before-settle", "engine-sends-ahead", "failed-attempt-kept", "failed-sends-kept",
+    "group-is-authority", "last-attempt-kept", "local-before-barrier", "noted-result-seen", "old-store", "one-barrier",
+    "poison-not-isolated", "poisonous-command", "read-before-committed", "released-too-early", "reply-before-commit",
+    "result-before-commit", "stale-batches", "stale-read", "start-uncommitted", "state-unstamped", "step-before-commit",
+    "store-position-apart", "store-written-first", "successor-kept", "taken-at-once", "torn-forgotten", "torn-not-healed",
+    "torn-state", "unfenced-source", "waiting-forgotten", "waiting-not-looked-up",
+)  # fmt: skip
+
+DEFECTS = (
+    Defect(
+        "fence-skipped", "an epoch without its shard's fence among the offsets", "epoch.py",
+        "            transaction.offsets[commands] = shard.positions.get(commands, 0)\n",
+        "            if shard.advanced:\n                transaction.offsets[commands] = shard.positions.get(commands, 0)\n",
+    ),
+    Defect(
+        "settle-skipped", "a take-over does not settle what the last owner left open", "takeover.py",
+        "        self._member.settle(number)\n", "",
+    ),
+    Defect(
+        "doubt-ignored", "an unknown outcome does not start over: the next epoch goes on as if it had failed", "engine.py",
+        "        self.flags.start_over = event.message\n",
+        '        self.flags.start_over = "" if event.reason == "unknown" else event.message\n',
+    ),
+    Defect(
+        "inbox-entry-lost", "the last entry of an inbox is lost when its key is freed", "shard.py",
+        "        if lock.head == lock.tail:\n", "        if lock.head + 1 >= lock.tail:\n",
+    ),
+    Defect(
+        "inbox-forgotten", "locks and inboxes are not loaded after a restore", "shard.py",
+        "            self.locks[key] = LOCK.decode(value)\n", "            LOCK.decode(value)\n",
+    ),
+    Defect(
+        "steps-forgotten", "timers that are due already, which are running steps, are not loaded after a restore", "timers.py",
+        '        self._cursor = keys.timer(0, "", 0)[:9]\n', '        self._cursor = keys.timer(1, "", 0)[:9]\n',
+    ),
+    Defect(
+        "far-timers-forgotten", "timers beyond the window are never loaded", "timers.py",
+        "        self._cursor = end\n", '        self._cursor = keys.timer(int(now_ms) + 2 * WINDOW_MS, "", -(2**31))\n',
+    ),
+    Defect(
+        "offset-too-early", "positions are one record ahead of what was processed", "intake.py",
+        "        shard.positions[partition] = expected\n", "        shard.positions[partition] = expected + 1\n",
+    ),
+    Defect(
+        "offset-unchecked", "a record that is read again is processed again", "intake.py",
+        "            if offset < expected:\n", "            if offset < 0:\n",
+    ),
+    Defect(
+        "result-twice", "the second result of a step or call is taken as well", "runner.py",
+        "        if completion.ref in live.journal.completed:\n            return\n", "",
+        harmless="nobody waits for it any more, and a replay drops it (Journal.load): the first one stays final",
+    ),
+    Defect(
+        "timers-left", "an invocation that ends leaves its timers behind", "ending.py",
+        "        for timer in (*live.timers.values(), *_timers_ahead(live)):\n", "        for timer in list[bytes]():\n",
+    ),
+    Defect(
+        "timers-ahead-left", "one that ends before it is replayed leaves the timers behind that it has not come to", "ending.py",
+        "(*live.timers.values(), *_timers_ahead(live)):\n", "live.timers.values():\n",
+    ),
+    Defect(
+        "start-over-keeps", "a start-over keeps what its shards have in memory until they are restored", "engine.py",
+        "            self._forget(number)\n            if number not in leaving:\n",
+        "            self.intake.close(shard)\n            if number not in leaving:\n",
+    ),
+    Defect(
+        "step-runs-twice", "a step that runs is started a second time", "runner.py",
+        "        if (stored.id, ref) in shard.running:\n            return\n", "",
+    ),
+    Defect(
+        "result-at-send", "a result counts as durable once its epoch is sent", "engine.py",
+        "        self.inflight = epoch\n", "        self.inflight = epoch\n        machine.committed_epoch = epoch.number\n",
+    ),
+    Defect(
+        "eviction-ignored", "a member that was evicted goes on with its open epoch", "engine.py",
+        '            self.flags.start_over = "shards were lost"\n', "            pass\n",
+    ),
+    Defect(
+        "old-restore-taken", "the restore of an earlier ownership is accepted", "ownership.py",
+        "        if owned is None or owned.attempt != event.attempt:\n", "        if owned is None:\n",
+    ),
+    Defect(
+        "taken-while-leaving", "a shard is taken again before it has been let go of", "engine.py",
+        "        leaving = self._leaving()\n        for number in [number for number in self._gained",
+        "        leaving = set[int]()\n        for number in [number for number in self._gained",
+    ),
+    Defect(
+        "attached-forgotten", "who has attached to an invocation is forgotten by a restore", "shard.py",
+        '        self.attached.update(keys.attached_id(key) for key, _ in self.store.scan(b"a", b"b"))\n', "",
+    ),
+    Defect(
+        "incarnation-kept", "a new owner goes on under the incarnation of the old one", "takeover.py",
+        "found.incarnation + 1 if", "found.incarnation if",
+    ),
+    Defect(
+        "sequence-restarts", "journal chunks are numbered from the start again after a restore", "takeover.py",
+        "found.sequence if found is not None else 0, store", "0, store",
+    ),
+    Defect(
+        "journal-unwritten", "the first invocation of an epoch does not get its journal written", "machine.py",
+        "        for live in list(epoch.journaled.values()):\n", "        for live in list(epoch.journaled.values())[1:]:\n",
+    ),
+    Defect(
+        "chunks-in-commit-unseen", "a replay does not see the journal of the epoch that is being committed", "shard.py",
+        "        found = [*self._chunks_committing.get(prefix, ()), *self._chunks.get(prefix, ())]\n",
+        "        found = [*self._chunks.get(prefix, ())]\n",
+    ),
+    Defect(
+        "commit-unread", "what is being committed is not read", "shard.py",
+        "            value = self.committing.get(key, _ABSENT)\n", "            value = _ABSENT\n",
+    ),
+    Defect(
+        "delay-forgotten", "a delayed start is not written down as a timer", "calls.py",
+        "            shard.set_timer(keys.timer(at_ms, stored.id, keys.REF_START), TIMER.encode(Timer(\"start\")))\n", "",
+    ),
+    Defect(
+        "done-again", "a call with the idempotency key of one that has ended runs again", "calls.py",
+        "        if existing is not None:\n",
+        '        if existing is not None and existing.status not in ("completed", "failed"):\n',
+    ),
+    Defect(
+        "key-not-passed-on", "the next in the inbox is not started", "ending.py",
+        "                self._machine.ready.append((live.shard, following))\n", "                pass\n",
+    ),
+    Defect(
+        "unseen-dropped", "a coroutine is dropped though it has a result that it has not seen", "runner.py",
+        "            if live.journal.unwritten or live.held:\n", "            if live.journal.unwritten:\n",
+    ),
+    Defect(
+        "step-late", "the end of a step joins an epoch that has no room, beside a suspect", "engine.py",
+        "        while self._ended and not self._full():\n", "        while self._ended:\n",
+    ),
+    Defect(
+        "verdict-forgotten", "a suspect is no longer one when its failure was not committed", "engine.py",
+        "            self.machine.poison.update(epoch.condemned)\n        self.flags.start_over",
+        "            pass\n        self.flags.start_over",
+    ),
+)  # fmt: skip
