@@ -130,7 +130,6 @@ class Cluster:
 
     def members(self, group: str) -> list[GroupMember]:
         """The group's live members; none if there is no such group."""
-
         try:
             return self._call(f"describing group {group!r}", lambda: self._groups.members(group, self._attempt_s))
         except TopicAbsentError:
