@@ -19,6 +19,9 @@ from odradek_runtime import keys
 from odradek_runtime.formats import POSITIONS
 from odradek_runtime.log.port import Log, Message, Output, Partition
 
+Outcome = tuple[str, int, bool]
+"""Flight, minutes late, and whether it was rebooked, as an output has them."""
+
 
 class Departure(NamedTuple):
     """One row of the file; `tail` empty: it has no aircraft and must end as a dead letter."""
@@ -67,6 +70,34 @@ class Names:
         return cls(app, f"{app}-departures", f"{app}-arrivals")
 
 
+@dataclass(frozen=True)
+class Tally:
+    """What went wrong, counted: flights without their output, outputs too many, aircraft out of order, entries left over."""
+
+    lost: int
+    doubled: int
+    out_of_order: int
+    stuck: int
+
+    def __str__(self) -> str:
+        return f"lost {self.lost}, doubled {self.doubled}, out of order {self.out_of_order}, stuck {self.stuck}"
+
+
+def tally(log: Log, names: Names, truth: Sequence[Departure]) -> Tally:
+    """What `audit` says of outputs, dead letters and entries left over, in numbers."""
+    wanted, found = _wanted(truth), _found(log, names)
+    sources = _dead_letter_sources(log, names)
+    lost = sum(1 for row in truth if not row.tail) - len(sources)
+    doubled = sources.total() - len(sources)
+    disordered = 0
+    for tail in wanted.keys() | found.keys():
+        due, seen = wanted[tail], found[tail]
+        lost += (Counter(due) - Counter(seen)).total()
+        doubled += (Counter(seen) - Counter(due)).total()
+        disordered += [one for one in dict.fromkeys(seen) if one in due] != [one for one in dict.fromkeys(due) if one in seen]
+    return Tally(lost, doubled, disordered, len(_left(log, names)))
+
+
 def audit(log: Log, names: Names, truth: Sequence[Departure]) -> list[str]:
     """Every way in which the log is not what the truth says; empty = nothing lost, nothing twice, nothing out of order."""
     return [
@@ -106,25 +137,34 @@ def records(log: Log, topic: str) -> Iterator[Message]:
 
 
 def _outputs(log: Log, names: Names, truth: Sequence[Departure]) -> list[str]:
-    wanted: dict[str, list[tuple[str, int, bool]]] = defaultdict(list)
-    for row in truth:
-        if row.tail:
-            wanted[row.tail].append((row.name, row.late, row.cancelled))
-    found: dict[str, list[tuple[str, int, bool]]] = defaultdict(list)
-    tickets: Counter[str] = Counter()
-    for message in records(log, names.output):
-        arrival = json.loads(message.value() or b"null")
-        found[(message.key() or b"").decode()].append((arrival["flight"], arrival["minutes_late"], arrival["ticket"] is not None))
-        if arrival["ticket"] is not None:
-            tickets[arrival["ticket"]] += 1
-    said = [f"ticket {ticket} was given {times} times" for ticket, times in tickets.items() if times > 1][:3]
+    wanted, found = _wanted(truth), _found(log, names)
+    given = Counter(json.loads(message.value() or b"null")["ticket"] for message in records(log, names.output))
+    said = [f"ticket {ticket} was given {times} times" for ticket, times in given.items() if ticket and times > 1][:3]
     for tail in sorted(wanted.keys() | found.keys()):
         if wanted[tail] != found[tail]:
             said.append(_difference(tail, wanted[tail], found[tail]))
     return said if len(said) < 6 else [*said[:5], f"... and {len(said) - 5} more aircraft"]
 
 
-def _difference(tail: str, wanted: list[tuple[str, int, bool]], found: list[tuple[str, int, bool]]) -> str:
+def _wanted(truth: Sequence[Departure]) -> dict[str, list[Outcome]]:
+    """The outcomes that are due, by aircraft, in order."""
+    wanted: dict[str, list[Outcome]] = defaultdict(list)
+    for row in truth:
+        if row.tail:
+            wanted[row.tail].append((row.name, row.late, row.cancelled))
+    return wanted
+
+
+def _found(log: Log, names: Names) -> dict[str, list[Outcome]]:
+    """The outcomes that came, by aircraft, in order."""
+    found: dict[str, list[Outcome]] = defaultdict(list)
+    for message in records(log, names.output):
+        arrival = json.loads(message.value() or b"null")
+        found[(message.key() or b"").decode()].append((arrival["flight"], arrival["minutes_late"], arrival["ticket"] is not None))
+    return found
+
+
+def _difference(tail: str, wanted: list[Outcome], found: list[Outcome]) -> str:
     lost, extra = Counter(wanted) - Counter(found), Counter(found) - Counter(wanted)
     if lost or extra:
         return f"{tail}: outputs lost {sorted(lost)[:3]} ({lost.total()}), twice or never due {sorted(extra)[:3]} ({extra.total()})"
@@ -151,15 +191,21 @@ def _state(log: Log, names: Names, truth: Sequence[Departure]) -> list[str]:
 
 def _dead_letters(log: Log, names: Names, truth: Sequence[Departure]) -> list[str]:
     wanted = sum(1 for row in truth if not row.tail)
-    sources: Counter[tuple[bytes, bytes]] = Counter()
-    for message in records(log, f"{names.app}.dead-letters"):
-        headers = {name: value or b"" for name, value in message.headers() or ()}
-        sources[headers["odradek-partition"], headers["odradek-offset"]] += 1
+    sources = _dead_letter_sources(log, names)
     twice = [source for source, times in sources.items() if times > 1]
     said = [f"dead letters twice: {twice[:3]}"] if twice else []
     if len(sources) != wanted:
         said.append(f"{len(sources)} dead letters, {wanted} departures have no aircraft")
     return said
+
+
+def _dead_letter_sources(log: Log, names: Names) -> Counter[tuple[bytes, bytes]]:
+    """Partition and offset of each record that ended as a dead letter, with how often it did."""
+    sources: Counter[tuple[bytes, bytes]] = Counter()
+    for message in records(log, f"{names.app}.dead-letters"):
+        headers = {name: value or b"" for name, value in message.headers() or ()}
+        sources[headers["odradek-partition"], headers["odradek-offset"]] += 1
+    return sources
 
 
 def _writers(log: Log, names: Names) -> list[str]:
@@ -188,8 +234,12 @@ def _backwards(last: dict[tuple[str, int], tuple[int, int]], message: Message, s
 
 def _left_over(log: Log, names: Names) -> list[str]:
     """Nothing is stuck: no invocation, lock or timer is left in the journal."""
+    left = _left(log, names)
+    return [f"{len(left)} journal entries are left over, e.g. {left[:3]}"] if left else []
+
+
+def _left(log: Log, names: Names) -> list[tuple[int, bytes]]:
     latest: dict[tuple[int, bytes], bytes | None] = {}
     for message in records(log, f"{names.app}.journal"):
         latest[message.partition(), message.key() or b""] = message.value()
-    left = [(number, key) for (number, key), value in latest.items() if value is not None and key != keys.POSITIONS]
-    return [f"{len(left)} journal entries are left over, e.g. {left[:3]}"] if left else []
+    return [place for place, value in latest.items() if value is not None and place[1] != keys.POSITIONS]

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from odradek_runtime.log.port import Committed, Log, Output, Partition, Refused
-from odradek_runtime.log_kafka import KafkaLog, committer, writer
+from odradek_runtime.log.port import Committed, Log, LogError, Output, Partition, Refused
+from odradek_runtime.log_kafka import KafkaLog, committer, publisher, writer
 from odradek_runtime.log_kafka.producer import TransactionalProducer
 from tests.contract.station import Station, values
 
@@ -45,4 +45,38 @@ def test_a_stuck_call_is_abandoned_and_settled(
     station.committed(station.transaction([0], [Output(topic, 0, b"k", b"last")]))
     assert values(log, Partition(topic, 0)) == [b"before", b"after", b"last"]
     station.leave()
+    log.close()
+
+
+@pytest.mark.parametrize("call", ["write_offsets", "commit"])
+def test_a_publisher_gives_up_a_stuck_call(
+    kafka: str, topic: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr(publisher, "GRACE_S", 0.2)
+    log = KafkaLog(kafka, transaction_timeout_s=1.0)
+    writing = log.publisher(topic_prefix)
+    writing.publish([Output(topic, 0, b"k", b"before")], 1)
+    freed, original = threading.Event(), getattr(TransactionalProducer, call)
+    stuck: list[threading.Thread] = []
+
+    def hang_once(producer: TransactionalProducer) -> None:
+        if not stuck:
+            stuck.append(threading.current_thread())
+            assert freed.wait(30)
+        original(producer)
+
+    monkeypatch.setattr(TransactionalProducer, call, hang_once)
+
+    with pytest.raises(LogError, match="no answer within") as refused:
+        writing.publish([Output(topic, 0, b"k", b"stuck")], 2)
+    assert refused.value.retriable
+    assert writing.position() == 1
+    writing.publish([Output(topic, 0, b"k", b"after")], 2)
+    freed.set()
+    stuck[0].join(30)
+
+    assert not stuck[0].is_alive()
+    writing.publish([Output(topic, 0, b"k", b"last")], 3)
+    assert values(log, Partition(topic, 0)) == [b"before", b"after", b"last"]
+    writing.close()
     log.close()

@@ -24,6 +24,7 @@ from odradek_runtime.log.port import LogError, Partition, TopicInfo
 from odradek_runtime.log_kafka.clients import Clients
 from odradek_runtime.log_kafka.confluent import AdminApi, ConfigResource, NewTopic, ResourceType, Where, offset_spec
 from odradek_runtime.log_kafka.errors import cause, kind_of, log_error
+from odradek_runtime.log_kafka.groups import GroupMember, GroupReader
 from odradek_runtime.log_kafka.offsets import CommittedOffset, OffsetReader
 
 T = TypeVar("T")
@@ -48,17 +49,6 @@ ATTEMPT_S = 3.0
 """Of a request whose addressee may just have died: then it is sent anew, to whoever has taken its place."""
 
 
-class GroupMember:
-    """A member of a group as the coordinator describes it."""
-
-    __slots__ = ("client_id", "member_id", "partitions")
-
-    def __init__(self, member_id: str, client_id: str, partitions: Sequence[Partition]) -> None:
-        self.member_id = member_id
-        self.client_id = client_id
-        self.partitions = partitions
-
-
 class Cluster:
     """Admin requests to one cluster.
 
@@ -80,6 +70,7 @@ class Cluster:
         # Other threads' requests may be on them, so each stays until it has been followed by as many that were given up too.
         self._retired: deque[AdminApi] = deque(maxlen=4)
         self._offsets = OffsetReader(clients, self._failed)
+        self._groups = GroupReader(clients, self._failed)
 
     def check(self) -> None:
         """Raise LogError, saying why, unless the cluster answers."""
@@ -139,20 +130,8 @@ class Cluster:
 
     def members(self, group: str) -> list[GroupMember]:
         """The group's live members; none if there is no such group."""
-
-        def described() -> list[GroupMember]:
-            group_description = only(self._admin.describe_consumer_groups([group], request_timeout=self._attempt_s))
-            return [
-                GroupMember(
-                    member.member_id or "",
-                    member.client_id or "",
-                    [Partition(tp.topic, tp.partition) for tp in member.assignment.topic_partitions],
-                )
-                for member in group_description.members
-            ]
-
         try:
-            return self._call(f"describing group {group!r}", described)
+            return self._call(f"describing group {group!r}", lambda: self._groups.members(group, self._attempt_s))
         except TopicAbsentError:
             return []
 
@@ -174,6 +153,7 @@ class Cluster:
     def close(self) -> None:
         """Free what is held."""
         self._offsets.close()
+        self._groups.close()
 
     def _describe(self, name: str) -> TopicInfo:
         # First ask any broker: these two go to the controller, and the client would go on looking for one that has died,

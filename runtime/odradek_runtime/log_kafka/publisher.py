@@ -15,6 +15,7 @@ from odradek_runtime.log.port import LogError, Output
 from odradek_runtime.log_kafka.clients import Clients
 from odradek_runtime.log_kafka.cluster import Cluster
 from odradek_runtime.log_kafka.errors import cause, log_error
+from odradek_runtime.log_kafka.patience import GRACE_S, within
 from odradek_runtime.log_kafka.producer import BATCH_BYTES, TransactionalProducer, TransactionFailedError
 from odradek_runtime.log_kafka.targets import Targets
 from odradek_runtime.log_kafka.trouble import TroubleReporter
@@ -73,10 +74,7 @@ class KafkaPublisher:
                 raise LogError(f"publisher {self._name!r}: the last publish did succeed: ask position() and go on from there")
         began = time.monotonic()
         try:
-            producer.open([TopicPartition(topic, 0, position)], self._consumer.consumer_group_metadata())
-            producer.write_outputs(outputs)
-            producer.write_offsets()
-            producer.commit()
+            self._write(producer, outputs, TopicPartition(topic, 0, position))
         except TransactionFailedError as failure:
             self._failed(producer, failure, time.monotonic() - began)
         self._topic, self._position = topic, position
@@ -87,6 +85,23 @@ class KafkaPublisher:
             self._producer.discard()
             self._producer = None
         self._consumer.close()
+
+    def _write(self, producer: TransactionalProducer, outputs: Sequence[Output], position: TopicPartition) -> None:
+        def send() -> None:
+            producer.open([position], self._consumer.consumer_group_metadata())
+            producer.write_outputs(outputs)
+            producer.write_offsets()
+
+        limit_s = self._timeout_s + GRACE_S
+        late = f"Kafka gave no answer within {limit_s:g} s"
+        try:
+            within(limit_s, send)
+        except TimeoutError:
+            raise TransactionFailedError("aborted", late, spent=True) from None
+        try:
+            within(limit_s, producer.commit)
+        except TimeoutError:
+            raise TransactionFailedError("unknown", f"commit: {late}", spent=True) from None
 
     def _failed(self, producer: TransactionalProducer, failure: TransactionFailedError, took_s: float) -> None:
         # The broker fences a transaction that has lasted too long as well, for example through its own restart.

@@ -20,13 +20,11 @@ from odradek_runtime.log.port import Committed, LogError, Output, Refused, Sink,
 from odradek_runtime.log_kafka.confluent import GroupMetadata
 from odradek_runtime.log_kafka.errors import cause
 from odradek_runtime.log_kafka.owner import Owner
+from odradek_runtime.log_kafka.patience import GRACE_S
 from odradek_runtime.log_kafka.producer import TransactionalProducer, TransactionFailedError
 from odradek_runtime.log_kafka.stamps import Stamps
 from odradek_runtime.log_kafka.targets import Targets
 from odradek_runtime.log_kafka.trouble import TroubleReporter, vital
-
-GRACE_S = 5.0
-"""How far a call may outlast its own timeout before it counts as stuck (librdkafka #5456, #5511)."""
 
 IDLE_S = 1.0
 _TARGET: Callable[[Output], tuple[str, int | None]] = itemgetter(0, 1)
