@@ -107,8 +107,12 @@ class Ending:
         self.release(live)
 
     def _clear_journal(self, live: Live) -> None:
-        shard = live.shard
+        shard, epoch = live.shard, self._machine.epoch
         live.journal.unwritten = []
+        if epoch.steps and live.timers:  # those that this epoch would have started have nobody left who waits for them
+            unheard = [run for run in epoch.steps if run.id == live.id]
+            epoch.steps = [run for run in epoch.steps if run.id != live.id]
+            shard.running.difference_update((run.id, run.ref) for run in unheard)
         self._machine.epoch.journaled.pop(live.id, None)
         for key in live.journal.chunks:
             shard.put(key, None)

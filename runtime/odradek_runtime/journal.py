@@ -70,7 +70,9 @@ class Journal:
         return entry
 
     def add_commands(self, commands: list[Command]) -> None:
-        """A segment has become part of the epoch."""
+        """A segment has become part of the epoch. One without commands, at the end of what is not replayed yet, leaves the cursor."""
+        if not commands:
+            return
         for kind, name, key, value, at_ms in commands:
             entry = Entry(kind, len(self.commands), name, key, value, None, at_ms)
             self.commands.append(entry)

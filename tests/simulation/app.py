@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from odradek._definition import OnError
+
 from odradek import App, Context, ObjectContext, RetryPolicy, SharedContext, TerminalError, current
 
 from .model import Wrong
-from .program import OBJECTS, Program, Task
+from .program import OBJECTS, TIMEOUT_S, Program, Task
 
 NAME = "sim"
 
@@ -75,7 +77,7 @@ class Performance:
             ctx.set("log", [*log, token])
             ctx.publish(self.out, {"n": count, "token": token, "seen": self.seen}, key=f"{ctx.key}@{self.task['at']}")
         else:
-            ctx.publish(self.out, {"n": -1, "token": token, "seen": self.seen})
+            ctx.publish(self.out, {"n": -1, "token": token, "seen": self.seen}, key=f"@{self.task['at']}")
 
     async def _note(self, index: int, op: Task) -> Any:
         self._write(str(index))
@@ -131,6 +133,12 @@ class Performance:
             if op["ms"]:
                 await self.ctx.sleep(op["ms"] / 1000)
 
+    async def _limited(self, index: int, op: Task) -> Any:
+        return await (self._call if "later" in op else self._send)(index, op)
+
+    async def _late(self, index: int, op: Task) -> Any:
+        return await self._call(index, op)
+
     async def _own(self, index: int, op: Task) -> Any:
         if not isinstance(self.ctx, ObjectContext):
             return
@@ -178,8 +186,16 @@ def build(program: Program, outside: Outside) -> App:
     async def served(ctx: Context, task: dict[str, Any]) -> None:
         await Performance(outside, program, out, ctx, task).play()
 
+    async def limited(ctx: Context, task: dict[str, Any]) -> list[Any]:
+        return await Performance(outside, program, out, ctx, task).play()
+
+    async def late(ctx: Context, task: dict[str, Any]) -> list[Any]:
+        return await Performance(outside, program, out, ctx, task).play()
+
     service.handler(name="do")(serve)
     service.on(app.topic("in-svc", value=dict[str, Any]))(served)
+    app.service("lim").handler(name="do", concurrency=program.limit)(limited)
+    app.service("tim").handler(name="do", timeout=TIMEOUT_S)(late)
     return app
 
 
@@ -192,9 +208,16 @@ def _object(app: App, name: str, program: Program, outside: Outside, out: Any) -
     async def recorded(ctx: ObjectContext, task: dict[str, Any]) -> None:
         await Performance(outside, program, out, ctx, task).play()
 
+    async def rekeyed(ctx: ObjectContext, task: dict[str, Any]) -> None:
+        await Performance(outside, program, out, ctx, task).play()
+
     async def peek(ctx: SharedContext) -> str:
         return f"peeked {len(ctx.get('log', list[str], [])) >= 0}"
 
     object_.handler(name="do")(do)
-    object_.on(app.topic(f"in-{name}", value=dict[str, Any]))(recorded)
+    letters = app.topic("letters", value=bytes)
+    on_error: OnError = "skip" if name == "b" and program.skips else "dead_letter"
+    object_.on(app.topic(f"in-{name}", value=dict[str, Any]), on_error=on_error, dead_letter=letters if name == "b" else None)(recorded)
+    if name == "a":
+        object_.on(app.topic("in-keyed", value=dict[str, Any]), key=lambda task: task["key"])(rekeyed)
     object_.shared(peek)

@@ -1,6 +1,7 @@
 """The consumer group of one app, as its coordinator sees it: who owns which shard now, and which offsets are committed.
 
-Cooperative: a shard moves when its owner has released it, or when the owner is evicted. A member learns what was decided
+Cooperative: a shard moves when its owner has released it, or when the owner is evicted; under the classic protocol, when all
+owners have released what they were asked for. A member learns what was decided
 some time later, and until then goes on as if nothing had happened: that is what makes zombies.
 """
 
@@ -23,8 +24,10 @@ DEADLINE_MS = 60_000.0
 class SimGroup:
     """Members, their shards, and the group's offsets with those that a transaction holds pending."""
 
-    def __init__(self, shards: int, scheduler: Scheduler) -> None:
+    def __init__(self, shards: int, scheduler: Scheduler, *, classic: bool = False) -> None:
         self.shards = shards
+        self.classic = classic
+        """The classic protocol: a shard is given out when everybody has let go of what they were asked for."""
         self.members: list[SimMember] = []
         self.owners: dict[int, SimMember] = {}
         self.leaving: dict[int, SimMember] = {}
@@ -77,7 +80,7 @@ class SimGroup:
 
     def balance(self, *, shuffle: bool = False) -> None:
         """Give the free shards out, and ask for those that are with one member too many."""
-        if not self.members:
+        if not self.members or (self.classic and self.leaving):
             return
         quotas = self._quotas()
         free = [n for n in range(self.shards) if n not in self.owners]
@@ -141,6 +144,8 @@ class SimGroup:
     def _after(self, member: SimMember, shards: list[int]) -> None:
         """Released shards go to somebody else than the one who had them, where there is somebody else."""
         others = [m for m in self.members if m is not member]
+        if self.classic and self.leaving:
+            return
         if len(others) == 0 or member not in self.members:
             self.balance()
             return

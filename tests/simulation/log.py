@@ -64,6 +64,8 @@ class SimLog:
         self.mean_ms = mean_ms
         self.refused: set[str] = set()
         """Topics whose records the brokers refuse, though nothing is amiss with them."""
+        self.classic = False
+        """Which protocol groups follow that are made from now on."""
         self.groups: dict[str, SimGroup] = {}
         self.members: list[SimMember] = []
         self._topics: dict[str, tuple[TopicInfo, list[PartitionLog]]] = {}
@@ -161,7 +163,7 @@ class SimLog:
     # --- groups ---
 
     def group(self, app: str, shards: int) -> SimGroup:
-        return self.groups.setdefault(app, SimGroup(shards, self.scheduler))
+        return self.groups.setdefault(app, SimGroup(shards, self.scheduler, classic=self.classic))
 
     def app_of(self, group: SimGroup) -> str:
         return next(app for app, known in self.groups.items() if known is group)

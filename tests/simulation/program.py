@@ -32,7 +32,13 @@ WEIGHTS = {
     "draw": 3,
     "terminate": 1,
     "join": 2,
+    "limited": 2,
+    "late": 1,
 }
+SENDING = ("call", "send", "burst", "limited", "late")
+"""Operations with tasks of their own."""
+LATE_MS = 70_000
+TIMEOUT_S = 1.0
 
 
 POISON, POISONED = 0.04, 0.2
@@ -63,6 +69,10 @@ class Program:
     partitions: int
     aligned: bool
     """Records lie in the partition of their key, so that nothing needs to be forwarded."""
+    limit: int = 1
+    """How many tasks of the service `lim` may run in one worker at a time."""
+    skips: bool = False
+    """Records of `in-b` that cannot be processed are skipped; else they go to a topic of their own."""
     entries: list[Entry] = field(default_factory=list[Entry])
     pool: list[tuple[str, str, Task]] = field(default_factory=list[tuple[str, str, Task]])
 
@@ -80,7 +90,7 @@ class Generator:
         shards = self.rng.choice((1, 2, 3, 4))
         aligned = self.rng.random() < 0.5
         partitions = shards if aligned else self.rng.randint(1, 5)
-        self.program = Program(shards, partitions, aligned)
+        self.program = Program(shards, partitions, aligned, self.rng.choice((1, 1, 2, 4)), self.rng.random() < 0.3)
         for _ in range(self.rng.randint(0, 3)):
             rank = self.rng.randrange(TOP // 2, TOP)
             self._budget = 4
@@ -94,7 +104,8 @@ class Generator:
     def _entry(self, at_ms: float) -> Entry:
         rng = self.rng
         if rng.random() < 0.04:
-            return Entry(at_ms, "a/do", rng.choice(KEYS), {"id": "", "ops": []}, "in-a", b"{")
+            object_ = rng.choice(OBJECTS)
+            return Entry(at_ms, f"{object_}/do", rng.choice(KEYS), {"id": "", "ops": []}, f"in-{object_}", b"{")
         if rng.random() < 0.15:
             request = rng.random() < 0.6
             return Entry(at_ms, "svc/do", "", self.task(-1, 2), "" if request else "in-svc", idempotent=request)
@@ -102,7 +113,8 @@ class Generator:
         object_, key = place(rank)
         task = self.task(rank, 2)
         if rng.random() < 0.5:
-            return Entry(at_ms, f"{object_}/do", key, task, f"in-{object_}")
+            topic = "in-keyed" if object_ == "a" and rng.random() < 0.3 else f"in-{object_}"
+            return Entry(at_ms, f"{object_}/do", key, task, topic)
         delay_ms = rng.choice((0, 0, 0, 500, 5_000))
         return Entry(
             at_ms, f"{object_}/do", key, task, idempotent=rng.random() < 0.5, wait=rng.random() < 0.7, delay_ms=delay_ms
@@ -118,7 +130,7 @@ class Generator:
             return task
         for _ in range(self.rng.randint(1, 5)):
             self._budget -= 1
-            kinds = [k for k in WEIGHTS if (depth > 0 and self._budget > 0) or k not in ("call", "send", "burst")]
+            kinds = [k for k in WEIGHTS if (depth > 0 and self._budget > 0) or k not in SENDING]
             kind = self.rng.choices(kinds, [WEIGHTS[k] for k in kinds])[0]
             op: Op | None = getattr(self, f"_{kind}")(rank, depth)
             if op is not None:
@@ -174,6 +186,18 @@ class Generator:
             self._tasks += 1
             tasks.append({"id": f"t{self._tasks}", "ops": [{"op": "note"}]})
         return {"to": f"{object_}/do", "key": key, "tasks": tasks, "ms": self.rng.choice((0, 1, 20, 200))}
+
+    def _limited(self, rank: int, depth: int) -> Op | None:
+        """Called or sent to the service that does only so many at a time. It calls nobody: they could all wait for one another."""
+        op = {"to": "lim/do", "key": "", "task": self.task(-1, 0)}
+        return {**op, "later": self.rng.random() < 0.4} if self.rng.random() < 0.5 else {**op, "delay_ms": 0}
+
+    def _late(self, rank: int, depth: int) -> Op | None:
+        """Called on a service that gives up on it: what it did before its first wait stays."""
+        task = self.task(-1, depth - 1)
+        kept = [{**op, "later": True} for op in task["ops"] if op["op"] in ("note", "step", "call", "send")]
+        task["ops"] = [*kept, {"op": "sleep", "ms": LATE_MS, "later": False}]
+        return {"to": "tim/do", "key": "", "task": task, "later": self.rng.random() < 0.4}
 
     def _shared(self, rank: int, depth: int) -> Op | None:
         object_, key = place(self.rng.randrange(TOP))

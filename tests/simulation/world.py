@@ -31,6 +31,7 @@ from .worker import SimWorker
 
 START_MS = 1_700_000_000_000.0
 OUT = 3
+INPUTS = ("in-a", "in-b", "in-svc", "in-keyed")
 SKEW_MS, SHORT_SKEW_MS = 5_000.0, 200.0
 END_MS = 1_200_000.0
 """After faults have stopped everything must have ended within so long."""
@@ -77,6 +78,7 @@ class World:
         rng = self.scheduler.rng
         self.log = SimLog(self.scheduler, self.faults, self.audit, batch_records=rng.choice((1, 5, 50)))
         self._short_lived = rng.random() < 0.5
+        self.log.classic = rng.random() < 0.4
         self.app = build(self.program, self.outside)
         self.shards = self._topics(TOMBSTONES[self._short_lived])
         self.clients: list[Client] = []
@@ -96,9 +98,10 @@ class World:
     # --- making it ---
 
     def _topics(self, tombstones_ms: str) -> int:
-        for name in ("in-a", "in-b", "in-svc"):
+        for name in INPUTS:
             self.log.create_topic(name, self.program.partitions, {})
         self.log.create_topic("out", OUT, {})
+        self.log.create_topic("letters", 1, {})
         self.log.create_topic("picky", 1, {})
         self.log.refused = {"picky"}
         for name in ("journal", "state"):
@@ -138,7 +141,7 @@ class World:
         self._unpublished -= 1
         self._published += 1
         key = entry.key.encode() or None
-        task = {**entry.task, "at": entry.target.split("/")[0]}
+        task = {**entry.task, "at": entry.target.split("/")[0], "key": entry.key}
         value = entry.raw if entry.raw is not None else msgspec.json.encode(task)
         number = self._partition(key)
         places = self.log.write("outside", [Output(entry.topic, number, key, value)], self._published)
@@ -298,7 +301,7 @@ class World:
     def _lag(self) -> dict[str, int]:
         done = {Partition(p.topic, p.partition): p.offset for found in self.audit.positions.values() for p in found.inputs}
         lag: dict[str, int] = {}
-        for name in ("in-a", "in-b", "in-svc", f"{NAME}.commands"):
+        for name in (*INPUTS, f"{NAME}.commands"):
             for number in range(self.shards if name.startswith(NAME) else self.program.partitions):
                 where = Partition(name, number)
                 log = self.log.partition(where)
@@ -320,6 +323,9 @@ class World:
         if left:
             raise Wrong(f"nothing is under way, and yet there is: {left}")
         for worker in self.workers:
+            limits = worker.machine.limits
+            if limits.backlog or any(limits.full(target) for target in worker.machine.handlers):
+                raise Wrong(f"{worker.name}: places under a concurrency limit are taken for ever")
             for shard in worker.machine.shards.values():
                 self.audit.stored(worker, shard)
                 kept = [what for what in (shard.live, shard.running, shard.locks, shard.waiters) if what]
@@ -361,11 +367,11 @@ class World:
                         marks[object_, name] = Counter(found)
         records: list[tuple[tuple[str, str], dict[str, Any], float]] = []
         for message in self._all("out"):
-            place = (message.key() or b"@svc").decode().split("@")
+            place = (message.key() or b"").decode().split("@")
             at_ms = message.timestamp()[1] - START_MS
             records.append(((place[1], place[0]), msgspec.json.decode(message.value() or b""), at_ms))
         letters: Counter[str] = Counter()
-        for message in self._all(f"{NAME}.dead-letters"):
+        for message in [*self._all(f"{NAME}.dead-letters"), *self._all("letters")]:
             told = {name: (value or b"").decode() for name, value in message.headers() or ()}
             place = told["odradek-topic"], int(told["odradek-partition"]), int(told["odradek-offset"])
             letters[self.letters_of.get(place, f"{place} {told['odradek-error']}")] += 1
