@@ -85,7 +85,6 @@ def test_a_network_that_cuts_connections(place: MakePlace, year: list[Departure]
     settled(here, [worker], names, year[:sent])
 
 
-@pytest.mark.soak  # progress once stood still after the third broker, cause unknown: docs/reliability.md
 def test_one_of_three_brokers_dies_and_comes_back(place: MakePlace, year: list[Departure], kafka_cluster: ClusterFactory) -> None:
     cluster = kafka_cluster(brokers=3)
     here = place(cluster.bootstrap_servers, SMALL_EPOCHS)

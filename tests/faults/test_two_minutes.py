@@ -38,7 +38,7 @@ def test_two_minutes_of_kills_and_freezes(place: MakePlace, year: list[Departure
     log.close()
     workers = [here.worker(name, *FLAGS).start() for name in ("a", "b", "c")]
     victims: dict[str, Victim] = {worker.name: WorkerVictim(worker) for worker in workers}
-    tracks = [line_up(chance, [worker.name], 16.0, 6.0, LOAD_S) for worker in workers]
+    tracks = [line_up(chance, [worker.name], 24.0, 6.0, LOAD_S) for worker in workers]
     # Brokers one at a time: with two of three gone nothing can be written, which is Kafka's affair.
     tracks.append(line_up(chance, [f"broker {number}" for number in BROKERS], 12.0, 8.0, LOAD_S))
     victims |= {f"broker {number}": BrokerVictim(cluster, number, here) for number in BROKERS}

@@ -115,6 +115,9 @@ class Cluster:
                 request_timeout=self._attempt_s,
             )
             offset: int = only(futures).offset
+            # A request that got lost on its way gives -1001 and no error; -1 is an answer to a time alone.
+            if offset < (-1 if isinstance(where, int) else 0):
+                raise KafkaException(KafkaError(KafkaError._TRANSPORT))
             return offset
 
         return self._call_partition(f"reading the offsets of {partition.topic!r}[{partition.partition}]", partition, listed)

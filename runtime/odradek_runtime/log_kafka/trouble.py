@@ -1,6 +1,6 @@
 """What an operator should read: librdkafka's errors and log lines, in plain words and not too often.
 
-Stands beside every client of a member; what passes becomes a `Trouble` event and a line of Python logging.
+Stands beside every client of a member; what passes becomes a `Trouble` event, or a line of Python logging while nobody listens.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ class TroubleReporter:
         if not fatal and now - self._told_at.get(kind, -REPEAT_S) < REPEAT_S:
             return
         self._told_at[kind] = now
-        logger.warning("%s", message)
         if self.sink is not None:
-            self.sink(Trouble(message, fatal))
+            self.sink(Trouble(message, fatal))  # the engine logs it
+        else:
+            logger.warning("%s", message)
 
 
 @contextmanager
