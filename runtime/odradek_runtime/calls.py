@@ -70,7 +70,7 @@ class Calls:
 
     def admit(self, shard: Shard, stored: Stored) -> None:
         """Start it, or queue it behind the holder of its key."""
-        live = self.revive(shard, stored)
+        live = self._machine.revival.revive(shard, stored)
         if live is None:
             return
         lock_key = keys.lock(live.base)
@@ -97,7 +97,7 @@ class Calls:
         """It was in an inbox and holds the key now, or its turn has come under its handler's limit."""
         stored = self._machine.stored(shard, id_)
         assert stored is not None, "what waits in an inbox is in the journal"
-        live = self.revive(shard, stored)
+        live = self._machine.revival.revive(shard, stored)
         if live is None:
             return
         if self._machine.limits.full(live.handler.target):
@@ -106,26 +106,6 @@ class Calls:
         stored.status = "running"
         self._machine.runner.anchor(live)
         self._machine.runner.start(live)
-
-    def revive(self, shard: Shard, stored: Stored) -> Live | None:
-        """A Live for a stored invocation. None when the app has lost its handler: it is paused and says so."""
-        handler = self._machine.handlers.get(stored.target)
-        subscription = None
-        if stored.topic:
-            found = [s for s in self._machine.subscriptions.get(stored.topic, ()) if s.handler.target == stored.target]
-            subscription = found[0] if found else None
-        if handler is None or (stored.topic and subscription is None):
-            on = f" on {stored.topic}" if stored.topic else ""
-            reason = f"the app no longer has the handler {stored.target}{on}: deploy code that has it; it goes on at the next start"
-            self._machine.ending.pause(shard, stored, "missing", reason)
-            return None
-        base = self._machine.base(handler.service, stored.key)
-        live = Live(self._machine, shard, handler, stored.key, base, stored.payload)
-        live.subscription = subscription
-        live.endure(stored)
-        if stored.python not in ("", PYTHON):
-            logger.warning("%s was begun on Python %s and goes on with %s", stored.id, stored.python, PYTHON)
-        return live
 
     def request(self, shard: Shard, request: Request, answer: Answer) -> None:
         """From HTTP. Every answer waits for the commit of the epoch it was found in (invariant 4)."""

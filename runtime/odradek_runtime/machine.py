@@ -31,6 +31,7 @@ from .lane import Lane
 from .log.port import Message, Output
 from .metrics import Metrics
 from .request import Failure
+from .revival import Revival
 from .routing import id_hash, shard_of
 from .runner import Runner
 from .settings import Settings
@@ -67,6 +68,7 @@ class Machine:
         self.dead_letters = f"{app.name}.dead-letters"
         self.shards: dict[int, Shard] = {}
         self.runner = Runner(self, settings.coroutine_cache)
+        self.revival = Revival(self)
         self.ending = Ending(self)
         self.calls = Calls(self)
         self.waits = Waits(self)

@@ -1,6 +1,7 @@
-"""The runner drives live invocations: start, segment, wait, completion, replay. How they end is `ending`'s.
+"""The runner drives live invocations: start, segment, wait, completion. How they end is `ending`'s.
 
-What a handler does between two waits is merged into the epoch here, and nowhere else (invariant 5).
+What a handler does between two waits is merged into the epoch here (invariant 5); the lane does it in its own loop for what never
+waits. What has lost its coroutine comes back by `revival`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from odradek._serde import BadInput
 
 from . import keys
 from .epoch import StepRun
-from .formats import CHUNK, INVOCATION, TIMER, Entry, FormatError, Header, Timer
+from .formats import INVOCATION, TIMER, Entry, Header, Timer
 from .formats import Invocation as Stored
 from .handler_loop import ForeignAwaitable
 from .invocation import Live
-from .journal import Diverged, Journal
+from .journal import Diverged
 from .request import Failure
 
 if TYPE_CHECKING:
@@ -226,13 +227,13 @@ class Runner:
             live.shard.set_timer(live.timers[ref], TIMER.encode(Timer("sleep")))
         live.sleeps = []
         for ref in live.started:
-            self._start_step(live, ref)
+            self.start_step(live, ref)
         live.started = []
         if live.journal.unwritten:
             epoch.journaled[live.id] = live
         self._machine.touch(live.shard)
 
-    def _start_step(self, live: Live, ref: int, attempt: int = 0, first_ms: int = 0) -> None:
+    def start_step(self, live: Live, ref: int, attempt: int = 0, first_ms: int = 0) -> None:
         """Run a step once this epoch is durable. Until its result is delivered it is a timer that is due: a crash runs it again."""
         first_ms = first_ms or int(self._machine.now_ms)
         timer = live.timers[ref] = keys.timer(0, live.id, ref)
@@ -308,9 +309,9 @@ class Runner:
             stored = self._machine.stored(shard, id_)
             if stored is None or stored.status in ("completed", "failed"):
                 return
-            live = None if stored.status in ("paused", "backing_off") else self.rebuild(shard, stored)
+            live = None if stored.status in ("paused", "backing_off") else self._machine.revival.rebuild(shard, stored)
             if live is None:
-                self._note(shard, id_, completion)
+                self._machine.revival.note(shard, id_, completion)
                 return
         if completion.ref in live.journal.completed:
             return
@@ -328,14 +329,6 @@ class Runner:
         else:
             self.wake(live)
 
-    def _note(self, shard: Shard, id_: str, completion: Entry) -> None:
-        """Journal a completion of an invocation that cannot run now; its next attempt will find it."""
-        journal = Journal()
-        journal.add_completion(completion)
-        for chunk in journal.take_unwritten():
-            shard.put(keys.chunk(id_, shard.next_sequence()), chunk)
-        self._machine.touch(shard)
-
     def wake(self, live: Live) -> None:
         """Go on with a suspended invocation if the next completion may be delivered."""
         if live.closed or live.coroutine is None:
@@ -346,68 +339,6 @@ class Runner:
         if self._next_completion(live):
             live.waits_for = None
             self._run_on(live, waits_for)
-
-    def rebuild(self, shard: Shard, stored: Stored) -> Live | None:
-        """A suspended invocation whose coroutine is gone, its journal loaded, not yet run. None: it cannot run, it is paused."""
-        machine = self._machine
-        live = machine.calls.revive(shard, stored)
-        if live is None:
-            return None
-        try:
-            live.journal = Journal.load(shard.scan_chunks(keys.chunks(stored.id)))
-        except FormatError as error:
-            machine.ending.pause(shard, stored, "divergence", str(error))
-            return None
-        self._hold_uncommitted(live)
-        live.anchored = True
-        shard.live[stored.id] = live
-        self._machine.limits.began(live)
-        return live
-
-    def _hold_uncommitted(self, live: Live) -> None:
-        """A step's result of an epoch that is not durable yet stays unseen until this one is (invariant 4).
-
-        Steps alone: until it is delivered, a step's timer brings the invocation back after a crash. Nothing would for the others.
-        """
-        shard, epoch = live.shard, self._machine.epoch
-        fresh = [key for key in live.journal.chunks if key in shard.changes or key in shard.committing]
-        if not fresh:
-            return
-        steps = {entry.ref for entry in live.journal.commands if entry.kind == "step"}
-        refs: set[int] = set()
-        for key in fresh:
-            for entry in CHUNK.decode(shard.read(key) or b"").entries:
-                if entry.kind != "completion":  # done after what came before it had been seen
-                    refs.clear()
-                elif entry.ref in steps:
-                    refs.add(entry.ref)
-        indices = [index for index, entry in enumerate(live.journal.completions) if entry.ref in refs]
-        live.held = [(index, epoch.number) for index in indices]
-        if indices:
-            epoch.deliveries.append(live)
-            epoch.urgent = True
-            self._machine.touch(shard)
-
-    def replay(self, shard: Shard, stored: Stored) -> Live | None:
-        """Rebuild an invocation from its journal and run it as far as it goes."""
-        live = shard.live.get(stored.id) or self.rebuild(shard, stored)
-        if live is not None and live.coroutine is None:
-            self.start(live)
-        return shard.live.get(stored.id)
-
-    def rerun_step(self, shard: Shard, stored: Stored, ref: int, timer: Timer) -> None:
-        """A step's time has come (again): after a failed attempt, or because its worker died before it ended."""
-        live = self.replay(shard, stored)
-        if live is None or live.closed:
-            return
-        if (stored.id, ref) in shard.running:
-            return
-        if ref in live.bodies and ref in live.pending:
-            self._start_step(live, ref, timer.attempt, timer.first_ms)
-        else:
-            shard.put(keys.timer(0, stored.id, ref), None)
-            self._machine.touch(shard)
-
 
 class _BareYield:
     """What `await asyncio.sleep(0)` yields: nothing to wait for."""

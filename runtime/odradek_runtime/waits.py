@@ -57,7 +57,7 @@ class Waits:
         match timer.kind:
             case "step":
                 if stored.status not in ("paused", "backing_off"):
-                    self._machine.runner.rerun_step(shard, stored, ref, timer)
+                    self._machine.revival.rerun_step(shard, stored, ref, timer)
             case "retry":
                 self.retry(shard, stored)
             case "start":
@@ -80,7 +80,7 @@ class Waits:
         if self._key_is_anothers(shard, stored):
             self._machine.calls.admit(shard, stored)
             return
-        live = self._machine.runner.replay(shard, stored)
+        live = self._machine.revival.replay(shard, stored)
         if live is not None:
             self._rerun_steps(live, stored)
 
@@ -90,7 +90,7 @@ class Waits:
         for ref in list(live.bodies):
             raw = shard.read(keys.timer(0, live.id, ref))
             if raw is not None and (live.id, ref) not in shard.running:
-                self._machine.runner.rerun_step(shard, stored, ref, TIMER.decode(raw))
+                self._machine.revival.rerun_step(shard, stored, ref, TIMER.decode(raw))
 
     def _key_is_anothers(self, shard: Shard, stored: Stored) -> bool:
         """It was paused before it could queue for its key, since the app had lost its handler."""
@@ -111,7 +111,7 @@ class Waits:
     def _timed_out(self, shard: Shard, stored: Stored) -> None:
         if stored.status in ("completed", "failed"):
             return
-        live = shard.live.get(stored.id) or self._machine.runner.rebuild(shard, stored)
+        live = shard.live.get(stored.id) or self._machine.revival.rebuild(shard, stored)
         if live is not None:
             self._machine.ending.failed(live, Failure(504, f"{stored.target} took longer than its timeout"))
 
