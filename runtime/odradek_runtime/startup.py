@@ -41,8 +41,13 @@ def prepare(app: App, log: Log, *, create_inputs: bool) -> int:
     for name, config in INTERNAL.items():
         _ensure(log, f"{app.name}.{name}", shards, config)
     for name in letters(app):
-        if log.topic(name) is None:
-            log.create_topic(name, shards, {})
+        topic = log.topic(name) or log.create_topic(name, shards, {})
+        if "compact" in topic.config.get("cleanup.policy", ""):
+            raise StartupError(
+                f"topic {name} takes dead letters and is compacted: it would refuse those without a key, and keep one of each key. "
+                f"Use another topic, or: kafka-configs --alter --entity-type topics --entity-name {name} "
+                "--add-config cleanup.policy=delete"
+            )
     return shards
 
 

@@ -124,6 +124,14 @@ def test_internal_topics_of_another_size_are_refused(rig: Rig) -> None:
     assert "topic reader.state has 3 partitions and must have 2" in refused(rig, reader(2))
 
 
+def test_dead_letters_do_not_go_to_a_compacted_topic(rig: Rig) -> None:
+    """It would refuse the first letter without a key, and with it every epoch that holds one."""
+    rig.log.create_topic("reader.dead-letters", 2, {"cleanup.policy": "compact"})
+    said = refused(rig, reader(2))
+    assert "reader.dead-letters takes dead letters and is compacted" in said
+    assert "--add-config cleanup.policy=delete" in said
+
+
 def test_the_lifespan_is_open_while_the_worker_runs(rig: Rig) -> None:
     told: list[str] = []
 
