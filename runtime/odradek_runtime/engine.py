@@ -356,6 +356,7 @@ class Engine:
         self.machine.splitting = bool(self._split)
         if not self._split:
             self._suspects.clear()
+            self.machine.bare.clear()
             self._poisonings = 0
 
     def _isolate(self, epoch: Epoch, message: str) -> None:
@@ -371,6 +372,8 @@ class Engine:
             for root in untried[:1] or roots:
                 self._suspects.add(root)
                 self.machine.poison[root] = message
+                if root in epoch.condemned:
+                    self.machine.bare.add(root)
         else:
             self.machine.poison.update(epoch.condemned)
         self._split = max(1, min(epoch.events, self._split or epoch.events) // 2)
