@@ -139,6 +139,9 @@ class Performance:
     async def _late(self, index: int, op: Task) -> Any:
         return await self._call(index, op)
 
+    async def _frail(self, index: int, op: Task) -> Any:
+        return await self._call(index, op)
+
     async def _own(self, index: int, op: Task) -> Any:
         if not isinstance(self.ctx, ObjectContext):
             return
@@ -149,6 +152,7 @@ class Performance:
 
     async def _fail(self, index: int, op: Task) -> Any:
         if self.outside.fails(f"{self.task['id']}:{index}", op["times"]):
+            self._write(f"{index}:failed")  # must never be seen: it fails before it waits
             raise RuntimeError(f"{self.task['id']}:{index} fails")
 
     async def _draw(self, index: int, op: Task) -> Any:
@@ -192,9 +196,13 @@ def build(program: Program, outside: Outside) -> App:
     async def late(ctx: Context, task: dict[str, Any]) -> list[Any]:
         return await Performance(outside, program, out, ctx, task).play()
 
+    async def frail(ctx: Context, task: dict[str, Any]) -> list[Any]:
+        return await Performance(outside, program, out, ctx, task).play()
+
     service.handler(name="do")(serve)
     service.on(app.topic("in-svc", value=dict[str, Any]))(served)
     app.service("lim").handler(name="do", concurrency=program.limit)(limited)
+    app.service("frail").handler(name="do", retry=RetryPolicy(max_attempts=2))(frail)
     app.service("tim").handler(name="do", timeout=TIMEOUT_S)(late)
     return app
 

@@ -34,8 +34,9 @@ WEIGHTS = {
     "join": 2,
     "limited": 2,
     "late": 1,
+    "frail": 1,
 }
-SENDING = ("call", "send", "burst", "limited", "late")
+SENDING = ("call", "send", "burst", "limited", "late", "frail")
 """Operations with tasks of their own."""
 LATE_MS = 70_000
 TIMEOUT_S = 1.0
@@ -105,7 +106,7 @@ class Generator:
         rng = self.rng
         if rng.random() < 0.04:
             object_ = rng.choice(OBJECTS)
-            return Entry(at_ms, f"{object_}/do", rng.choice(KEYS), {"id": "", "ops": []}, f"in-{object_}", b"{")
+            return Entry(at_ms, f"{object_}/do", rng.choice(KEYS), {"id": "", "ops": []}, f"in-{object_}", rng.choice((b"{", b"indigestible")) if self._poison else b"{")
         if rng.random() < 0.15:
             request = rng.random() < 0.6
             return Entry(at_ms, "svc/do", "", self.task(-1, 2), "" if request else "in-svc", idempotent=request)
@@ -198,6 +199,13 @@ class Generator:
         kept = [{**op, "later": True} for op in task["ops"] if op["op"] in ("note", "step", "call", "send")]
         task["ops"] = [*kept, {"op": "sleep", "ms": LATE_MS, "later": False}]
         return {"to": "tim/do", "key": "", "task": task, "later": self.rng.random() < 0.4}
+
+    def _frail(self, rank: int, depth: int) -> Op | None:
+        """Called on a service that gives up after a few attempts: what the last one did is dropped, what lies before its wait stays."""
+        self._tasks += 1
+        wait = [{"op": "sleep", "ms": 1, "later": False}, {"op": "note"}] if self.rng.random() < 0.5 else []
+        task = {"id": f"t{self._tasks}", "ops": [{"op": "note"}, *wait, {"op": "fail", "times": 1_000_000}]}
+        return {"to": "frail/do", "key": "", "task": task, "later": self.rng.random() < 0.4}
 
     def _shared(self, rank: int, depth: int) -> Op | None:
         object_, key = place(self.rng.randrange(TOP))
