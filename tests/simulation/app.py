@@ -111,6 +111,9 @@ class Performance:
     async def _sleep(self, index: int, op: Task) -> Any:
         return self.ctx.sleep(op["ms"] / 1000)
 
+    async def _nap(self, index: int, op: Task) -> Any:
+        await self.ctx.sleep(op["ms"] / 1000)
+
     async def _call(self, index: int, op: Task) -> Any:
         if "pool" in op:
             object_, key, task = self.program.pool[op["pool"]]

@@ -117,13 +117,18 @@ class SimMember:
 
     def _evicted(self) -> None:
         lost, self.stamps = tuple(sorted(self.stamps)), {}
-        if lost:
-            self._post(Losing(lost, lost=True, release=self._rejoin))
-        else:
-            self._rejoin()
+        rejoin = self._once(lambda: self._log.scheduler.later(self._ms(), f"{self.name} joins again", self._enter))
+        if not lost:
+            rejoin()
+            return
+        self._post(Losing(lost, lost=True, release=rejoin))
+        patience_ms = self._log.scheduler.rng.choice((500.0, 5_000.0, 30_000.0))
+        self._log.scheduler.later(patience_ms, f"{self.name} waits no longer for its release", rejoin)
 
-    def _rejoin(self) -> None:
-        self._log.scheduler.later(self._ms(), f"{self.name} joins again", self._enter)
+    @staticmethod
+    def _once(action: Callable[[], None]) -> Callable[[], None]:
+        waiting = [action]
+        return lambda: waiting.pop()() if waiting else None
 
     def leave(self) -> None:
         self._end()
@@ -275,7 +280,12 @@ class SimMember:
             self._refuse(order, "fenced", "the group has moved on")
             return
         transaction.hold_offsets()
-        slow_ms = self._log.faults.rng.uniform(1_000.0, 15_000.0) if self._log.faults.hit("slow_commit") else 0.0
+        faults = self._log.faults
+        slow_ms = faults.rng.uniform(1_000.0, 15_000.0) if faults.hit("slow_commit") else 0.0
+        if not self.gone and faults.hit("evict_pending"):
+            self.news_ms = faults.rng.choice((0.0, 50.0, 5_000.0))
+            self.evict()
+            slow_ms = slow_ms or faults.rng.expovariate(1 / 15.0)
         if written:
             self._phase("commits", order, lambda: self._decide(transaction, committed), slow_ms)
         else:

@@ -77,6 +77,7 @@ class Expected:
             if kind == "sleep" and not op["later"]:
                 at_ms += op["ms"]
                 kept = len(tokens)
+            at_ms += op["ms"] if kind == "nap" else 0
             if kind in ("step", "exhausted", "sleep", "call", "shared", "late", "frail") or (kind == "limited" and "later" in op):
                 pending.append((len(told), self._answer(task, index, op)))
                 told.append(None)

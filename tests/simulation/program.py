@@ -23,6 +23,7 @@ WEIGHTS = {
     "step": 4,
     "exhausted": 1,
     "sleep": 3,
+    "nap": 3,
     "call": 5,
     "send": 4,
     "burst": 2,
@@ -42,7 +43,7 @@ LATE_MS = 70_000
 TIMEOUT_S = 1.0
 
 
-POISON, POISONED = 0.04, 0.2
+POISON, POISONED = 0.08, 0.3
 """In so many of the programs so many of the tasks publish a record that no broker takes."""
 
 
@@ -157,6 +158,10 @@ class Generator:
     def _sleep(self, rank: int, depth: int) -> Op | None:
         return {"ms": self.rng.choice((0, 1, 50, 1_000, 70_000)), "later": self.rng.random() < 0.4}
 
+    def _nap(self, rank: int, depth: int) -> Op | None:
+        """A wait for itself alone: what began before it goes on meanwhile."""
+        return {"ms": self.rng.choice((0, 1, 30, 100))}
+
     def _call(self, rank: int, depth: int) -> Op | None:
         later = self.rng.random() < 0.4
         pool = [n for n, (object_, key, _) in enumerate(self.program.pool) if rank_of(object_, key) > rank]
@@ -186,7 +191,7 @@ class Generator:
         for _ in range(self.rng.randint(2, 5)):
             self._tasks += 1
             tasks.append({"id": f"t{self._tasks}", "ops": [{"op": "note"}]})
-        return {"to": f"{object_}/do", "key": key, "tasks": tasks, "ms": self.rng.choice((0, 1, 20, 200))}
+        return {"to": f"{object_}/do", "key": key, "tasks": tasks, "ms": self.rng.choice((0, 1, 20, 200, 2_000))}
 
     def _limited(self, rank: int, depth: int) -> Op | None:
         """Called or sent to the service that does only so many at a time. It calls nobody: they could all wait for one another."""
