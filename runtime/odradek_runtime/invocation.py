@@ -8,6 +8,7 @@ invocation needs are class-level defaults: most invocations start and end in one
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from types import MappingProxyType
@@ -137,6 +138,11 @@ class Live:
                     stored.topic, stored.partition, stored.offset, stored.timestamp_ms, stored.record_key, headers
                 )
         return self._origin
+
+    def strip(self) -> None:
+        """Forget the value and the headers of its record."""
+        self.payload = None
+        self._origin = replace(self.origin, headers=()) if self.origin is not None else None
 
     @property
     def replaying(self) -> bool:

@@ -36,6 +36,8 @@ class Isolation:
             for root in untried[:1] or roots:
                 self._suspects.add(root)
                 self._machine.poison[root] = message
+                if root in epoch.condemned:
+                    self._machine.bare.add(root)
         else:
             self._machine.poison.update(epoch.condemned)
         self.split = max(1, min(epoch.events, self.split or epoch.events) // 2)
@@ -54,4 +56,5 @@ class Isolation:
         self._machine.splitting = bool(self.split)
         if not self.split:
             self._suspects.clear()
+            self._machine.bare.clear()
             self._poisonings = 0

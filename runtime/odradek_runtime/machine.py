@@ -80,6 +80,8 @@ class Machine:
         self.epoch = Epoch(1)
         self.ready: deque[tuple[Shard, str]] = deque()
         self.poison: dict[str, str] = {}
+        self.bare: set[str] = set()
+        """Suspects whose dead letter was refused as well: it goes without what came in."""
         self._handed: deque[tuple[Shard, Command]] = deque()
         self._barriers: set[int] = set()
         self.splitting = False
@@ -229,6 +231,8 @@ class Machine:
         message = self._condemn(live.id)
         if message is None:
             return False
+        if live.id in self.bare:
+            live.strip()
         self.ending.failed(live, Failure(500, f"the log refused what it published: {message}"))
         return True
 

@@ -111,6 +111,9 @@ class Performance:
     async def _sleep(self, index: int, op: Task) -> Any:
         return self.ctx.sleep(op["ms"] / 1000)
 
+    async def _nap(self, index: int, op: Task) -> Any:
+        await self.ctx.sleep(op["ms"] / 1000)
+
     async def _call(self, index: int, op: Task) -> Any:
         if "pool" in op:
             object_, key, task = self.program.pool[op["pool"]]
@@ -139,6 +142,9 @@ class Performance:
     async def _late(self, index: int, op: Task) -> Any:
         return await self._call(index, op)
 
+    async def _frail(self, index: int, op: Task) -> Any:
+        return await self._call(index, op)
+
     async def _own(self, index: int, op: Task) -> Any:
         if not isinstance(self.ctx, ObjectContext):
             return
@@ -149,6 +155,7 @@ class Performance:
 
     async def _fail(self, index: int, op: Task) -> Any:
         if self.outside.fails(f"{self.task['id']}:{index}", op["times"]):
+            self._write(f"{index}:failed")  # must never be seen: it fails before it waits
             raise RuntimeError(f"{self.task['id']}:{index} fails")
 
     async def _draw(self, index: int, op: Task) -> Any:
@@ -192,9 +199,13 @@ def build(program: Program, outside: Outside) -> App:
     async def late(ctx: Context, task: dict[str, Any]) -> list[Any]:
         return await Performance(outside, program, out, ctx, task).play()
 
+    async def frail(ctx: Context, task: dict[str, Any]) -> list[Any]:
+        return await Performance(outside, program, out, ctx, task).play()
+
     service.handler(name="do")(serve)
     service.on(app.topic("in-svc", value=dict[str, Any]))(served)
     app.service("lim").handler(name="do", concurrency=program.limit)(limited)
+    app.service("frail").handler(name="do", retry=RetryPolicy(max_attempts=2))(frail)
     app.service("tim").handler(name="do", timeout=TIMEOUT_S)(late)
     return app
 

@@ -6,7 +6,7 @@ It keeps, for each shard, what the committed changelogs amount to: the truth tha
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from odradek_runtime import keys
@@ -147,6 +147,11 @@ class Audit:
             end = worker.world.log.partition(Partition(f"{self._app}.{name}", shard.number)).end
             self._rule(offset <= end, f"{worker.name}: the store of shard {shard.number} is ahead of {name}: {offset} > {end}")
         self.same(f"{worker.name}, the store of shard {shard.number}", shard.number, found)
+
+    def reads(self, worker: SimWorker, positions: Mapping[Partition, int]) -> None:
+        """Where a shard reads from is committed before it reads, so that the next owner does not begin elsewhere."""
+        known = {Partition(place.topic, place.partition) for found in self.positions.values() for place in found.inputs}
+        self._rule(positions.keys() <= known, f"{worker.name} reads {sorted(positions.keys() - known)}: no position is committed")
 
     def step_started(self, run: StepRun) -> None:
         """A step starts only after its start is committed."""

@@ -69,6 +69,7 @@ DEFECTS = (
     Defect(
         "offset-unchecked", "a record that is read again is processed again", "intake.py",
         "            if offset < expected:\n", "            if offset < 0:\n",
+        harmless="a fetch begins where it was told, and batches of earlier generations are dropped: it is a second line",
     ),
     Defect(
         "result-twice", "the second result of a step or call is taken as well", "runner.py",
@@ -99,10 +100,12 @@ DEFECTS = (
     Defect(
         "eviction-ignored", "a member that was evicted goes on with its open epoch", "engine.py",
         '            self.flags.start_over = "shards were lost"\n', "            pass\n",
+        harmless="the stamps fence its next epoch, and it starts over then: it only takes longer",
     ),
     Defect(
         "old-restore-taken", "the restore of an earlier ownership is accepted", "ownership.py",
         "        if owned is None or owned.attempt != event.attempt:\n", "        if owned is None:\n",
+        harmless="the stamp that it brings is old: its first epoch is fenced, and a new restore follows",
     ),
     Defect(
         "taken-while-leaving", "a shard is taken again before it has been let go of", "engine.py",

@@ -15,6 +15,7 @@ KINDS: dict[str, tuple[float, int]] = {
     "crash_later": (0.0, 3),  # the process dies between two events
     "freeze": (0.0, 2),  # the process stands still, its session expires, it goes on
     "evict": (0.0, 2),  # the session expires while it goes on: a zombie
+    "evict_pending": (0.03, 3),  # the session expires while a transaction's offsets are pending, its records still on their way
     "rebalance": (0.0, 4),  # a shard moves though nobody came or went
     "stop": (0.0, 2),  # a clean stop, and a start
     "join": (0.0, 1),  # one more worker

@@ -91,6 +91,12 @@ class SimulatedHarness:
     def open(self) -> Log:
         return cast(Log, self._log)
 
+    @contextmanager
+    def held(self) -> Generator[SimLog]:
+        """The log itself, while nothing else happens."""
+        with self._lock:
+            yield cast(SimLog, self._log.inner)
+
     def evict(self, member: Member) -> None:
         cast(Any, member).evict()
 

@@ -20,6 +20,9 @@ from .scheduler import Scheduler
 from .transaction import SimTransaction
 
 STILL_MS = 30_000.0
+TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+INDIGESTIBLE = b"indigestible"
+"""An input may have it, but nothing that an app writes: even the dead letter, or the command that forwards it, is refused."""
 MAX_MESSAGE_BYTES = 1_048_588
 
 
@@ -77,15 +80,17 @@ class SimLog:
 
     def topic(self, name: str) -> TopicInfo | None:
         self._question("topic", often=0.1)
+        if not TOPIC.fullmatch(name):
+            raise LogError(f"{name!r} cannot be a topic", retriable=False)
         return self._topics[name][0] if name in self._topics else None
 
     def topics(self) -> Sequence[str]:
         return sorted(self._topics)
 
     def create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:
-        if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) or partitions < 1:
-            raise LogError(f"{name!r} with {partitions} partitions cannot be a topic", retriable=False)
         if name not in self._topics:
+            if not TOPIC.fullmatch(name) or partitions < 1:
+                raise LogError(f"{name!r} with {partitions} partitions cannot be a topic", retriable=False)
             info = TopicInfo(name, f"id-{len(self._topics)}", partitions, dict(config))
             self._topics[name] = info, [PartitionLog(Partition(name, n), info) for n in range(partitions)]
         return self._topics[name][0]
@@ -99,6 +104,12 @@ class SimLog:
 
     def partitions(self) -> list[PartitionLog]:
         return [partition for _, partitions in self._topics.values() for partition in partitions]
+
+    def take(self, output: Output) -> None:
+        """What the brokers make of a record of an app. Raises BadRecord when they do not take it, whatever is wrong with it."""
+        self.target(output)
+        if INDIGESTIBLE in (output.value or b""):
+            raise BadRecord(f"topic {output.topic} does not take such records (simulated)")
 
     def target(self, output: Output) -> PartitionLog:
         """Where a record goes. Raises BadRecord when the brokers would not take it."""

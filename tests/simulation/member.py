@@ -117,13 +117,18 @@ class SimMember:
 
     def _evicted(self) -> None:
         lost, self.stamps = tuple(sorted(self.stamps)), {}
-        if lost:
-            self._post(Losing(lost, lost=True, release=self._rejoin))
-        else:
-            self._rejoin()
+        rejoin = self._once(lambda: self._log.scheduler.later(self._ms(), f"{self.name} joins again", self._enter))
+        if not lost:
+            rejoin()
+            return
+        self._post(Losing(lost, lost=True, release=rejoin))
+        patience_ms = self._log.scheduler.rng.choice((500.0, 5_000.0, 30_000.0))
+        self._log.scheduler.later(patience_ms, f"{self.name} waits no longer for its release", rejoin)
 
-    def _rejoin(self) -> None:
-        self._log.scheduler.later(self._ms(), f"{self.name} joins again", self._enter)
+    @staticmethod
+    def _once(action: Callable[[], None]) -> Callable[[], None]:
+        waiting = [action]
+        return lambda: waiting.pop()() if waiting else None
 
     def leave(self) -> None:
         self._end()
@@ -243,7 +248,7 @@ class SimMember:
         self._unfinished.append(transaction)
         try:
             for output in order.outputs:
-                self._log.target(output)
+                self._log.take(output)
         except LogError as error:
             transaction.decide(commit=False)
             self._refuse(order, "aborted", str(error), poison=True)
@@ -252,18 +257,19 @@ class SimMember:
             transaction.decide(commit=False)
             self._refuse(order, "aborted", "the broker refuses (simulated)")
             return
-        positions = transaction.write()
+        ahead = self._log.scheduler.rng.random() < 0.5  # the producer sends records when it likes: only the commit waits for them
+        committed = Committed(order.epoch, transaction.write() if ahead else {})
         self._log.scheduler.later(
             TRANSACTION_TIMEOUT_MS, f"{self.name} epoch {order.epoch}: transaction timeout", lambda: self._expire(transaction)
         )
         slow_ms = self._log.faults.rng.uniform(1_000.0, 15_000.0) if self._log.faults.hit("slow_commit") else 0.0
-        self._phase("sends offsets", order, lambda: self._send_offsets(transaction, Committed(order.epoch, positions)), slow_ms)
+        self._phase("sends offsets", order, lambda: self._send_offsets(transaction, committed, ahead), slow_ms)
 
     def _expire(self, transaction: SimTransaction) -> None:
         if transaction.decision is None:
             transaction.decide(commit=False)
 
-    def _send_offsets(self, transaction: SimTransaction, committed: Committed) -> None:
+    def _send_offsets(self, transaction: SimTransaction, committed: Committed, written: bool) -> None:
         order = transaction.order
         if transaction.decision is not None:
             self._refuse(order, "fenced", "the transaction has timed out")
@@ -274,14 +280,30 @@ class SimMember:
             self._refuse(order, "fenced", "the group has moved on")
             return
         transaction.hold_offsets()
-        slow_ms = self._log.faults.rng.uniform(1_000.0, 15_000.0) if self._log.faults.hit("slow_commit") else 0.0
-        self._phase("commits", order, lambda: self._decide(transaction, committed), slow_ms)
+        faults = self._log.faults
+        slow_ms = faults.rng.uniform(1_000.0, 15_000.0) if faults.hit("slow_commit") else 0.0
+        if not self.gone and faults.hit("evict_pending"):
+            self.news_ms = faults.rng.choice((0.0, 50.0, 5_000.0))
+            self.evict()
+            slow_ms = slow_ms or faults.rng.expovariate(1 / 15.0)
+        if written:
+            self._phase("commits", order, lambda: self._decide(transaction, committed), slow_ms)
+        else:
+            self._phase("flushes", order, lambda: self._flush(transaction), slow_ms)
+
+    def _flush(self, transaction: SimTransaction) -> None:
+        order = transaction.order
+        if transaction.decision is not None:
+            self._refuse(order, "fenced", "the transaction was fenced")
+            return
+        committed = Committed(order.epoch, transaction.write())
+        self._phase("commits", order, lambda: self._decide(transaction, committed))
 
     def _decide(self, transaction: SimTransaction, committed: Committed) -> None:
         faults, order = self._log.faults, transaction.order
         if transaction.decision is not None:
             self._refuse(order, "fenced", "the transaction was fenced")
-        elif not order.outputs and faults.hit("torn"):
+        elif (order.state or not order.outputs) and faults.hit("torn"):
             self._tear(transaction)
         elif faults.hit("unknown_lost"):
             transaction.decide(commit=False)

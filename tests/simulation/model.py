@@ -51,7 +51,7 @@ class Expected:
         tokens: list[str] = []
         told: list[Any] = []
         pending: list[tuple[int, Any]] = []
-        drawn = code = 0
+        drawn = code = kept = 0
         targets: dict[Key, list[str]] = defaultdict(list)
         for index, op in enumerate(task["ops"]):
             kind = op["op"]
@@ -67,13 +67,18 @@ class Expected:
             elif kind in ("terminate", "poison"):
                 code = op.get("code", 500)
                 break
+            elif kind == "fail" and where[0] == "frail":
+                tokens, code = tokens[:kept], 500
+                break
             elif kind == "sleep" and where[0] == "tim":
                 code = 504
                 break
             self._subs(op, targets, at_ms)
             if kind == "sleep" and not op["later"]:
                 at_ms += op["ms"]
-            if kind in ("step", "exhausted", "sleep", "call", "shared", "late") or (kind == "limited" and "later" in op):
+                kept = len(tokens)
+            at_ms += op["ms"] if kind == "nap" else 0
+            if kind in ("step", "exhausted", "sleep", "call", "shared", "late", "frail") or (kind == "limited" and "later" in op):
                 pending.append((len(told), self._answer(task, index, op)))
                 told.append(None)
         for slot, answer in pending:

@@ -23,6 +23,7 @@ WEIGHTS = {
     "step": 4,
     "exhausted": 1,
     "sleep": 3,
+    "nap": 3,
     "call": 5,
     "send": 4,
     "burst": 2,
@@ -34,14 +35,15 @@ WEIGHTS = {
     "join": 2,
     "limited": 2,
     "late": 1,
+    "frail": 1,
 }
-SENDING = ("call", "send", "burst", "limited", "late")
+SENDING = ("call", "send", "burst", "limited", "late", "frail")
 """Operations with tasks of their own."""
 LATE_MS = 70_000
 TIMEOUT_S = 1.0
 
 
-POISON, POISONED = 0.04, 0.2
+POISON, POISONED = 0.08, 0.3
 """In so many of the programs so many of the tasks publish a record that no broker takes."""
 
 
@@ -105,7 +107,7 @@ class Generator:
         rng = self.rng
         if rng.random() < 0.04:
             object_ = rng.choice(OBJECTS)
-            return Entry(at_ms, f"{object_}/do", rng.choice(KEYS), {"id": "", "ops": []}, f"in-{object_}", b"{")
+            return Entry(at_ms, f"{object_}/do", rng.choice(KEYS), {"id": "", "ops": []}, f"in-{object_}", rng.choice((b"{", b"indigestible")) if self._poison else b"{")
         if rng.random() < 0.15:
             request = rng.random() < 0.6
             return Entry(at_ms, "svc/do", "", self.task(-1, 2), "" if request else "in-svc", idempotent=request)
@@ -156,6 +158,10 @@ class Generator:
     def _sleep(self, rank: int, depth: int) -> Op | None:
         return {"ms": self.rng.choice((0, 1, 50, 1_000, 70_000)), "later": self.rng.random() < 0.4}
 
+    def _nap(self, rank: int, depth: int) -> Op | None:
+        """A wait for itself alone: what began before it goes on meanwhile."""
+        return {"ms": self.rng.choice((0, 1, 30, 100))}
+
     def _call(self, rank: int, depth: int) -> Op | None:
         later = self.rng.random() < 0.4
         pool = [n for n, (object_, key, _) in enumerate(self.program.pool) if rank_of(object_, key) > rank]
@@ -185,7 +191,7 @@ class Generator:
         for _ in range(self.rng.randint(2, 5)):
             self._tasks += 1
             tasks.append({"id": f"t{self._tasks}", "ops": [{"op": "note"}]})
-        return {"to": f"{object_}/do", "key": key, "tasks": tasks, "ms": self.rng.choice((0, 1, 20, 200))}
+        return {"to": f"{object_}/do", "key": key, "tasks": tasks, "ms": self.rng.choice((0, 1, 20, 200, 2_000))}
 
     def _limited(self, rank: int, depth: int) -> Op | None:
         """Called or sent to the service that does only so many at a time. It calls nobody: they could all wait for one another."""
@@ -198,6 +204,13 @@ class Generator:
         kept = [{**op, "later": True} for op in task["ops"] if op["op"] in ("note", "step", "call", "send")]
         task["ops"] = [*kept, {"op": "sleep", "ms": LATE_MS, "later": False}]
         return {"to": "tim/do", "key": "", "task": task, "later": self.rng.random() < 0.4}
+
+    def _frail(self, rank: int, depth: int) -> Op | None:
+        """Called on a service that gives up after a few attempts: what the last one did is dropped, what lies before its wait stays."""
+        self._tasks += 1
+        wait = [{"op": "sleep", "ms": 1, "later": False}, {"op": "note"}] if self.rng.random() < 0.5 else []
+        task = {"id": f"t{self._tasks}", "ops": [{"op": "note"}, *wait, {"op": "fail", "times": 1_000_000}]}
+        return {"to": "frail/do", "key": "", "task": task, "later": self.rng.random() < 0.4}
 
     def _shared(self, rank: int, depth: int) -> Op | None:
         object_, key = place(self.rng.randrange(TOP))

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from odradek_runtime.engine import Engine, Input
 from odradek_runtime.epoch import StepRun
 from odradek_runtime.executor import StepEnded
 from odradek_runtime.handler_loop import handler_loop
-from odradek_runtime.log.port import Transaction
+from odradek_runtime.log.port import Partition, Transaction
 from odradek_runtime.machine import Machine
 from odradek_runtime.metrics import Metrics
 from odradek_runtime.ownership import Ownership, Restored
@@ -223,8 +223,12 @@ class Tapped:
     def __init__(self, worker: SimWorker) -> None:
         self._worker = worker
         inner = worker.member
-        self.join, self.read, self.stop_reading = inner.join, inner.read, inner.stop_reading
+        self.join, self.stop_reading = inner.join, inner.stop_reading
         self.pause, self.resume, self.settle, self.leave = inner.pause, inner.resume, inner.settle, inner.leave
+
+    def read(self, positions: Mapping[Partition, int], generation: int) -> None:
+        self._worker.world.audit.reads(self._worker, positions)
+        self._worker.member.read(positions, generation)
 
     def commit(self, transaction: Transaction) -> None:
         self._worker.effect("a commit is sent")

@@ -76,7 +76,8 @@ class World:
         self.failed = self.outside.wrong
         self.audit = Audit(NAME, self.outside.recorded, lambda text: self.scheduler.note(text) if self.verbose else None)
         rng = self.scheduler.rng
-        self.log = SimLog(self.scheduler, self.faults, self.audit, batch_records=rng.choice((1, 5, 50)))
+        pace_ms = rng.choice((1.0, 1.0, 10.0))
+        self.log = SimLog(self.scheduler, self.faults, self.audit, batch_records=rng.choice((1, 5, 50)), mean_ms=pace_ms)
         self._short_lived = rng.random() < 0.5
         self.log.classic = rng.random() < 0.4
         self.app = build(self.program, self.outside)
