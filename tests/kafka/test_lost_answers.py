@@ -5,6 +5,7 @@ from __future__ import annotations
 from odradek_runtime.log.port import Output, Partition
 from odradek_runtime.log_kafka import KafkaLog
 from tests.conftest import ClusterFactory
+from tests.kafka.raw import eventually
 
 LIST_OFFSETS = 2
 
@@ -16,7 +17,8 @@ def test_a_lost_question_for_offsets_is_asked_again(kafka_cluster: ClusterFactor
     publisher = log.publisher(topic_prefix)
     publisher.publish([Output(*partition, b"k", b"v")], 1)
     publisher.close()
-    bounds = log.offsets(partition)
+    bounds = (0, 2)
+    eventually(lambda: log.offsets(partition) == bounds)  # the record, and its transaction's marker some time after the commit
 
     for lose in (cluster.proxies[1].hold, cluster.proxies[1].lose_answer):
         held = lose(LIST_OFFSETS)
