@@ -133,11 +133,15 @@ def bars() -> Progress:
 
 
 def run_all(bench: Bench, chosen: list[Contender], rounds: int, progress: Progress) -> tuple[list[Outcome], list[str]]:
-    """Every contender in every round; one that fails is left out of the rounds that follow, and told of at the end."""
+    """Every contender in every round; one that fails is left out of the rounds that follow, and told of at the end.
+
+    Each round begins with another one: the first of all meets a broker whose JIT has hardly begun.
+    """
     outcomes: list[Outcome] = []
     failures: dict[str, str] = {}
     for number in range(1, rounds + 1):
-        for contender in chosen:
+        first = (number - 1) % len(chosen)
+        for contender in chosen[first:] + chosen[:first]:
             if contender.name in failures:
                 continue
             task = progress.add_task(f"round {number}: {contender.title}", total=bench.workload.events)
