@@ -221,7 +221,7 @@ class Engine:
                 self.machine.settle()
 
     def _end_steps(self) -> None:
-        """One by one, as far as the epoch has room: a step's end is an event like any other, and its invocation may be a culprit."""
+        """One by one, as far as the epoch has room: a step's end is an event like any other; its invocation may be a culprit."""
         while self._ended and not self._full():
             self._step_ended(self._ended.popleft())
 
