@@ -42,6 +42,8 @@ SLICE = 250
 """Records between two looks at the events: an answer from the log is not kept waiting longer than a few milliseconds."""
 STRIDE = 50
 """Records between two looks at the size of the epoch: what they make of it may be far larger than they are."""
+POISONING_MS = 600_000
+"""Poisonings this close together are one search: epochs are kept small for longer each time, until the culprit has its turn."""
 HOUR_MS = 1_800_000
 """Every owned offset is committed again at least this often (invariant 10)."""
 
@@ -108,6 +110,7 @@ class Engine:
         self._split = 0
         self._suspects: set[str] = set()
         self._poisonings = 0
+        self._poisoned_ms = 0.0
         self._cautious = 0
         self._refreshed_ms = 0.0
         self._done_commands: dict[Partition, int] = {}
@@ -357,7 +360,6 @@ class Engine:
         if not self._split:
             self._suspects.clear()
             self.machine.bare.clear()
-            self._poisonings = 0
 
     def _isolate(self, epoch: Epoch, message: str) -> None:
         """One of its records aborted it: smaller epochs, until the culprit stands alone (invariant 2).
@@ -377,6 +379,9 @@ class Engine:
         else:
             self.machine.poison.update(epoch.condemned)
         self._split = max(1, min(epoch.events, self._split or epoch.events) // 2)
+        if self.machine.now_ms - self._poisoned_ms > POISONING_MS:
+            self._poisonings = 0
+        self._poisoned_ms = self.machine.now_ms
         self._poisonings += 1
         self._cautious = min(self._poisonings // 2, 1_000)  # other work may come first, however often it starts over
         self.machine.splitting = True
