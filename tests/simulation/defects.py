@@ -163,4 +163,38 @@ DEFECTS = (
         "            self.machine.poison.update(epoch.condemned)\n        self.flags.start_over",
         "            pass\n        self.flags.start_over",
     ),
+    Defect(
+        "older-barrier", "a barrier that was asked for earlier counts for a later one", "machine.py",
+        '        shard.barrier = ""  # an earlier one, read back before this epoch closes, lies before what this epoch writes\n', "",
+    ),
+    Defect(
+        "empty-epoch-full", "an epoch full of events that did nothing is never closed", "engine.py",
+        "            epoch.events = epoch.bytes = 0  # events that did nothing: an epoch full of them would never be closed\n",
+        "            pass\n",
+    ),
+    Defect(
+        "answer-dates-store", "a store is as old as the commit's answer, not as the commit", "engine.py",
+        "                shard.committed(event.positions[number], int(self._sent_ms))\n",
+        "                shard.committed(event.positions[number], int(self.machine.now_ms))\n",
+    ),
+    Defect(
+        "ended-step-runs", "a step runs though its invocation has ended in the epoch that would have started it", "ending.py",
+        "        if epoch.steps and live.timers:", "        if epoch.steps and not live:",
+    ),
+    Defect(
+        "merge-ends-replay", "an end in the middle of a replay takes the rest for replayed, and leaves its timers behind", "journal.py",
+        "        if not commands:\n            return\n", "",
+    ),
+    Defect(
+        "letter-refused", "a suspect whose dead letter is refused as well is tried for ever", "engine.py",
+        "                if root in epoch.condemned:\n                    self.machine.bare.add(root)\n", "",
+    ),
+    Defect(
+        "search-undone", "each end of small epochs begins the search for a culprit anew", "engine.py",
+        "            self.machine.bare.clear()\n", "            self.machine.bare.clear()\n            self._poisonings = 0\n",
+    ),
+    Defect(
+        "last-not-first", "of the invocations of an event the first is suspected, not the last", "engine.py",
+        "dict.fromkeys(reversed(epoch.roots))", "dict.fromkeys(epoch.roots)",
+    ),
 )  # fmt: skip
