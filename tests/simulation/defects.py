@@ -1,6 +1,7 @@
 """Deliberate defects of the engine, one at a time, for the simulation to find: what is replaced by what, in which file.
 
-Beside these, `PATCHES` names those of `tests/mutants` that are about what the simulation runs for real.
+Beside these, `PATCHES` names those of `tests/mutants` that are about what the simulation runs for real and that a program can notice
+(a store whose position lags behind its data, for instance, only reads some of the log again).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ PATCHES = (
     "group-is-authority", "last-attempt-kept", "local-before-barrier", "noted-result-seen", "old-store", "one-barrier",
     "poison-not-isolated", "poisonous-command", "read-before-committed", "released-too-early", "reply-before-commit",
     "result-before-commit", "stale-batches", "stale-read", "start-uncommitted", "state-unstamped", "step-before-commit",
-    "store-position-apart", "store-written-first", "successor-kept", "taken-at-once", "torn-forgotten", "torn-not-healed",
+    "store-written-first", "successor-kept", "taken-at-once", "torn-forgotten", "torn-not-healed",
     "torn-state", "unfenced-source", "waiting-forgotten", "waiting-not-looked-up",
 )  # fmt: skip
 
@@ -162,6 +163,11 @@ DEFECTS = (
         "verdict-forgotten", "a suspect is no longer one when its failure was not committed", "engine.py",
         "            self.machine.poison.update(epoch.condemned)\n        self.flags.start_over",
         "            pass\n        self.flags.start_over",
+    ),
+    Defect(
+        "position-first", "a store's position is written before the data, in a batch of its own", "shard.py",
+        "        self.store.write(changes)\n",
+        "        self.store.write(changes[-1:])\n        self.store.write(changes[:-1])\n",
     ),
     Defect(
         "older-barrier", "a barrier that was asked for earlier counts for a later one", "machine.py",
