@@ -1,7 +1,7 @@
 """Deliberate defects of the engine, one at a time, for the simulation to find: what is replaced by what, in which file.
 
-Beside these, `PATCHES` names those of `tests/mutants` that are about what the simulation runs for real and that a program can notice
-(a store whose position lags behind its data, for instance, only reads some of the log again).
+Beside these, `PATCHES` names those of `tests/mutants` that are about what the simulation runs for real and that a program can
+notice (a store whose position lags behind its data, for instance, only reads some of the log again).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ class Defect:
     old: str
     new: str
     harmless: str = ""
+    poison: float | None = None
+    """Look for it with so much poison."""
 
 
 PATCHES = (
@@ -157,7 +159,7 @@ DEFECTS = (
     ),
     Defect(
         "step-late", "the end of a step joins an epoch that has no room, beside a suspect", "engine.py",
-        "        while self._ended and not self._full():\n", "        while self._ended:\n",
+        "        while self._ended and not self._full():\n", "        while self._ended:\n", poison=0.1,
     ),
     Defect(
         "verdict-forgotten", "a suspect is no longer one when its failure was not committed", "engine.py",
@@ -171,7 +173,7 @@ DEFECTS = (
     ),
     Defect(
         "older-barrier", "a barrier that was asked for earlier counts for a later one", "machine.py",
-        '        shard.barrier = ""  # an earlier one, read back before this epoch closes, lies before what this epoch writes\n', "",
+        '        shard.barrier = ""  #', "        #",
     ),
     Defect(
         "empty-epoch-full", "an epoch full of events that did nothing is never closed", "engine.py",
@@ -188,7 +190,7 @@ DEFECTS = (
         "        if epoch.steps and live.timers:", "        if epoch.steps and not live:",
     ),
     Defect(
-        "merge-ends-replay", "an end in the middle of a replay takes the rest for replayed, and leaves its timers behind", "journal.py",
+        "merge-ends-replay", "an end amid a replay takes the rest for replayed, and leaves its timers behind", "journal.py",
         "        if not commands:\n            return\n", "",
     ),
     Defect(
@@ -201,6 +203,6 @@ DEFECTS = (
     ),
     Defect(
         "last-not-first", "of the invocations of an event the first is suspected, not the last", "engine.py",
-        "dict.fromkeys(reversed(epoch.roots))", "dict.fromkeys(epoch.roots)",
+        "dict.fromkeys(reversed(epoch.roots))", "dict.fromkeys(epoch.roots)", poison=0.1,
     ),
 )  # fmt: skip

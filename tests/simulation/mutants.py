@@ -71,14 +71,15 @@ class Bench:
             return Verdict(defect.name, defect.what, 0, why)
         path.write_text(source.replace(defect.old, defect.new))
         try:
-            return self._run(defect.name, defect.what, seeds, defect.harmless)
+            return self._run(defect.name, defect.what, seeds, defect.harmless, defect.poison)
         finally:
             path.write_text(source)
 
-    def _run(self, name: str, what: str, seeds: int, harmless: str = "") -> Verdict:
+    def _run(self, name: str, what: str, seeds: int, harmless: str = "", poison: float | None = None) -> Verdict:
+        more = [] if poison is None else ["--poison", str(poison)]
         roots = os.pathsep.join(str(self.directory / root) for root in ("", "sdk", "runtime", "connectors"))
         done = subprocess.run(
-            [sys.executable, "-m", "tests.simulation", "0", "--seeds", str(seeds), "--first"],
+            [sys.executable, "-m", "tests.simulation", "0", "--seeds", str(seeds), "--first", *more],
             cwd=self.directory, env={**os.environ, "PYTHONPATH": roots, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True, text=True, check=False, timeout=TIMEOUT_S,
         )  # fmt: skip
