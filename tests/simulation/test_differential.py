@@ -9,7 +9,7 @@ from odradek_runtime.log_kafka import KafkaLog
 from .differential import Comparison, Real, Simulated
 from .live import SimulatedHarness
 
-STEPS = 20
+STEPS = 12
 
 
 @pytest.fixture
