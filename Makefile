@@ -8,7 +8,7 @@ SOURCES := $(wildcard sdk runtime connectors tests examples bench)
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv broker-jars lint format test test-faults soak sim k8s mutants demo demo-kafka bench broker-start broker-stop \
+.PHONY: help venv broker-jars lint format test test-faults soak sim sim-mutants k8s mutants demo demo-kafka bench broker-start broker-stop \
         constraints clean
 
 help: ## show this
@@ -62,6 +62,9 @@ STEPS ?= 30
 
 sim: venv ## the engine under simulated faults: SEED=, SEEDS= (so many from there on), STEPS= (length); ARGS='--until EVENT'
 	@$(BIN)/python -m tests.simulation $(SEED) --seeds $(SEEDS) --steps $(STEPS) $(ARGS)
+
+sim-mutants: venv ## put each of some 70 defects into a copy of the engine and run seeds until one finds it; ARGS='word --seeds N'
+	@$(BIN)/python -m tests.simulation.mutants $(ARGS)
 
 mutants: broker-jars ## take each invariant out of the code (tests/mutants/*.patch) and see its test fail
 	@$(BIN)/python -m tests.mutants $(ARGS)

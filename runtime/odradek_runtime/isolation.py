@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from .epoch import Epoch
     from .machine import Machine
 
+SEARCH_MS = 600_000
+"""Aborts this close together are one search: epochs are kept small for longer each time, until the culprit has its turn."""
+
 
 class Isolation:
     """The search for a culprit. `split` is the number of events that an epoch may have meanwhile; 0 while nobody is looked for."""
@@ -21,6 +24,7 @@ class Isolation:
         self._epoch_events = epoch_events
         self._suspects: set[str] = set()
         self._poisonings = 0
+        self._poisoned_ms = 0.0
         self._cautious = 0
 
     def aborted(self, epoch: Epoch, message: str) -> None:
@@ -41,6 +45,10 @@ class Isolation:
         else:
             self._machine.poison.update(epoch.condemned)
         self.split = max(1, min(epoch.events, self.split or epoch.events) // 2)
+        now_ms = self._machine.now_ms
+        if now_ms - self._poisoned_ms > SEARCH_MS:
+            self._poisonings = 0
+        self._poisoned_ms = now_ms
         self._poisonings += 1
         self._cautious = min(self._poisonings // 2, 1_000)  # other work may come first, however often it starts over
         self._machine.splitting = True
@@ -57,4 +65,3 @@ class Isolation:
         if not self.split:
             self._suspects.clear()
             self._machine.bare.clear()
-            self._poisonings = 0

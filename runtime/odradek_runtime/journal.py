@@ -70,7 +70,7 @@ class Journal:
         return entry
 
     def add_commands(self, commands: list[Command]) -> None:
-        """A segment has become part of the epoch. One without commands, at the end of what is not replayed yet, leaves the cursor."""
+        """A segment has become part of the epoch. One without commands leaves the cursor, which may stand amid a replay."""
         if not commands:
             return
         for kind, name, key, value, at_ms in commands:

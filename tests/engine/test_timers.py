@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from odradek import App, Context, ObjectContext
+from odradek_runtime.formats import TIMER
 from odradek_runtime.shard import Shard
 from odradek_runtime.timers import WINDOW_MS
 from tests.engine.harness import Rig
@@ -151,3 +152,31 @@ def test_a_request_may_be_delayed(rig: Rig) -> None:
     rig.later(101)
     rig.until(lambda: texts(rig) == ["by request"])
     rig.until(lambda: rig.attach(asked.id, wait=False).reply().status == "completed")
+
+
+def test_an_end_before_everything_is_replayed_leaves_no_timer(rig: Rig) -> None:
+    app = App("ahead", shards=1)
+
+    @app.handler(timeout=0.2)
+    async def one(ctx: Context) -> None:
+        await ctx.sleep(timedelta(milliseconds=1))
+        await ctx.sleep(timedelta(hours=1))
+
+    rig.start(app)
+    reply = rig.ask("ahead/one").reply()
+    assert reply.failure is not None and reply.failure.code == 504
+    assert [TIMER.decode(value).kind for key, value in rig.journal(app).items() if key[:1] == b"t"] == ["purge"]
+
+
+def test_a_timer_that_has_been_cancelled_does_not_fill_the_epoch_for_ever(rig: Rig) -> None:
+    app = App("full", shards=1)
+
+    @app.handler(timeout=0.2)
+    async def one(ctx: Context) -> str:
+        await ctx.sleep(timedelta(milliseconds=1))
+        return "done"
+
+    rig.start(app, epoch_events=1)
+    for _ in range(2):
+        assert rig.call("full/one") == "done"
+        rig.later(1)  # its timeout is over, and would have been due

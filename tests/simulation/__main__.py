@@ -26,7 +26,7 @@ def main() -> int:
     parser.add_argument("seed", type=int, nargs="?", default=0, help="the first seed")
     parser.add_argument("--seeds", type=int, default=1, help="how many, from the first on")
     parser.add_argument("--steps", type=int, default=30, help="how long a program is")
-    parser.add_argument("--poison", type=float, help="how many tasks publish a record that no broker takes, 0 to 1; else the seed says")
+    parser.add_argument("--poison", type=float, help="how many tasks publish what no broker takes, 0 to 1; else the seed says")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="so many processes")
     parser.add_argument("--until", type=int, default=0, help="stop in the debugger at this event")
     parser.add_argument("--kinds", help="only these kinds of faults, with commas between")
@@ -110,7 +110,8 @@ def tell(failure: Failure, steps: int, poison: float | None) -> None:
     print(f"faults that happened: {dict(world.faults.happened)}")
     kinds, entries = ",".join(sorted(failure.kinds)), ",".join(str(n) for n in sorted(failure.entries))
     asked = "" if poison is None else f" --poison={poison}"
-    print(f"again: make sim SEED={world.seed} STEPS={steps} ARGS='--whole{asked} --kinds={kinds} --entries={entries} --until=EVENT'")
+    only = f"--whole{asked} --kinds={kinds} --entries={entries}"
+    print(f"again: make sim SEED={world.seed} STEPS={steps} ARGS='{only} --until=EVENT'")
 
 
 if __name__ == "__main__":

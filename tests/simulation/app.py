@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from odradek._definition import OnError
-
 from odradek import App, Context, ObjectContext, RetryPolicy, SharedContext, TerminalError, current
+from odradek._definition import OnError
 
 from .model import Wrong
 from .program import OBJECTS, TIMEOUT_S, Program, Task
@@ -228,7 +227,8 @@ def _object(app: App, name: str, program: Program, outside: Outside, out: Any) -
     object_.handler(name="do")(do)
     letters = app.topic("letters", value=bytes)
     on_error: OnError = "skip" if name == "b" and program.skips else "dead_letter"
-    object_.on(app.topic(f"in-{name}", value=dict[str, Any]), on_error=on_error, dead_letter=letters if name == "b" else None)(recorded)
+    topic = app.topic(f"in-{name}", value=dict[str, Any])
+    object_.on(topic, on_error=on_error, dead_letter=letters if name == "b" else None)(recorded)
     if name == "a":
         object_.on(app.topic("in-keyed", value=dict[str, Any]), key=lambda task: task["key"])(rekeyed)
     object_.shared(peek)

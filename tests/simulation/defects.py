@@ -1,6 +1,7 @@
 """Deliberate defects of the engine, one at a time, for the simulation to find: what is replaced by what, in which file.
 
-Beside these, `PATCHES` names those of `tests/mutants` that are about what the simulation runs for real.
+Beside these, `PATCHES` names those of `tests/mutants` that are about what the simulation runs for real and that a program can
+notice (a store whose position lags behind its data, for instance, only reads some of the log again).
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ class Defect:
     old: str
     new: str
     harmless: str = ""
+    poison: float | None = None
+    """Look for it with so much poison."""
 
 
 PATCHES = (
@@ -27,7 +30,7 @@ PATCHES = (
     "group-is-authority", "last-attempt-kept", "local-before-barrier", "noted-result-seen", "old-store", "one-barrier",
     "poison-not-isolated", "poisonous-command", "read-before-committed", "released-too-early", "reply-before-commit",
     "result-before-commit", "stale-batches", "stale-read", "start-uncommitted", "state-unstamped", "step-before-commit",
-    "store-position-apart", "store-written-first", "successor-kept", "taken-at-once", "torn-forgotten", "torn-not-healed",
+    "store-written-first", "successor-kept", "taken-at-once", "torn-forgotten", "torn-not-healed",
     "torn-state", "unfenced-source", "waiting-forgotten", "waiting-not-looked-up",
 )  # fmt: skip
 
@@ -156,11 +159,50 @@ DEFECTS = (
     ),
     Defect(
         "step-late", "the end of a step joins an epoch that has no room, beside a suspect", "engine.py",
-        "        while self._ended and not self._full():\n", "        while self._ended:\n",
+        "        while self._ended and not self._full():\n", "        while self._ended:\n", poison=0.1,
     ),
     Defect(
         "verdict-forgotten", "a suspect is no longer one when its failure was not committed", "engine.py",
         "            self.machine.poison.update(epoch.condemned)\n        self.flags.start_over",
         "            pass\n        self.flags.start_over",
+    ),
+    Defect(
+        "position-first", "a store's position is written before the data, in a batch of its own", "shard.py",
+        "        self.store.write(changes)\n",
+        "        self.store.write(changes[-1:])\n        self.store.write(changes[:-1])\n",
+    ),
+    Defect(
+        "older-barrier", "a barrier that was asked for earlier counts for a later one", "machine.py",
+        '        shard.barrier = ""  #', "        #",
+    ),
+    Defect(
+        "empty-epoch-full", "an epoch full of events that did nothing is never closed", "engine.py",
+        "            epoch.events = epoch.bytes = 0  # events that did nothing: an epoch full of them would never be closed\n",
+        "            pass\n",
+    ),
+    Defect(
+        "answer-dates-store", "a store is as old as the commit's answer, not as the commit", "engine.py",
+        "                shard.committed(event.positions[number], int(self._sent_ms))\n",
+        "                shard.committed(event.positions[number], int(self.machine.now_ms))\n",
+    ),
+    Defect(
+        "ended-step-runs", "a step runs though its invocation has ended in the epoch that would have started it", "ending.py",
+        "        if epoch.steps and live.timers:", "        if epoch.steps and not live:",
+    ),
+    Defect(
+        "merge-ends-replay", "an end amid a replay takes the rest for replayed, and leaves its timers behind", "journal.py",
+        "        if not commands:\n            return\n", "",
+    ),
+    Defect(
+        "letter-refused", "a suspect whose dead letter is refused as well is tried for ever", "engine.py",
+        "                if root in epoch.condemned:\n                    self.machine.bare.add(root)\n", "",
+    ),
+    Defect(
+        "search-undone", "each end of small epochs begins the search for a culprit anew", "engine.py",
+        "            self.machine.bare.clear()\n", "            self.machine.bare.clear()\n            self._poisonings = 0\n",
+    ),
+    Defect(
+        "last-not-first", "of the invocations of an event the first is suspected, not the last", "engine.py",
+        "dict.fromkeys(reversed(epoch.roots))", "dict.fromkeys(epoch.roots)", poison=0.1,
     ),
 )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 from confluent_kafka import TopicPartition
 
@@ -85,7 +85,7 @@ class Real:
         self.log = log
         self._servers = servers
         self._app = app
-        self._producers = {name: transactional(servers, f"{app}-{name}") for name in ("x", "y")}
+        self._producers: dict[str, Any] = {name: transactional(servers, f"{app}-{name}") for name in ("x", "y")}
         self.station = prepared(log, app)
 
     def begin(self, name: str) -> None:
@@ -179,8 +179,8 @@ class Comparison:
         topic = f"{self._app}-in"
         by_key = self._rng.random() < 0.5
         outputs = [
-            Output(topic, None if by_key else self._rng.randrange(PARTITIONS), b"k%d" % self._rng.randrange(9), value, None, 1_000 * n + 1)
-            for n, value in enumerate(self._fresh())
+            Output(topic, None if by_key else self._rng.randrange(PARTITIONS), b"k%d" % self._rng.randrange(9), value)
+            for value in self._fresh()
         ]
 
         def publish(side: Side) -> Seen:
@@ -225,8 +225,9 @@ class Comparison:
         """Refused, and nothing of it is left. Only in a topic of its own: how much a broker had taken is not told."""
 
         def commit(side: Side) -> Seen:
-            records = [Output(f"{self._app}-picky", 0, b"k", b"good"), Output(f"{self._app}-picky", 0, b"k", bytes(2_000_000))]
-            refused = side.station.refused(side.station.transaction([0], records, offsets={Partition(f"{self._app}.commands", 0): 777}))
+            records = [Output(*picky, b"k", value) for value in (b"good", bytes(2_000_000))]
+            offsets = {Partition(f"{self._app}.commands", 0): 777}
+            refused = side.station.refused(side.station.transaction([0], records, offsets=offsets))
             left = [m for batch in side.log.scan(picky, 0, side.log.offsets(picky)[1]) for m in batch]
             return refused.reason, refused.poison, left
 
@@ -254,14 +255,15 @@ class Comparison:
         def trim(side: Side) -> Seen:
             first, _ = side.log.offsets(partition)
             stable = max((offset for offset, _ in side.committed(partition)), default=first)
-            return side.log.trim(partition, 1_000_000 if beyond else (first + stable) // 2)
+            side.log.trim(partition, 1_000_000 if beyond else (first + stable) // 2)
+            return "trimmed"
 
         self._both(f"trim {partition.partition}{' beyond its end' if beyond else ''}", trim)
 
     def _create(self) -> None:
         name, partitions = self._rng.choice((f"{self._app}-new", f"{self._app}-in", "not a name")), self._rng.randint(0, 3)
         self._both(f"create {name} with {partitions}", lambda side: side.log.create_topic(name, partitions, {}).partitions)
-        self._both(f"look at {name}", lambda side: (side.log.topic(name) is None) or side.log.topic(name) is not None)
+        self._both(f"look at {name}", lambda side: side.log.topic(name) is None)
 
     def _scan(self) -> None:
         """From any position to any before the first open transaction."""
@@ -292,6 +294,7 @@ class Comparison:
                 old.publish([output], old.position() + 1)
             finally:
                 new.close()
+            return "published"
 
         self._both("publish by one taken over", publish)
 

@@ -40,7 +40,8 @@ class SimExecutor:
             self._load += 1
             slow_ms = world.faults.rng.uniform(100.0, HANG_MS) if world.faults.hit("step_slow") else 0.0
             name = f"{self._worker.name} runs step {run.body.name} {run.key}"
-            world.scheduler.later(slow_ms + world.scheduler.delay_ms(world.scheduler.rng.choice((5.0, 60.0))), name, lambda run=run: self._run(run))
+            took_ms = slow_ms + world.scheduler.delay_ms(world.scheduler.rng.choice((5.0, 60.0)))
+            world.scheduler.later(took_ms, name, lambda run=run: self._run(run))
 
     def _run(self, run: StepRun) -> None:
         from .worker import Crashed

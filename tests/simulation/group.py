@@ -36,6 +36,8 @@ class SimGroup:
         self._held = 0
         self._written: dict[Partition, int] = {}
         self.stamps = 0
+        self._given: dict[int, int] = {}
+        """The stamp with which each shard was given out last."""
         self._scheduler = scheduler
 
     # --- offsets ---
@@ -109,7 +111,7 @@ class SimGroup:
         for number in shards:
             self.stamps += 1
             self.owners[number] = member
-            gained[number] = self.stamps
+            gained[number] = self._given[number] = self.stamps
         if gained:
             member.hear(Gained(gained))
 
@@ -117,15 +119,17 @@ class SimGroup:
         if not shards:
             return
         self.leaving.update(dict.fromkeys(shards, member))
+        asked = {number: self._given[number] for number in shards}
         released = False
 
         def release() -> None:
             nonlocal released
             if not released:
                 released = True
-                member.released(shards)
-                free = f"{member.name} has released {shards}"
-                self._scheduler.later(self._scheduler.delay_ms(3.0), free, lambda: self._free(member, shards))
+                mine = [number for number in shards if self._given[number] == asked[number]]  # not what has moved on meanwhile
+                member.released(mine)
+                free = f"{member.name} has released {mine}"
+                self._scheduler.later(self._scheduler.delay_ms(3.0), free, lambda: self._free(member, mine))
 
         def overdue() -> None:
             if not released and member in self.members and any(self.leaving.get(n) is member for n in shards):

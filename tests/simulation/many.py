@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
@@ -39,7 +39,7 @@ def run_some(seeds: range, steps: int, poison: float | None = None) -> Tally:
     return tally
 
 
-def run_many(seeds: range, steps: int, workers: int, poison: float | None = None) -> Iterator[Tally]:
+def run_many(seeds: range, steps: int, workers: int, poison: float | None = None) -> Generator[Tally]:
     """Run seeds in so many processes; gives what became of each chunk as it ends. Close it to stop."""
     if workers == 1:
         for at in range(0, len(seeds), CHUNK):

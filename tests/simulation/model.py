@@ -14,6 +14,8 @@ from typing import Any
 from .program import OBJECTS, Op, Program, Task
 
 Key = tuple[str, str]
+AWAITED = ("step", "exhausted", "sleep", "call", "shared", "late", "frail")
+"""Operations with a result that the task is told."""
 
 
 class Wrong(AssertionError):
@@ -64,21 +66,16 @@ class Expected:
                 drawn += 1
             elif kind == "own" and not unkeyed:
                 told.append(409)
-            elif kind in ("terminate", "poison"):
-                code = op.get("code", 500)
-                break
-            elif kind == "fail" and where[0] == "frail":
-                tokens, code = tokens[:kept], 500
-                break
-            elif kind == "sleep" and where[0] == "tim":
-                code = 504
+            code = _code(where, op)
+            if code:
+                tokens = tokens[:kept] if where[0] == "frail" else tokens
                 break
             self._subs(op, targets, at_ms)
             if kind == "sleep" and not op["later"]:
                 at_ms += op["ms"]
                 kept = len(tokens)
             at_ms += op["ms"] if kind == "nap" else 0
-            if kind in ("step", "exhausted", "sleep", "call", "shared", "late", "frail") or (kind == "limited" and "later" in op):
+            if kind in AWAITED or (kind == "limited" and "later" in op):
                 pending.append((len(told), self._answer(task, index, op)))
                 told.append(None)
         for slot, answer in pending:
@@ -110,6 +107,15 @@ class Expected:
                 return "peeked True"
             case _:
                 return self.results[f"pool {op['pool']}" if "pool" in op else op["task"]["id"]]
+
+
+def _code(where: Key, op: Op) -> int:
+    """With what an operation ends its task, 0 if it does not."""
+    if op["op"] in ("terminate", "poison"):
+        return int(op.get("code", 500))
+    if op["op"] == "fail" and where[0] == "frail":
+        return 500
+    return 504 if op["op"] == "sleep" and where[0] == "tim" else 0
 
 
 def called_pool(program: Program) -> set[int]:

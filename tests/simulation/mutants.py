@@ -1,6 +1,6 @@
 """Does the simulation find bugs? Each defect is put into a copy of the project, and seeds run until one fails: `make sim-mutants`.
 
-    python -m tests.simulation.mutants [word …] [--seeds 2000]      only defects whose name has one of the words
+`python -m tests.simulation.mutants [word …] [--seeds 2000]` takes only defects whose name has one of the words.
 """
 
 from __future__ import annotations
@@ -67,17 +67,19 @@ class Bench:
         path = self.directory / ENGINE / defect.file
         source = path.read_text()
         if source.count(defect.old) != 1:
-            return Verdict(defect.name, defect.what, 0, f"{defect.file} has its text {source.count(defect.old)} times: follow the code")
+            why = f"{defect.file} has its text {source.count(defect.old)} times: follow the code"
+            return Verdict(defect.name, defect.what, 0, why)
         path.write_text(source.replace(defect.old, defect.new))
         try:
-            return self._run(defect.name, defect.what, seeds, defect.harmless)
+            return self._run(defect.name, defect.what, seeds, defect.harmless, defect.poison)
         finally:
             path.write_text(source)
 
-    def _run(self, name: str, what: str, seeds: int, harmless: str = "") -> Verdict:
+    def _run(self, name: str, what: str, seeds: int, harmless: str = "", poison: float | None = None) -> Verdict:
+        more = [] if poison is None else ["--poison", str(poison)]
         roots = os.pathsep.join(str(self.directory / root) for root in ("", "sdk", "runtime", "connectors"))
         done = subprocess.run(
-            [sys.executable, "-m", "tests.simulation", "0", "--seeds", str(seeds), "--first"],
+            [sys.executable, "-m", "tests.simulation", "0", "--seeds", str(seeds), "--first", *more],
             cwd=self.directory, env={**os.environ, "PYTHONPATH": roots, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True, text=True, check=False, timeout=TIMEOUT_S,
         )  # fmt: skip

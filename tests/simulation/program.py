@@ -107,7 +107,8 @@ class Generator:
         rng = self.rng
         if rng.random() < 0.04:
             object_ = rng.choice(OBJECTS)
-            return Entry(at_ms, f"{object_}/do", rng.choice(KEYS), {"id": "", "ops": []}, f"in-{object_}", rng.choice((b"{", b"indigestible")) if self._poison else b"{")
+            raw = rng.choice((b"{", b"indigestible")) if self._poison else b"{"
+            return Entry(at_ms, f"{object_}/do", rng.choice(KEYS), {"id": "", "ops": []}, f"in-{object_}", raw)
         if rng.random() < 0.15:
             request = rng.random() < 0.6
             return Entry(at_ms, "svc/do", "", self.task(-1, 2), "" if request else "in-svc", idempotent=request)
@@ -206,7 +207,7 @@ class Generator:
         return {"to": "tim/do", "key": "", "task": task, "later": self.rng.random() < 0.4}
 
     def _frail(self, rank: int, depth: int) -> Op | None:
-        """Called on a service that gives up after a few attempts: what the last one did is dropped, what lies before its wait stays."""
+        """Called on a service that gives up: what its last attempt did is dropped, what lies before its wait stays."""
         self._tasks += 1
         wait = [{"op": "sleep", "ms": 1, "later": False}, {"op": "note"}] if self.rng.random() < 0.5 else []
         task = {"id": f"t{self._tasks}", "ops": [{"op": "note"}, *wait, {"op": "fail", "times": 1_000_000}]}

@@ -1,0 +1,66 @@
+"""What the simulation has found, each as the shortest way to see it (`test_simulation.FOUND` has seeds for the rest)."""
+
+from odradek import App
+from odradek_runtime.formats import COMMAND, Command, StorePosition
+from odradek_runtime.handler_loop import handler_loop
+from odradek_runtime.log.port import Output, Partition
+from odradek_runtime.machine import Machine
+from odradek_runtime.metrics import Metrics
+from odradek_runtime.settings import Settings
+from odradek_runtime.shard import Shard
+from odradek_runtime.store import MemoryStore
+from odradek_runtime.takeover import Progress, Takeover
+from odradek_runtime.targets import Targets
+
+from .faults import Faults
+from .log import SimLog
+from .partition import SimMessage
+from .scheduler import Scheduler
+
+HOUR_MS = 3_600_000.0
+
+
+def cluster() -> SimLog:
+    """A log without faults, with the topics of the app `found`."""
+    log = SimLog(Scheduler(0, 0.0), Faults(0, ()))
+    for name, config in (("commands", {}), ("journal", {"cleanup.policy": "compact"}), ("state", {"cleanup.policy": "compact"})):
+        log.create_topic(f"found.{name}", 1, config)
+    return log
+
+
+def test_a_barrier_that_was_asked_for_earlier_does_not_vouch_for_a_later_one() -> None:
+    machine = Machine(App("found", shards=1), 1, Settings(), Targets(cluster(), max_record_bytes=1_000), Metrics(), handler_loop())
+    shard = machine.shards[0] = Shard(0, 1, 1, 0, MemoryStore(), StorePosition("", "", 0, 0, 0))
+    barriers: list[str] = []
+    for _ in range(2):
+        machine.request_barrier(shard)
+        machine.close()
+        barriers.append(shard.barrier)
+    machine.request_barrier(shard)
+
+    def read_back(barrier: str) -> bool:
+        output = Output("found.commands", 0, None, COMMAND.encode(Command(kind="barrier", id=barrier)))
+        machine.command(shard, SimMessage(Partition("found.commands", 0), 0, output, 0, None))
+        return shard.local
+
+    assert not any(read_back(barrier) for barrier in barriers)
+    machine.close()
+    assert read_back(shard.barrier)
+
+
+def test_a_store_is_as_old_as_the_question_where_its_changelogs_end() -> None:
+    log = cluster()
+    asked = log.offsets
+
+    def slow(partition: Partition) -> tuple[int, int]:
+        ends = asked(partition)
+        log.scheduler.now_ms += HOUR_MS
+        return ends
+
+    log.offsets = slow  # type: ignore[method-assign]
+    takeover = Takeover("found", 1, log, log.member("found", 1, None), [], None)
+
+    shard = takeover.run(0, 1, lambda: log.scheduler.now_ms, Progress())
+
+    assert log.scheduler.now_ms >= HOUR_MS
+    assert shard.at.time_ms == 0
