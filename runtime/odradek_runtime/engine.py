@@ -296,7 +296,7 @@ class Engine:
         self._isolation.committed(epoch)
 
     def _write_back(self) -> None:
-        """What is committed goes into the stores by time; if one refuses, its shard starts over: the log holds what it could not take."""
+        """What is committed goes into the stores by time; if one refuses, its shards start over: the log has it all."""
         for shard in self.machine.shards.values():
             if shard.overdue(self.machine.now_ms):
                 shard.write_back()

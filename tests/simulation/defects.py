@@ -67,11 +67,11 @@ DEFECTS = (
     ),
     Defect(
         "offset-too-early", "positions are one record ahead of what was processed", "intake.py",
-        "        shard.positions[partition] = expected\n", "        shard.positions[partition] = expected + 1\n",
+        "messages[-1].offset() + 1\n", "messages[-1].offset() + 2\n",
     ),
     Defect(
         "offset-unchecked", "a record that is read again is processed again", "intake.py",
-        "            if offset < expected:\n", "            if offset < 0:\n",
+        "        if messages[0].offset() < expected:", "        if messages[0].offset() < 0:",
         harmless="a fetch begins where it was told, and batches of earlier generations are dropped: it is a second line",
     ),
     Defect(
@@ -93,7 +93,7 @@ DEFECTS = (
         "            self.intake.close(shard)\n            if number not in leaving:\n",
     ),
     Defect(
-        "step-runs-twice", "a step that runs is started a second time", "runner.py",
+        "step-runs-twice", "a step that runs is started a second time", "revival.py",
         "        if (stored.id, ref) in shard.running:\n            return\n", "",
     ),
     Defect(
@@ -138,7 +138,7 @@ DEFECTS = (
     ),
     Defect(
         "commit-unread", "what is being committed is not read", "shard.py",
-        "            value = self.committing.get(key, _ABSENT)\n", "            value = _ABSENT\n",
+        "            value = self.committing.get(key, ABSENT)\n", "            value = ABSENT\n",
     ),
     Defect(
         "delay-forgotten", "a delayed start is not written down as a timer", "calls.py",
@@ -168,8 +168,9 @@ DEFECTS = (
     ),
     Defect(
         "position-first", "a store's position is written before the data, in a batch of its own", "shard.py",
-        "        self.store.write(changes)\n",
-        "        self.store.write(changes[-1:])\n        self.store.write(changes[:-1])\n",
+        "            self.store.write([*self.unstored.items(), (keys.STORE_POSITION, STORE_POSITION.encode(self.at))])\n",
+        "            self.store.write([(keys.STORE_POSITION, STORE_POSITION.encode(self.at))])\n"
+        "            self.store.write(self.unstored.items())\n",
     ),
     Defect(
         "older-barrier", "a barrier that was asked for earlier counts for a later one", "machine.py",
@@ -182,8 +183,8 @@ DEFECTS = (
     ),
     Defect(
         "answer-dates-store", "a store is as old as the commit's answer, not as the commit", "engine.py",
-        "                shard.committed(event.positions[number], int(self._sent_ms))\n",
-        "                shard.committed(event.positions[number], int(self.machine.now_ms))\n",
+        "            shard.committed(event.positions[number], int(self._sent_ms))\n",
+        "            shard.committed(event.positions[number], int(self.machine.now_ms))\n",
     ),
     Defect(
         "ended-step-runs", "a step runs though its invocation has ended in the epoch that would have started it", "ending.py",
@@ -194,15 +195,15 @@ DEFECTS = (
         "        if not commands:\n            return\n", "",
     ),
     Defect(
-        "letter-refused", "a suspect whose dead letter is refused as well is tried for ever", "engine.py",
-        "                if root in epoch.condemned:\n                    self.machine.bare.add(root)\n", "",
+        "letter-refused", "a suspect whose dead letter is refused as well is tried for ever", "isolation.py",
+        "                if root in epoch.condemned:\n                    self._machine.bare.add(root)\n", "",
     ),
     Defect(
-        "search-undone", "each end of small epochs begins the search for a culprit anew", "engine.py",
-        "            self.machine.bare.clear()\n", "            self.machine.bare.clear()\n            self._poisonings = 0\n",
+        "search-undone", "each end of small epochs begins the search for a culprit anew", "isolation.py",
+        "            self._machine.bare.clear()\n", "            self._machine.bare.clear()\n            self._poisonings = 0\n",
     ),
     Defect(
-        "last-not-first", "of the invocations of an event the first is suspected, not the last", "engine.py",
+        "last-not-first", "of the invocations of an event the first is suspected, not the last", "isolation.py",
         "dict.fromkeys(reversed(epoch.roots))", "dict.fromkeys(epoch.roots)", poison=0.1,
     ),
 )  # fmt: skip
