@@ -35,6 +35,7 @@ from .request import Answer, Question, Reply, Request
 from .routing import id_hash
 from .settings import Settings
 from .shard import Shard
+from .store import StoreError
 
 logger = logging.getLogger("odradek")
 
@@ -124,7 +125,6 @@ class Engine:
         self.machine.now_ms = self._now_ms()
         if self.flags.start_over and self.inflight is None:
             self._start_over()
-        self._write_back()
         self._release()
         self._end_steps()
         if not self.flags.stopping:
@@ -281,8 +281,12 @@ class Engine:
         machine = self.machine
         machine.committed_epoch = epoch.number
         self._done_commands.update(self._sent_commands)
-        for number, shard in epoch.touched.items():
-            shard.committed(event.positions[number], int(self._sent_ms))
+        try:
+            for number, shard in epoch.touched.items():
+                shard.committed(event.positions[number], int(self._sent_ms))
+        except StoreError as error:
+            logger.error("%s", error)  # noqa: TRY400  (the message says it all; the log holds what the store could not take)
+            self.flags.start_over = self.flags.start_over or str(error)
         for answer, reply in epoch.replies:
             answer(reply)
         self._executor.submit(epoch.steps)
@@ -294,15 +298,6 @@ class Engine:
         machine.metrics.commit_s.observe((machine.now_ms - self._sent_ms) / 1000)
         self._opened(epoch)
         self._isolation.committed(epoch)
-
-    def _write_back(self) -> None:
-        """What is committed goes into the stores by time; if one refuses, its shards start over: the log has it all."""
-        for shard in self.machine.shards.values():
-            if shard.overdue(self.machine.now_ms):
-                shard.write_back()
-            if shard.store_error and not self.flags.start_over:
-                logger.error("%s", shard.store_error)
-                self.flags.start_over = shard.store_error
 
     def _opened(self, epoch: Epoch) -> None:
         """Shards whose opening epoch is durable begin to read and to answer."""
@@ -377,7 +372,6 @@ class Engine:
 
     def _forget(self, number: int) -> None:
         shard = self.machine.shards[number]
-        shard.write_back()
         self.intake.close(shard)
         self._done_commands.pop(Partition(self.machine.commands_topic, number), None)
         self.machine.drop(number)

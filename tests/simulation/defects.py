@@ -168,9 +168,8 @@ DEFECTS = (
     ),
     Defect(
         "position-first", "a store's position is written before the data, in a batch of its own", "shard.py",
-        "            self.store.write([*self.unstored.items(), (keys.STORE_POSITION, STORE_POSITION.encode(self.at))])\n",
-        "            self.store.write([(keys.STORE_POSITION, STORE_POSITION.encode(self.at))])\n"
-        "            self.store.write(self.unstored.items())\n",
+        "        self.store.write(changes)\n",
+        "        self.store.write(changes[-1:])\n        self.store.write(changes[:-1])\n",
     ),
     Defect(
         "older-barrier", "a barrier that was asked for earlier counts for a later one", "machine.py",
@@ -183,8 +182,8 @@ DEFECTS = (
     ),
     Defect(
         "answer-dates-store", "a store is as old as the commit's answer, not as the commit", "engine.py",
-        "            shard.committed(event.positions[number], int(self._sent_ms))\n",
-        "            shard.committed(event.positions[number], int(self.machine.now_ms))\n",
+        "                shard.committed(event.positions[number], int(self._sent_ms))\n",
+        "                shard.committed(event.positions[number], int(self.machine.now_ms))\n",
     ),
     Defect(
         "ended-step-runs", "a step runs though its invocation has ended in the epoch that would have started it", "ending.py",
