@@ -19,6 +19,10 @@ logger = logging.getLogger("odradek")
 DEFAULT_SHARDS = 8
 _COMMANDS = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 _CHANGELOG = {"cleanup.policy": "compact"}
+_YOUNG_MS = 600_000
+"""Changelog records younger than this are not compacted: of a torn epoch the value before it must still be there when the next
+owner puts it right."""
+_MADE_WITH = {"min.compaction.lag.ms": str(_YOUNG_MS)}
 INTERNAL: Mapping[str, Mapping[str, str]] = {
     "commands": _COMMANDS,
     "journal": _CHANGELOG,
@@ -89,7 +93,7 @@ def _shards(app: App, inputs: list[TopicInfo], existing: TopicInfo | None) -> in
 def _ensure(log: Log, name: str, shards: int, config: Mapping[str, str]) -> None:
     topic = log.topic(name)
     if topic is None:
-        topic = log.create_topic(name, shards, config)
+        topic = log.create_topic(name, shards, {**config, **_MADE_WITH} if config is _CHANGELOG else config)
     if topic.partitions != shards:
         raise StartupError(
             f"topic {name} has {topic.partitions} partitions and must have {shards}: it was not made by this app, or was altered"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -118,13 +119,25 @@ def test_topics_makes_one(run: Run, folder: Path) -> None:
     assert run("topics").stdout.splitlines()[1].split() == ["new", "3", "0"]
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """What is started from here hears Ctrl-C, also where the tests themselves run in the background and were told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_following_without_a_word(filled: Path) -> None:
     args = command(["consume", "t", "--follow"])
-    process = subprocess.Popen(args, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert [json.loads(process.stdout.readline()) for _ in range(4)][:2] == [{"n": 1}, "plain text"]
-    process.send_signal(signal.SIGINT)
-    rest, said = process.communicate(timeout=30)
+    with subprocess.Popen(args, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert [json.loads(process.stdout.readline()) for _ in range(4)][:2] == [{"n": 1}, "plain text"]
+            process.send_signal(signal.SIGINT)
+            rest, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert (process.returncode, rest, said) == (130, "", "")
 
 

@@ -119,6 +119,15 @@ def test_internal_topics_of_another_configuration_are_refused(rig: Rig, topic: s
     assert f"kafka-configs --alter --entity-type topics --entity-name reader.{topic} --add-config" in said
 
 
+def test_changelogs_are_not_compacted_before_a_torn_epoch_can_be_put_right(rig: Rig) -> None:
+    """What a torn epoch has written must not replace the value before it: that is still needed."""
+    rig.start(reader(2))
+    for name in ("journal", "state"):
+        topic = rig.log.topic(f"reader.{name}")
+        assert topic is not None
+        assert int(topic.config["min.compaction.lag.ms"]) >= 60_000
+
+
 def test_internal_topics_of_another_size_are_refused(rig: Rig) -> None:
     rig.log.create_topic("reader.state", 3, INTERNAL["state"])
     assert "topic reader.state has 3 partitions and must have 2" in refused(rig, reader(2))

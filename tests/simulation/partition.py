@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from odradek_runtime.log.port import LogError, Output, Partition, TopicInfo
 
+LAG_MS = 10_000
+"""The longest `min.compaction.lag.ms`: a run lasts a minute, and shards are taken over within seconds as everywhere."""
+
 
 @dataclass(slots=True, eq=False)
 class SimMessage:
@@ -47,6 +50,7 @@ class PartitionLog:
         self.where = where
         self.compacted = "compact" in info.config.get("cleanup.policy", "")
         self.tombstones_ms = int(info.config.get("delete.retention.ms", 86_400_000))
+        self.lag_ms = min(int(info.config.get("min.compaction.lag.ms", 0)), LAG_MS)
         self.first = 0
         self.end = 0
         self._records: list[SimMessage] = []
@@ -91,10 +95,11 @@ class PartitionLog:
     def compact(self, before: int, now_ms: float) -> int:
         """Clean below an offset: only the last record of a key stays, and no tombstone for ever. Gives how many went.
 
-        As in Kafka a tombstone's time begins with the first cleaning that sees it: so long has who read the value to reach it.
+        As in Kafka a tombstone's time begins with the first cleaning that sees it: so long has who read the value to reach it. And
+        what is younger than `min.compaction.lag.ms` is not cleaned, nor does it replace anything.
         """
-        limit = min(before, self.stable)
-        newest = {m.key(): m.at for m in self._records if m.at < self.stable}
+        limit = min(before, self.stable, next((m.at for m in self._records if m.time_ms > now_ms - self.lag_ms), self.end))
+        newest = {m.key(): m.at for m in self._records if m.at < limit}
         kept = [m for m in self._records if m.at >= limit or (newest[m.key()] == m.at and not self._expired(m, now_ms))]
         gone = len(self._records) - len(kept)
         self._keep(kept)

@@ -18,6 +18,7 @@ FOUND = [
     (8, None, "what ended in the middle of a replay left the timers behind that the replay had not come to"),
     (995, None, "a step ran though its invocation had ended in the epoch that would have started it"),
     (19, None, "a suspect whose dead letter was refused as well was tried for ever"),
+    (1148, 0.1, "a record that a torn epoch had forwarded, too, stopped the engine: it came again behind itself"),
     (1520, None, "each end of small epochs began the search for a culprit anew: it never ended"),
 ]
 """Seeds (with how much poison) that find a defect when it is put back, and what it was."""
