@@ -53,7 +53,7 @@ def test_a_publisher_gives_up_a_stuck_call(
     kafka: str, topic: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     monkeypatch.setattr(publisher, "GRACE_S", 0.2)
-    log = KafkaLog(kafka, transaction_timeout_s=1.0)
+    log = KafkaLog(kafka, transaction_timeout_s=5.0)
     writing = log.publisher(topic_prefix)
     writing.publish([Output(topic, 0, b"k", b"before")], 1)
     freed, original = threading.Event(), getattr(TransactionalProducer, call)
