@@ -50,6 +50,7 @@ def test_a_poisonous_output_is_found_and_its_neighbours_commit(stage: MakeStage)
     assert len(here.values("counting.dead-letters")) == 1, "the culprit goes where its subscription says"
     assert here.machine.shards[0].read(b"scounter/bad/count") in (None, b"1")
     assert len(sizes) < 40, "found by halving, not one by one"
+    assert sum(size > 20 for size in sizes) == 1, "and what commits in between, a barrier, does not undo a halving"
 
 
 def test_a_poisonous_command_is_found_though_it_runs_nothing(stage: MakeStage, log: EmbeddedLog) -> None:
