@@ -36,7 +36,6 @@ class Lane:
         self._machine = machine
         self._subscription = subscription
         self._otherwise = otherwise
-        self._prefix = machine.bases[subscription.handler.service]
 
     @staticmethod
     def fits(subscription: Subscription) -> bool:
@@ -99,19 +98,21 @@ class Lane:
 
     def _pair(self, shard: Shard) -> tuple[Live, Context]:
         """An invocation that has no record yet, and its context, which is the current one from now on."""
-        live = Live(self._machine, shard, self._subscription.handler, b"", self._prefix, None)
+        handler = self._subscription.handler
+        live = Live(self._machine, shard, handler, b"", b"", None)
         live.subscription = self._subscription
-        context = self._subscription.handler.context(live)
+        context = handler.context(live)
         CURRENT.set(context)
         return live, context
 
     def _base(self, shard: Shard, bases: Bases, key: bytes) -> bytes | None:
         """What the state keys of this key begin with, remembered; None when it is not this shard's (or no key)."""
-        if self._subscription.handler.keyed and (not key or shard_of(key, self._machine.n) != shard.number):
+        handler = self._subscription.handler
+        if handler.keyed and (not key or shard_of(key, self._machine.n) != shard.number):
             return None
         if len(bases) >= KNOWN_KEYS:
             bases.clear()
-        base = bases[key] = self._prefix + keys.escape(key)
+        base = bases[key] = self._machine.base(handler.service, key)
         return base
 
     def _aside(self, shard: Shard, message: Message, context: Context) -> int:

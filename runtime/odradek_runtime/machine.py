@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("odradek")
 
 
-
 class Machine:
     """All shards of one worker. Every method works within the open epoch; `settle` finishes what an event has set going."""
 
@@ -183,9 +182,7 @@ class Machine:
                         return
             else:
                 key = b""
-            live = Live(self, shard, handler, key, self.base(handler.service, key), value)
-            live.subscription = subscription
-            live.message = message
+            live = self._live(subscription, shard, message, key)
             if handler.mode == "exclusive" and shard.locks and keys.lock(live.base) in shard.locks:
                 self._wait_for_key(live)
                 return
@@ -201,12 +198,17 @@ class Machine:
             return
         self.runner.start_record(live, decoded)
 
+    def _live(self, subscription: Subscription, shard: Shard, message: Message, key: bytes) -> Live:
+        """The invocation that a record starts, for the object key that was found for it."""
+        handler = subscription.handler
+        live = Live(self, shard, handler, key, self.base(handler.service, key), message.value())
+        live.subscription, live.message = subscription, message
+        return live
+
     def _bad_record(self, shard: Shard, subscription: Subscription, message: Message, error: BadInput) -> None:
         failure = Failure(400, str(error), {"field": error.field})
         if subscription.on_error == "pause":
-            key = message.key() or b""
-            live = Live(self, shard, subscription.handler, key, self.base(subscription.handler.service, key), message.value())
-            live.subscription, live.message = subscription, message
+            live = self._live(subscription, shard, message, message.key() or b"")
             if subscription.handler.mode == "exclusive" and keys.lock(live.base) in shard.locks:
                 self._wait_for_key(live)
             else:

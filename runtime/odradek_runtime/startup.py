@@ -19,15 +19,16 @@ logger = logging.getLogger("odradek")
 DEFAULT_SHARDS = 8
 _COMMANDS = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 _CHANGELOG = {"cleanup.policy": "compact"}
-_YOUNG_MS = 600_000
-"""Changelog records younger than this are not compacted: of a torn epoch the value before it must still be there when the next
-owner puts it right."""
-_MADE_WITH = {"min.compaction.lag.ms": str(_YOUNG_MS)}
 INTERNAL: Mapping[str, Mapping[str, str]] = {
     "commands": _COMMANDS,
     "journal": _CHANGELOG,
     "state": _CHANGELOG,
 }
+"""What these topics must be configured with."""
+_KEPT = {"min.compaction.lag.ms": "600000"}
+"""So long no record is compacted: the value before a torn epoch must still be there when the next owner puts that right."""
+_MADE_WITH: Mapping[str, Mapping[str, str]] = {"journal": _KEPT, "state": _KEPT}
+"""What they are made with besides."""
 
 
 class StartupError(Exception):
@@ -43,7 +44,7 @@ def prepare(app: App, log: Log, *, create_inputs: bool) -> int:
     existing = log.topic(f"{app.name}.commands")
     shards = _shards(app, inputs, existing)
     for name, config in INTERNAL.items():
-        _ensure(log, f"{app.name}.{name}", shards, config)
+        _ensure(log, f"{app.name}.{name}", shards, config, _MADE_WITH.get(name, {}))
     for name in letters(app):
         topic = log.topic(name) or log.create_topic(name, shards, {})
         if "compact" in topic.config.get("cleanup.policy", ""):
@@ -90,10 +91,10 @@ def _shards(app: App, inputs: list[TopicInfo], existing: TopicInfo | None) -> in
     return existing.partitions
 
 
-def _ensure(log: Log, name: str, shards: int, config: Mapping[str, str]) -> None:
+def _ensure(log: Log, name: str, shards: int, config: Mapping[str, str], made_with: Mapping[str, str]) -> None:
     topic = log.topic(name)
     if topic is None:
-        topic = log.create_topic(name, shards, {**config, **_MADE_WITH} if config is _CHANGELOG else config)
+        topic = log.create_topic(name, shards, {**config, **made_with})
     if topic.partitions != shards:
         raise StartupError(
             f"topic {name} has {topic.partitions} partitions and must have {shards}: it was not made by this app, or was altered"

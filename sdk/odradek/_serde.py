@@ -117,10 +117,7 @@ def encode_key(key: str) -> bytes:
 
 def decode_key(key: bytes) -> str:
     """Give an object key as text; bytes that are not UTF-8 become surrogate escapes."""
-    try:
-        return key.decode()
-    except UnicodeDecodeError:
-        return key.decode("utf-8", "surrogateescape")
+    return key.decode("utf-8", "surrogateescape")
 
 
 def describe(hint: Any) -> str:

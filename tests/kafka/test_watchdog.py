@@ -13,6 +13,26 @@ from tests.contract.station import Station, values
 Join = Callable[[Log, str], Station]
 
 
+def hang_once(monkeypatch: pytest.MonkeyPatch, call: str) -> Callable[[], None]:
+    """Let the next call of that name hang. What is returned lets it go on, and ends when its thread has."""
+    freed, original = threading.Event(), getattr(TransactionalProducer, call)
+    stuck: list[threading.Thread] = []
+
+    def hanging(producer: TransactionalProducer) -> None:
+        if not stuck:
+            stuck.append(threading.current_thread())
+            assert freed.wait(30)
+        original(producer)
+
+    def free() -> None:
+        freed.set()
+        stuck[0].join(30)
+        assert not stuck[0].is_alive()
+
+    monkeypatch.setattr(TransactionalProducer, call, hanging)
+    return free
+
+
 @pytest.mark.parametrize(("call", "reason"), [("write_offsets", "aborted"), ("commit", "unknown")])
 def test_a_stuck_call_is_abandoned_and_settled(
     kafka: str, app: str, topic: str, join: Join, monkeypatch: pytest.MonkeyPatch, call: str, reason: str
@@ -22,24 +42,13 @@ def test_a_stuck_call_is_abandoned_and_settled(
     log = KafkaLog(kafka, transaction_timeout_s=1.0)
     station = join(log, app).own({0, 1})
     station.committed(station.transaction([0], [Output(topic, 0, b"k", b"before")]))
-    freed, original = threading.Event(), getattr(TransactionalProducer, call)
-    stuck: list[threading.Thread] = []
-
-    def hang_once(producer: TransactionalProducer) -> None:
-        if not stuck:
-            stuck.append(threading.current_thread())
-            assert freed.wait(30)
-        original(producer)
-
-    monkeypatch.setattr(TransactionalProducer, call, hang_once)
+    free = hang_once(monkeypatch, call)
 
     refused = station.refused(station.transaction([0], [Output(topic, 0, b"k", b"stuck")]))
     assert (refused.reason, refused.poison) == (reason, False)
     station.committed(station.transaction([0], [Output(topic, 0, b"k", b"after")]))
-    freed.set()
-    stuck[0].join(30)
+    free()
 
-    assert not stuck[0].is_alive()
     station.silence(Refused)
     station.silence(Committed)
     station.committed(station.transaction([0], [Output(topic, 0, b"k", b"last")]))
@@ -56,26 +65,15 @@ def test_a_publisher_gives_up_a_stuck_call(
     log = KafkaLog(kafka, transaction_timeout_s=5.0)
     writing = log.publisher(topic_prefix)
     writing.publish([Output(topic, 0, b"k", b"before")], 1)
-    freed, original = threading.Event(), getattr(TransactionalProducer, call)
-    stuck: list[threading.Thread] = []
-
-    def hang_once(producer: TransactionalProducer) -> None:
-        if not stuck:
-            stuck.append(threading.current_thread())
-            assert freed.wait(30)
-        original(producer)
-
-    monkeypatch.setattr(TransactionalProducer, call, hang_once)
+    free = hang_once(monkeypatch, call)
 
     with pytest.raises(LogError, match="no answer within") as refused:
         writing.publish([Output(topic, 0, b"k", b"stuck")], 2)
     assert refused.value.retriable
     assert writing.position() == 1
     writing.publish([Output(topic, 0, b"k", b"after")], 2)
-    freed.set()
-    stuck[0].join(30)
+    free()
 
-    assert not stuck[0].is_alive()
     writing.publish([Output(topic, 0, b"k", b"last")], 3)
     assert values(log, Partition(topic, 0)) == [b"before", b"after", b"last"]
     writing.close()
