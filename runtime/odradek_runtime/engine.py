@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from odradek._current import CURRENT
 
 from .epoch import Epoch
 from .executor import Executor, StepEnded
+from .handover import Flags, Handover
 from .intake import Intake
 from .isolation import Isolation
 from .log.port import (
@@ -35,7 +35,6 @@ from .request import Answer, Question, Reply, Request
 from .routing import id_hash
 from .settings import Settings
 from .shard import Shard
-from .store import StoreError
 
 logger = logging.getLogger("odradek")
 
@@ -48,17 +47,6 @@ HOUR_MS = 1_800_000
 
 
 Input = Event | StepEnded | Question | Restored
-
-
-@dataclass(slots=True)
-class Flags:
-    """What the engine is about to do, or has run into."""
-
-    joined: bool = False
-    stopping: bool = False
-    start_over: str = ""
-    paused: bool = False
-    fatal: str = ""
 
 
 class Engine:
@@ -86,12 +74,10 @@ class Engine:
         self._questions: deque[tuple[int, Request, Answer]] = deque()
         self._ended: deque[StepEnded] = deque()
         self._wakes: deque[tuple[Shard, str]] = deque()
-        self._losing: list[Losing] = []
-        self._gained: dict[int, int] = {}
         self._asked = Asked()
+        self._handover = Handover(machine, ownership, self.intake, self._asked, self.flags)
         self._isolation = Isolation(machine, settings.epoch_events)
         self._refreshed_ms = 0.0
-        self._done_commands: dict[Partition, int] = {}
         self._sent_commands: dict[Partition, int] = {}
 
     # --- events ---
@@ -111,11 +97,11 @@ class Engine:
             case Refused():
                 self._refused(event)
             case Gained():
-                self._gain(event)
+                self._handover.gain(event)
             case Restored():
                 self._restored(event)
             case Losing():
-                self._lose(event)
+                self._handover.lose(event)
             case Trouble():
                 logger.warning("%s", event.message)
                 self.flags.fatal = event.message if event.fatal else ""
@@ -125,7 +111,8 @@ class Engine:
         self.machine.now_ms = self._now_ms()
         if self.flags.start_over and self.inflight is None:
             self._start_over()
-        self._release()
+        self._write_back()
+        self._handover.release(self.inflight)
         self._end_steps()
         if not self.flags.stopping:
             self._wake()
@@ -161,7 +148,7 @@ class Engine:
 
     def committed_commands(self) -> dict[Partition, int]:
         """Up to where commands are done with; safe from any thread."""
-        return dict(self._done_commands)
+        return dict(self.intake.done_commands)
 
     # --- work ---
 
@@ -258,8 +245,9 @@ class Engine:
         if self.inflight is not None or epoch.empty or self.flags.start_over:
             return
         age_ms = self.machine.now_ms - epoch.started_ms
-        forced = bool(self._losing) or self.flags.stopping
-        if forced or epoch.urgent or self._full() or age_ms >= self._settings.epoch_linger_s * 1000:
+        forced = self._handover.losing or self.flags.stopping
+        linger_s = self._settings.epoch_backlog_s if self.intake.waiting else self._settings.epoch_linger_s
+        if forced or epoch.urgent or self._full() or age_ms >= linger_s * 1000:
             self._commit()
 
     def _commit(self) -> None:
@@ -280,13 +268,9 @@ class Engine:
         assert epoch.number == event.epoch, "and answers the epoch that is in flight"
         machine = self.machine
         machine.committed_epoch = epoch.number
-        self._done_commands.update(self._sent_commands)
-        try:
-            for number, shard in epoch.touched.items():
-                shard.committed(event.positions[number], int(self._sent_ms))
-        except StoreError as error:
-            logger.error("%s", error)  # noqa: TRY400  (the message says it all; the log holds what the store could not take)
-            self.flags.start_over = self.flags.start_over or str(error)
+        self.intake.done_commands.update(self._sent_commands)
+        for number, shard in epoch.touched.items():
+            shard.committed(event.positions[number], int(self._sent_ms))
         for answer, reply in epoch.replies:
             answer(reply)
         self._executor.submit(epoch.steps)
@@ -298,6 +282,15 @@ class Engine:
         machine.metrics.commit_s.observe((machine.now_ms - self._sent_ms) / 1000)
         self._opened(epoch)
         self._isolation.committed(epoch)
+
+    def _write_back(self) -> None:
+        """What is committed goes into the stores by time; if one refuses, its shards start over: the log has it all."""
+        for shard in self.machine.shards.values():
+            if shard.overdue(self.machine.now_ms):
+                shard.write_back()
+            if shard.store_error and not self.flags.start_over:
+                logger.error("%s", shard.store_error)
+                self.flags.start_over = shard.store_error
 
     def _opened(self, epoch: Epoch) -> None:
         """Shards whose opening epoch is durable begin to read and to answer."""
@@ -330,25 +323,9 @@ class Engine:
 
     # --- ownership ---
 
-    def _gain(self, event: Gained) -> None:
-        self.flags.joined = True
-        self._gained.update(event.shards)
-        self._take_gained()
-
-    def _take_gained(self) -> None:
-        """A shard that comes back before it has been let go of (the group does not wait for ever) is taken after that."""
-        leaving = self._leaving()
-        for number in [number for number in self._gained if number not in leaving]:
-            stamp = self._gained.pop(number)
-            if not self.flags.stopping:
-                self._ownership.take(number, stamp)
-
-    def _leaving(self) -> set[int]:
-        return {number for event in self._losing for number in event.shards}
-
     def _restored(self, event: Restored) -> None:
         shard = event.shard
-        if not self._ownership.accept(event) or shard.number in self._leaving():
+        if not self._ownership.accept(event) or shard.number in self._handover.leaving():
             return
         self.machine.shards[shard.number] = shard
         for each in self.machine.shards.values():  # its former owner's commands may still be unread at any of them
@@ -364,63 +341,17 @@ class Engine:
         self._wakes.clear()
         self._questions.clear()  # they are asked again when their shards have opened
         self.intake.clear()
-        leaving = self._leaving()
+        leaving = self._handover.leaving()
         for number, shard in list(self.machine.shards.items()):
-            self._forget(number)
+            self._handover.forget(number)
             if number not in leaving:
                 self._ownership.retake(shard)
 
-    def _forget(self, number: int) -> None:
-        shard = self.machine.shards[number]
-        self.intake.close(shard)
-        self._done_commands.pop(Partition(self.machine.commands_topic, number), None)
-        self.machine.drop(number)
-
-    def _lose(self, event: Losing) -> None:
-        self._losing.append(event)
-        for number in event.shards:
-            self._gained.pop(number, None)
-            shard = self.machine.shards.get(number)
-            if shard is not None:
-                shard.phase = "leaving"
-                self.intake.close(shard)
-        if event.lost:
-            self.flags.start_over = "shards were lost"
-
-    def _release(self) -> None:
-        """Let go of shards once every epoch that touches them has ended."""
-        for event in list(self._losing):
-            if self.flags.start_over or self._touched(event.shards):
-                continue
-            for number in event.shards:
-                if number in self.machine.shards:
-                    self._forget(number)
-                self._ownership.give_up(number)
-                for request, answer in self._asked.of(number):
-                    answer(Reply("moved", request.invocation_id))
-            self._losing.remove(event)
-            self.machine.limits.resume()
-            self.machine.settle()
-            event.release()
-        if self._gained:
-            self._take_gained()
-
-    def _touched(self, shards: Iterable[int]) -> bool:
-        """Whether an epoch that has not ended has anything of these shards. Others never stop under load: they do not count."""
-        open_, sent = self.machine.epoch.touched, self.inflight.touched if self.inflight is not None else ()
-        return any(number in open_ or number in sent for number in shards)
-
     def let_go(self) -> None:
         """The last act before leaving: everything is committed, the shards are dropped."""
-        for number in list(self.machine.shards):
-            self._forget(number)
-        for number in self._ownership.numbers:
-            self._ownership.give_up(number)
-        self.turn_away()
+        self._handover.let_go()
         CURRENT.set(None)
 
     def turn_away(self) -> None:
         """Whoever still waits for an answer asks the shard's next owner, under the same id."""
-        for request, answer in self._asked.all():
-            answer(Reply("moved", request.invocation_id))
-
+        self._handover.turn_away()

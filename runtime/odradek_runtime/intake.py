@@ -31,6 +31,8 @@ class Intake:
         self._backlog: deque[Batch] = deque()
         self._readers: dict[Partition, Shard] = {}
         self._generation = 0
+        self.done_commands: dict[Partition, int] = {}
+        """Up to where commands are committed and done with."""
 
     @property
     def waiting(self) -> bool:
@@ -70,6 +72,11 @@ class Intake:
             del self._readers[partition]
         if gone:
             self._member.stop_reading(gone)
+
+    def forget(self, shard: Shard) -> None:
+        """Read no more for it, and say no more how far its commands are."""
+        self.close(shard)
+        self.done_commands.pop(Partition(self._machine.commands_topic, shard.number), None)
 
     def reads(self, shard: Shard, partition: Partition) -> bool:
         """Whether the app of today reads it: positions of former subscriptions are kept, but nothing is fetched or committed."""

@@ -57,9 +57,7 @@ def suffix_of(name: str) -> bytes:
 class Live:
     """One invocation with a coroutine (or about to have one). Implements `odradek._port.Operations`."""
 
-    stored: Stored | None = None
     subscription: Subscription | None = None
-    journal = _EMPTY
     context: Context
     coroutine: Coroutine[Any, Any, Any] | None = None
     waits_for: Future[Any] | None = None
@@ -68,10 +66,6 @@ class Live:
     diverged = ""
     message: Message | None = None
     sends: list[LogCommand] | None = None
-    size = 0
-    """Bytes that the segment adds to its epoch."""
-    fleeting = True
-    """It has nothing but its segment: no id, no origin, no entry in the journal was asked for."""
     _id = ""
     _origin: Origin | None = None
     _uuids = 0
@@ -88,6 +82,13 @@ class Live:
         self.commands: list[Command] = []
         self.writes: dict[bytes, bytes | None] = {}
         self.outputs: list[Output] = []
+        # What every record looks at: an instance's own attribute is found ten times faster than its class's.
+        self.size = 0
+        """Bytes that the segment adds to its epoch."""
+        self.fleeting = True
+        """It has nothing but its segment: no id, no origin, no entry in the journal was asked for."""
+        self.stored: Stored | None = None
+        self.journal = _EMPTY
 
     def endure(self, stored: Stored) -> None:
         """It outlives its epoch: it has an entry in the journal topic from now on."""
@@ -152,7 +153,7 @@ class Live:
         if self.journal is not _EMPTY and self.journal.replaying:
             return self._replay("get", name).value
         key = self.base + (_SUFFIXES.get(name) or suffix_of(name))
-        value = self.writes.get(key, ABSENT)
+        value = self.writes.get(key, ABSENT) if self.writes else ABSENT
         if value is ABSENT:
             value = self.shard.read(key)
         self.commands.append(("get", name, None, value, 0.0))
@@ -192,9 +193,9 @@ class Live:
         topic: str,
         key: bytes | None,
         value: bytes | None,
-        headers: Headers | None,
-        partition: int | None,
-        timestamp_ms: int | None,
+        headers: Headers | None = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
     ) -> None:
         if self.journal is not _EMPTY and self.journal.replaying:
             self._replay("publish", topic, key)

@@ -67,7 +67,10 @@ class Lane:
                 size += self._aside(shard, message, context)
                 continue
             size += len(value)
-            live.key, live.base, live.payload, live.message = key, base, value, message
+            live.key = key
+            live.base = base
+            live.payload = value
+            live.message = message
             coroutine = body(context, argument)
             try:
                 waits_for = coroutine.send(None)

@@ -35,6 +35,8 @@ class Settings:
     transaction_timeout_s: float = 10.0
     epoch_linger_s: float = 0.05
     """How long an epoch may gather work when nobody waits for its commit."""
+    epoch_backlog_s: float = 0.2
+    """How long when records wait that are fetched already: fewer and larger transactions cost less a record."""
     epoch_events: int = 20_000
     epoch_bytes: int = 16 * 1024 * 1024
     coroutine_cache: int = 10_000

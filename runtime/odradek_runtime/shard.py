@@ -1,7 +1,8 @@
 """A shard: the unit of ownership. Its store below the changes of the epochs in flight, its positions, locks and timers.
 
-Reads look through the open epoch, the one that is being committed, then the store. The store is written when an epoch has
-committed (invariant 3); what an epoch that failed had changed is dropped with the whole in-memory shard.
+Reads look through the open epoch, the one that is being committed, what was committed last, then the store. The store is written
+after the commit, that of several epochs at once (invariant 3); what an epoch that failed had changed is dropped with the whole
+in-memory shard.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from . import keys
 from .formats import LOCK, SLOT, STORE_POSITION, Lock, Slot, StorePosition
 from .log.port import ChangelogPosition, Partition
-from .store import Store
+from .store import Store, StoreError
 from .timers import Timers
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ Changes = dict[bytes, bytes | None]
 Bases = dict[bytes, bytes]
 RECENT_BYTES = 16 * 1024 * 1024
 RECENT_KEYS = 50_000
+WRITE_BACK_MS = 500
+"""How long what is committed may wait for the store: a crash costs far more of it, for the store has no log of its own."""
 
 
 class Shard:
@@ -47,8 +50,14 @@ class Shard:
         self.committing: Changes = {}
         self._chunks: dict[bytes, list[bytes]] = {}
         self._chunks_committing: dict[bytes, list[bytes]] = {}
+        self.unstored: Changes = {}
+        """Committed and not yet in the store: a busy key is not written at every commit."""
+        self._unstored_bytes = 0
+        self._stored_ms = 0.0
+        self.store_error = ""
+        """Why the store could not be written; what it should have taken is still here."""
         self.recent: Changes = {}
-        """Values of the last commits: a busy key is not read from the store at every event."""
+        """What is unstored, and values of the last commits: a busy key is not read from the store at every event."""
         self._recent_bytes = 0
         self.bases: dict[str, Bases] = {}
         """By service: what the state keys of a key begin with, as the lanes remember it."""
@@ -83,7 +92,9 @@ class Shard:
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Pairs with start <= key < stop in order, the epochs in flight laid over the store."""
-        laid = {k: v for k, v in self.committing.items() if start <= k < stop}
+        self.write_back()
+        laid = {k: v for k, v in self.unstored.items() if start <= k < stop}
+        laid.update((k, v) for k, v in self.committing.items() if start <= k < stop)
         laid.update((k, v) for k, v in self.changes.items() if start <= k < stop)
         return self._over_store(start, stop, laid)
 
@@ -92,8 +103,10 @@ class Shard:
 
     def scan_chunks(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """As `scan_prefix`, for the journal of one invocation: every replay asks, so it must not walk the whole epoch."""
+        self.write_back()
         found = [*self._chunks_committing.get(prefix, ()), *self._chunks.get(prefix, ())]
-        laid = {key: self.changes[key] if key in self.changes else self.committing[key] for key in found}
+        laid = {key: value for key, value in self.unstored.items() if key.startswith(prefix)}
+        laid.update((key, self.changes[key] if key in self.changes else self.committing[key]) for key in found)
         return self._over_store(prefix, prefix[:-1] + bytes([prefix[-1] + 1]), laid)
 
     def _over_store(self, start: bytes, stop: bytes, laid: Changes) -> Iterator[tuple[bytes, bytes]]:
@@ -168,25 +181,45 @@ class Shard:
         self.advanced = set()
 
     def committed(self, position: ChangelogPosition, time_ms: int) -> None:
-        """The commit, sent at `time_ms`, is durable: write it to the store, with the changelog positions, in one batch."""
+        """The commit, sent at `time_ms`, is durable: from now on it may go into the store."""
         if position.journal is not None:
             self.at.journal_offset = position.journal
         if position.state is not None:
             self.at.state_offset = position.state
         self.at.time_ms = time_ms
-        changes = list(self.committing.items())
-        changes.append((keys.STORE_POSITION, STORE_POSITION.encode(self.at)))
-        self.store.write(changes)
+        if not self.unstored:
+            self._stored_ms = time_ms
         self._remember(self.committing)
         self.committing = {}
         self._chunks_committing = {}
+        if self._unstored_bytes > RECENT_BYTES or len(self.unstored) > RECENT_KEYS:
+            self.write_back()
+
+    def overdue(self, now_ms: float) -> bool:
+        """Whether something committed has waited long enough for the store."""
+        return bool(self.unstored) and now_ms - self._stored_ms >= WRITE_BACK_MS
+
+    def write_back(self) -> None:
+        """Write what is committed to the store, with the changelog positions, in one batch."""
+        if not self.unstored or self.store_error:
+            return
+        try:
+            self.store.write([*self.unstored.items(), (keys.STORE_POSITION, STORE_POSITION.encode(self.at))])
+        except StoreError as error:
+            self.store_error = str(error)
+        else:
+            self.unstored = {}
+            self._unstored_bytes = 0
 
     def _remember(self, changes: Changes) -> None:
-        size = sum(len(value) for value in changes.values() if value is not None)
+        size = sum([len(value) for value in changes.values() if value is not None])
+        self._unstored_bytes += size
+        self.unstored.update(changes)
         self._recent_bytes += size
         if self._recent_bytes > RECENT_BYTES or len(self.recent) > RECENT_KEYS:
-            self.recent, self._recent_bytes = {}, size
-        self.recent.update(changes)
+            self.recent, self._recent_bytes = dict(self.unstored), self._unstored_bytes
+        else:
+            self.recent.update(changes)
 
 
 def _present(pair: tuple[bytes, bytes | None]) -> Iterator[tuple[bytes, bytes]]:

@@ -25,9 +25,9 @@ INTERNAL: Mapping[str, Mapping[str, str]] = {
     "state": _CHANGELOG,
 }
 """What these topics must be configured with."""
-_KEPT = {"min.compaction.lag.ms": "600000"}
+CHANGELOG_KEPT = {"min.compaction.lag.ms": "600000"}
 """So long no record is compacted: the value before a torn epoch must still be there when the next owner puts that right."""
-_MADE_WITH: Mapping[str, Mapping[str, str]] = {"journal": _KEPT, "state": _KEPT}
+_MADE_WITH: Mapping[str, Mapping[str, str]] = {"journal": CHANGELOG_KEPT, "state": CHANGELOG_KEPT}
 """What they are made with besides."""
 
 

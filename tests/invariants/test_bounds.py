@@ -36,6 +36,18 @@ def test_an_epoch_takes_no_more_bytes_than_its_limit(stage: MakeStage) -> None:
     assert here.engine.intake.waiting
 
 
+def test_an_epoch_gathers_more_while_fetched_records_wait_but_not_for_ever(stage: MakeStage) -> None:
+    here = stage(counting(), epoch_backlog_s=0.2).open()
+    here.publish(IN.topic, *[("k", 1)] * 2000)
+    here.until(lambda: here.engine.intake.waiting, commits=False)
+    here.turn()
+    assert here.member.held is None, "fewer and larger transactions are cheaper"
+    here.now_ms += 200
+    here.turn()
+    assert here.member.held is not None
+    assert here.engine.intake.waiting
+
+
 def test_batches_that_wait_are_not_taken_so_that_the_log_fetches_no_more(stage: MakeStage) -> None:
     here = stage(counting(), epoch_events=100).open()
     here.publish(IN.topic, *[("k", 1)] * 20_000)

@@ -5,6 +5,7 @@ from odradek_runtime import keys
 from odradek_runtime.formats import POSITIONS
 from odradek_runtime.log.port import Losing, Partition
 from odradek_runtime.routing import shard_of
+from odradek_runtime.shard import WRITE_BACK_MS
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting
 from tests.invariants.stage import Stage, of_topic
@@ -60,8 +61,25 @@ def test_the_store_is_written_after_the_commit_alone(stage: MakeStage) -> None:
     position = shard.store.get(keys.STORE_POSITION)
 
     here.let_through()
-    assert shard.store.get(COUNT) == b"1"
+    assert shard.read(COUNT) == b"1"
+    here.now_ms += WRITE_BACK_MS
+    here.turn()
+    assert shard.store.get(COUNT) == b"1", "after at most so long"
     assert shard.store.get(keys.STORE_POSITION) != position, "in one batch with the changelog's positions"
+
+
+def test_several_epochs_go_into_the_store_at_once(stage: MakeStage) -> None:
+    here = opened(stage)
+    shard = here.machine.shards[0]
+    shard.write_back()
+    position = shard.store.get(keys.STORE_POSITION)
+    for number in range(1, 4):
+        here.publish(IN.topic, ("k", number))
+        here.let_through()
+    assert shard.read(COUNT) == b"6"
+    assert shard.store.get(keys.STORE_POSITION) == position, "not one by one"
+    assert dict(shard.scan_prefix(COUNT)) == {COUNT: b"6"}, "who looks through the store finds what is committed"
+    assert shard.store.get(keys.STORE_POSITION) != position
 
 
 def test_replies_wait_for_the_commit(stage: MakeStage) -> None:

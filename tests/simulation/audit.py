@@ -139,7 +139,8 @@ class Audit:
         self._rule(not wrong, f"{what}: {len(wrong)} keys differ from what is committed: {'; '.join(told)}")
 
     def stored(self, worker: SimWorker, shard: Shard) -> None:
-        """Nothing is under way: the live store holds what is committed, and its position is not ahead of the log."""
+        """Nothing is under way: the live store comes to hold what is committed, and its position is not ahead of the log."""
+        shard.write_back()
         store = shard.store
         found = dict(store.scan(b"", b"\xff"))
         at = STORE_POSITION.decode(found.pop(keys.STORE_POSITION))

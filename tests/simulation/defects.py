@@ -89,7 +89,7 @@ DEFECTS = (
     ),
     Defect(
         "start-over-keeps", "a start-over keeps what its shards have in memory until they are restored", "engine.py",
-        "            self._forget(number)\n            if number not in leaving:\n",
+        "            self._handover.forget(number)\n            if number not in leaving:\n",
         "            self.intake.close(shard)\n            if number not in leaving:\n",
     ),
     Defect(
@@ -101,8 +101,8 @@ DEFECTS = (
         "        self.inflight = epoch\n", "        self.inflight = epoch\n        machine.committed_epoch = epoch.number\n",
     ),
     Defect(
-        "eviction-ignored", "a member that was evicted goes on with its open epoch", "engine.py",
-        '            self.flags.start_over = "shards were lost"\n', "            pass\n",
+        "eviction-ignored", "a member that was evicted goes on with its open epoch", "handover.py",
+        '            self._flags.start_over = "shards were lost"\n', "            pass\n",
         harmless="the stamps fence its next epoch, and it starts over then: it only takes longer",
     ),
     Defect(
@@ -111,8 +111,8 @@ DEFECTS = (
         harmless="the stamp that it brings is old: its first epoch is fenced, and a new restore follows",
     ),
     Defect(
-        "taken-while-leaving", "a shard is taken again before it has been let go of", "engine.py",
-        "        leaving = self._leaving()\n        for number in [number for number in self._gained",
+        "taken-while-leaving", "a shard is taken again before it has been let go of", "handover.py",
+        "        leaving = self.leaving()\n        for number in [number for number in self._gained",
         "        leaving = set[int]()\n        for number in [number for number in self._gained",
     ),
     Defect(
@@ -168,8 +168,9 @@ DEFECTS = (
     ),
     Defect(
         "position-first", "a store's position is written before the data, in a batch of its own", "shard.py",
-        "        self.store.write(changes)\n",
-        "        self.store.write(changes[-1:])\n        self.store.write(changes[:-1])\n",
+        "            self.store.write([*self.unstored.items(), (keys.STORE_POSITION, STORE_POSITION.encode(self.at))])\n",
+        "            self.store.write([(keys.STORE_POSITION, STORE_POSITION.encode(self.at))])\n"
+        "            self.store.write(self.unstored.items())\n",
     ),
     Defect(
         "older-barrier", "a barrier that was asked for earlier counts for a later one", "machine.py",
@@ -182,8 +183,8 @@ DEFECTS = (
     ),
     Defect(
         "answer-dates-store", "a store is as old as the commit's answer, not as the commit", "engine.py",
-        "                shard.committed(event.positions[number], int(self._sent_ms))\n",
-        "                shard.committed(event.positions[number], int(self.machine.now_ms))\n",
+        "            shard.committed(event.positions[number], int(self._sent_ms))\n",
+        "            shard.committed(event.positions[number], int(self.machine.now_ms))\n",
     ),
     Defect(
         "ended-step-runs", "a step runs though its invocation has ended in the epoch that would have started it", "ending.py",

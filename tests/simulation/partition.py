@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from odradek_runtime.log.port import LogError, Output, Partition, TopicInfo
 
-LAG_MS = 10_000
-"""The longest `min.compaction.lag.ms`: a run lasts a minute, and shards are taken over within seconds as everywhere."""
+LAG_MS = 20_000
+"""The longest `min.compaction.lag.ms`: a run lasts a minute or two, and a take-over amid faults takes ten seconds and more."""
 
 
 @dataclass(slots=True, eq=False)

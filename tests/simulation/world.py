@@ -16,7 +16,7 @@ from odradek_runtime import keys
 from odradek_runtime.log.port import Output, Partition
 from odradek_runtime.routing import shard_of
 from odradek_runtime.settings import Settings
-from odradek_runtime.startup import prepare
+from odradek_runtime.startup import CHANGELOG_KEPT, prepare
 
 from .app import NAME, Outside, build
 from .audit import Audit
@@ -106,7 +106,7 @@ class World:
         self.log.create_topic("picky", 1, {})
         self.log.refused = {"picky"}
         for name in ("journal", "state"):
-            config = {"cleanup.policy": "compact", "delete.retention.ms": tombstones_ms}
+            config = {"cleanup.policy": "compact", "delete.retention.ms": tombstones_ms, **CHANGELOG_KEPT}
             self.log.create_topic(f"{NAME}.{name}", self.program.shards, config)
         return prepare(self.app, self.log, create_inputs=False)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from operator import methodcaller
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
@@ -23,6 +24,7 @@ OUTSTANDING = 4
 POLL_S = 0.02
 """How long an order may wait behind an empty fetch."""
 METADATA_TIMEOUT_S = 5.0
+_ERROR: Callable[[Fetched], object] = methodcaller("error")
 
 FETCH_OPTIONS: Options = {
     "fetch.min.bytes": 1,
@@ -107,7 +109,7 @@ class Fetcher:
         if first is None:
             return
         batch = [first, *self._consumer.consume(BATCH - 1, 0)]
-        if any(message.error() for message in batch):
+        if any(map(_ERROR, batch)):
             batch = [message for message in batch if not self._is_error(message)]
         if batch:
             self._posted += 1
@@ -115,7 +117,8 @@ class Fetcher:
 
     def _take(self) -> None:
         self._taken += 1
-        self._wake.set()
+        if self._posted - self._taken == OUTSTANDING - 1:  # it waits only when so many are outstanding
+            self._wake.set()
 
     def _read(self, positions: dict[Partition, int], generation: int) -> None:
         self._generation = generation

@@ -28,6 +28,8 @@ from odradek_runtime.log_kafka.trouble import TroubleReporter, vital
 
 IDLE_S = 1.0
 _TARGET: Callable[[Output], tuple[str, int | None]] = itemgetter(0, 1)
+_TOPIC: Callable[[Output], str] = itemgetter(0)
+_PARTITION: Callable[[Output], int | None] = itemgetter(1)
 Phase = Literal["idle", "sending", "committing"]
 MakeProducer = Callable[[str, int], TransactionalProducer]
 """(transactional id, batch bytes) -> a producer not yet initialised."""
@@ -159,7 +161,12 @@ class EpochWriter:
         stale = self._stamps.stale(transaction.stamps)
         if stale or not self._group.assigned:
             return self._fenced(transaction, stale)
-        wanted = set(map(_TARGET, transaction.outputs))
+        outputs = transaction.outputs
+        wanted: set[tuple[str, int | None]]
+        if set(map(_PARTITION, outputs)) == {None}:  # as a rule; a pair for each record would cost more
+            wanted = {(topic, None) for topic in set(map(_TOPIC, outputs))}
+        else:
+            wanted = set(map(_TARGET, outputs))
         wanted.update((self._state, shard) for shard in transaction.state)
         wanted.update((self._journal, shard) for shard in transaction.journal)
         try:
