@@ -23,7 +23,7 @@ BATCH_BYTES = 1_000_000
 
 PRODUCER_OPTIONS: Options = {
     "debug": "broker",  # CoordinatorWatch lives on it: three lines a transaction
-    "linger.ms": 1,
+    "linger.ms": 20,  # a commit flushes at once: this only makes the batches of a large epoch larger, a tenth less processor time
     "queue.buffering.max.messages": 1_000_000,
     "queue.buffering.max.kbytes": 524_288,
     "sticky.partitioning.linger.ms": 0,
