@@ -253,7 +253,7 @@ class Live:
             )
         fresh = not self.journal.replaying
         ref = self._record("call", target, key)
-        id_ = self._child(target, key, idempotency_key, ref)
+        id_ = self._child(local, key, idempotency_key, ref)
         if fresh and not self.closed:
             self._long_lived()
             command = self._invoke(app, local, id_, key, payload, headers, idempotency_key)
@@ -276,7 +276,7 @@ class Live:
         key = key or b""
         fresh = not self.journal.replaying
         ref = self._record("send", target, key)
-        id_ = self._child(target, key, idempotency_key, ref)
+        id_ = self._child(local, key, idempotency_key, ref)
         if fresh and not self.closed:
             command = self._invoke(app, local, id_, key, payload, headers, idempotency_key)
             command.at_ms = at_ms or (int(self.machine.now_ms + delay_s * 1000) if delay_s else 0)
