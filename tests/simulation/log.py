@@ -55,14 +55,15 @@ class SimLog:
         self,
         scheduler: Scheduler,
         faults: Faults,
-        auditor: Auditor | None = None,
+        auditors: Mapping[str, Auditor] | None = None,
         *,
         batch_records: int = 1_000,
         mean_ms: float = 1.0,
     ) -> None:
         self.scheduler = scheduler
         self.faults = faults
-        self.auditor = auditor or Blind()
+        self._auditors = auditors if auditors is not None else {}
+        """By app."""
         self.batch_records = batch_records
         self.mean_ms = mean_ms
         self.refused: set[str] = set()
@@ -178,6 +179,9 @@ class SimLog:
 
     def app_of(self, group: SimGroup) -> str:
         return next(app for app, known in self.groups.items() if known is group)
+
+    def auditor(self, app: str) -> Auditor:
+        return self._auditors.get(app) or Blind()
 
     def peers(self, app: str) -> Sequence[Peer]:
         return self.groups[app].peers() if app in self.groups else []

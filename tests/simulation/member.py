@@ -220,7 +220,7 @@ class SimMember:
     def commit(self, transaction: Transaction) -> None:
         assert self._inflight is None, "one commit at a time"
         self._inflight = transaction
-        self._log.auditor.sent(self, transaction)
+        self._log.auditor(self._app).sent(self, transaction)
         self._phase("produces", transaction, lambda: self._produce(transaction))
 
     def _phase(self, name: str, transaction: Transaction, action: Callable[[], None], extra_ms: float = 0.0) -> None:

@@ -77,7 +77,7 @@ class SimTransaction:
         assert self.decision is None, "a transaction is decided once"
         self.decision = commit
         if commit:
-            self._log.auditor.committed(self)
+            self._log.auditor(self._log.app_of(self._group)).committed(self)
         self.unmarked = len(self._touched) + 1
         scheduler = self._log.scheduler
         for partition in self._touched:

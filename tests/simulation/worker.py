@@ -28,6 +28,7 @@ from .executor import SimExecutor
 from .scheduler import Strand
 
 if TYPE_CHECKING:
+    from .deployment import Deployment
     from .world import World
 
 
@@ -57,8 +58,9 @@ class SimTakeover(Takeover):
 class SimWorker:
     """One process. `node`: where its disks are; the next process there finds them again."""
 
-    def __init__(self, world: World, node: int, settings: Settings) -> None:
+    def __init__(self, world: World, deployment: Deployment, node: int, settings: Settings) -> None:
         self.world = world
+        self.deployment = deployment
         self.node = node
         self.alive = True
         self.stopping = False
@@ -68,12 +70,12 @@ class SimWorker:
         self._plan = 0
         self._planned_ms = float("inf")
         self._strands: list[Strand] = []
-        app, log = world.app, world.log
-        self.member = log.member(app.name, world.shards, None)
+        app, shards, log = deployment.app, deployment.shards, world.log
+        self.member = log.member(app.name, shards, None)
         self.name = self.member.name
         targets = Targets(log, max_record_bytes=settings.max_record_bytes)
-        self.machine = Machine(app, world.shards, settings, targets, Metrics(), handler_loop())
-        takeover = SimTakeover(app.name, world.shards, log, self.member, app.subscriptions(), None)
+        self.machine = Machine(app, shards, settings, targets, Metrics(), handler_loop())
+        takeover = SimTakeover(app.name, shards, log, self.member, app.subscriptions(), None)
         takeover.worker = self
         self.ownership = Ownership(takeover, self._restored, self._failed, self._background, self._pause, self.now_ms)
         self.executor = SimExecutor(self)
@@ -95,7 +97,7 @@ class SimWorker:
     def ask(self, request: Request, answer: Answer) -> None:
         def reply(reply: Reply) -> None:
             self.effect("reply is given")
-            self.world.audit.replied(reply)
+            self.deployment.audit.replied(reply)
             answer(reply)
 
         if self.stopping:
@@ -157,7 +159,7 @@ class SimWorker:
 
     def owner_of(self, number: int) -> bool:
         """Whether the group, too, takes it for the owner."""
-        return self.world.log.group(self.world.app.name, self.world.shards).owners.get(number) is self.member
+        return self.deployment.group.owners.get(number) is self.member
 
     def housekeep(self) -> None:
         """What the real housekeeping does: delete commands that are done with, flush stores."""
@@ -210,7 +212,7 @@ class SimWorker:
         self.world.failed.append(error)
 
     def _restored(self, event: Restored) -> None:
-        self.world.audit.restored(self, event.shard)
+        self.deployment.audit.restored(self, event.shard)
         self.post(event)
 
     def step_ended(self, run: StepRun, value: bytes | None, error: BaseException | None) -> None:
@@ -227,7 +229,7 @@ class Tapped:
         self.pause, self.resume, self.settle, self.leave = inner.pause, inner.resume, inner.settle, inner.leave
 
     def read(self, positions: Mapping[Partition, int], generation: int) -> None:
-        self._worker.world.audit.reads(self._worker, positions)
+        self._worker.deployment.audit.reads(self._worker, positions)
         self._worker.member.read(positions, generation)
 
     def commit(self, transaction: Transaction) -> None:
