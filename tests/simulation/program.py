@@ -43,7 +43,7 @@ WEIGHTS = {
     "late": 1,
     "frail": 1,
 }
-MORE = {"stumble": 4, "abroad": 8}
+MORE = {"stumble": 4, "abroad": 8, "burst": 8}
 """Operations of what is added to some programs (see `Generator.widen`)."""
 SENDING = ("call", "send", "burst", "limited", "late", "frail", "abroad")
 """Operations with tasks of their own."""

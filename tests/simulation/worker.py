@@ -235,6 +235,7 @@ class Tapped:
     def commit(self, transaction: Transaction) -> None:
         self._worker.effect("a commit is sent")
         self._worker.member.commit(transaction)
+        self._worker.world.sent(self._worker)
         self._worker.effect("a commit was sent")
 
 

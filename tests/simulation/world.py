@@ -227,6 +227,28 @@ class World:
         worker.frozen_ms = self.scheduler.now_ms + self.faults.rng.uniform(6_500.0, 15_000.0)
         worker.member.freeze(worker.frozen_ms)
 
+    def sent(self, worker: SimWorker) -> None:
+        """A worker has sent a commit. Asleep while it is answered, it must not take its store for as young as the answer."""
+        others = [each for each in self.workers if each.deployment is worker.deployment and each is not worker]
+        if not others or not self._short_lived or not self.faults.hit("oversleep"):
+            return
+        sleep_ms = self.faults.rare.uniform(14_000.0, 20_000.0)
+        worker.frozen_ms = self.scheduler.now_ms + sleep_ms
+        worker.member.freeze(worker.frozen_ms)
+        for before_ms in (5_500.0, 100.0):  # tombstones that the first sees are gone after the second
+            self.scheduler.later(sleep_ms - before_ms, "everything is cleaned", self._clean)
+        for other in others:
+            self.scheduler.later(sleep_ms + 50.0, f"{other.name} stops", lambda other=other: self._stop_other(other))
+
+    def _stop_other(self, worker: SimWorker) -> None:
+        if worker in self.workers:
+            worker.stop()
+
+    def _clean(self) -> None:
+        for partition in self.log.partitions():
+            if partition.compacted:
+                partition.compact(partition.end, self.scheduler.now_ms)
+
     def _evict(self) -> None:
         worker = self._any()
         worker.member.news_ms = self.faults.rng.choice((0.0, 50.0, 5_000.0))
