@@ -13,7 +13,7 @@ from odradek import App, Context, ObjectContext, RetryPolicy, SharedContext, Ter
 from odradek._definition import OnError
 
 from .model import Wrong
-from .program import APP, FAR, HELD, OBJECTS, OTHER, TIMEOUT_S, Program, Task
+from .program import APP, BRIEF, FAR, HELD, OBJECTS, OTHER, TIMEOUT_S, Program, Task
 
 
 class Outside:
@@ -273,6 +273,9 @@ def _object(app: App, name: str, program: Program, outside: Outside, out: Any) -
     async def rekeyed(ctx: ObjectContext, task: dict[str, Any]) -> None:
         await Performance(outside, program, out, ctx, task).play()
 
+    async def brief(ctx: ObjectContext, task: dict[str, Any]) -> None:
+        await Performance(outside, program, out, ctx, task).play()
+
     async def peek(ctx: SharedContext) -> str:
         return f"peeked {len(ctx.get('log', list[str], [])) >= 0}"
 
@@ -283,4 +286,6 @@ def _object(app: App, name: str, program: Program, outside: Outside, out: Any) -
     object_.on(topic, on_error=on_error, dead_letter=letters if name == "b" else None)(recorded)
     if name == "a":
         object_.on(app.topic("in-keyed", value=dict[str, Any]), key=lambda task: task["key"])(rekeyed)
+    if name == "b" and program.brief:
+        object_.on(app.topic(BRIEF, value=dict[str, Any]))(brief)
     object_.shared(peek)

@@ -47,6 +47,7 @@ MORE = {"stumble": 4, "abroad": 8, "burst": 8}
 """Operations of what is added to some programs (see `Generator.widen`)."""
 SENDING = ("call", "send", "burst", "limited", "late", "frail", "abroad")
 """Operations with tasks of their own."""
+BRIEF = "in-brief"
 LATE_MS = 70_000
 TIMEOUT_S = 1.0
 
@@ -87,6 +88,8 @@ class Program:
     """Records of `in-b` that cannot be processed are skipped; else they go to a topic of their own."""
     held: bool = False
     """Records come to the object whose bad ones pause their key."""
+    brief: bool = False
+    """Records come by a topic that deletes what is old, read or not."""
     far_shards: int = 0
     """There is a second app, with so many shards."""
     entries: list[Entry] = field(default_factory=list[Entry])
@@ -126,6 +129,7 @@ class Generator:
         rng, program = self.rng, self.program
         self._more = dict(MORE)
         program.held = rng.random() < 0.5
+        program.brief = rng.random() < 0.4
         program.far_shards = rng.choice((0, 1, 2, 3))
         if program.far_shards:
             self._budget = 4
@@ -138,6 +142,17 @@ class Generator:
         for _ in range(rng.randint(1, 5) if program.held else 0):
             self._budget = 3
             program.entries.append(self._held(rng.uniform(0, span_ms)))
+        self._poison = 0.0
+        for _ in range(rng.randint(3, 10) if program.brief else 0):
+            self._budget = 1
+            program.entries.append(self._brief(rng.uniform(0, span_ms)))
+
+    def _brief(self, at_ms: float) -> Entry:
+        """A record that may be deleted before it is read. Its first note tells whether it was."""
+        rank = self.rng.randrange(TOP // 2, TOP)
+        object_, key = place(rank)
+        task = self.task(rank, 1)
+        return Entry(at_ms, f"{object_}/do", key, {**task, "ops": [{"op": "note"}, *task["ops"]]}, BRIEF)
 
     def _held(self, at_ms: float) -> Entry:
         """A record whose key is paused if it is bad; of a pair, two handlers each take their part of it."""

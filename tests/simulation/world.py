@@ -11,7 +11,7 @@ from collections.abc import Collection
 import msgspec
 
 from odradek import App
-from odradek_runtime.log.port import Output
+from odradek_runtime.log.port import Output, Partition
 from odradek_runtime.routing import id_hash, shard_of
 from odradek_runtime.settings import Settings
 from odradek_runtime.startup import prepare
@@ -21,16 +21,16 @@ from .audit import Audit
 from .client import Client
 from .deployment import Deployment
 from .faults import Faults
-from .judgement import SKEW_MS, START_MS, judge, lag, settled
+from .judgement import SKEW_MS, START_MS, judge, lag, positions, settled
 from .log import SimLog
-from .program import APP, OTHER, Entry, Generator
+from .program import APP, BRIEF, OTHER, Entry, Generator
 from .scheduler import Scheduler, Stuck
 from .store import Disk
 from .worker import SimWorker
 
 OUT = 3
 INPUTS = ("in-a", "in-b", "in-svc", "in-keyed")
-HELD_INPUTS = ("in-held", "in-pair")
+MORE_INPUTS = ("in-held", "in-pair", BRIEF)
 SHORT_SKEW_MS = 200.0
 END_MS = 1_200_000.0
 """After faults have stopped everything must have ended within so long."""
@@ -86,6 +86,8 @@ class World:
             self.deployments.append(self._deploy(build_other(self.program, self.outside), audits[OTHER]))
         self.clients: list[Client] = []
         self.letters_of: dict[tuple[str, int, int], str] = {}
+        self.doubtful: set[str] = set()
+        """Tasks whose records were deleted before it was committed that they had been read."""
         self._unpublished = sum(bool(entry.topic) for entry in self.program.entries)
         self._unasked = len(self.program.entries) - self._unpublished
         self._publisher = self.log.publisher("outside")
@@ -106,7 +108,7 @@ class World:
             self.scheduler.note(text)
 
     def _deploy(self, app: App, audit: Audit) -> Deployment:
-        for name in (*INPUTS, *HELD_INPUTS):
+        for name in (*INPUTS, *MORE_INPUTS):
             self.log.create_topic(name, self.program.partitions, {})
         self.log.create_topic("out", OUT, {})
         self.log.create_topic("letters", 1, {})
@@ -278,6 +280,19 @@ class World:
             if worker.frozen_ms <= self.scheduler.now_ms:
                 worker.housekeep()
 
+        if self.program.brief and self.faults.hit("retention"):
+            self._retain()
+
+    def _retain(self) -> None:
+        """Retention deletes records, read or not."""
+        rng, done = self.faults.rare, positions(self.main)
+        for number in range(self.program.partitions):
+            log = self.log.partition(Partition(BRIEF, number))
+            before = rng.randint(log.first, log.end)
+            for message in log.read(done.get(log.where, 0), before, before):
+                self.doubtful.add(self.letters_of[BRIEF, number, message.at])
+            log.trim(before)
+
     def crash(self, worker: SimWorker) -> None:
         """Its process dies; a new one starts on its node after a while."""
         if worker in self.workers:
@@ -323,7 +338,7 @@ class World:
     # --- its end ---
 
     def _done(self) -> bool:
-        if self._unpublished or self._unasked or self._absent:
+        if self._unpublished or self._unasked or self._absent or any(each.audit.under_way() for each in self.deployments):
             return False
         if not all(client.done for client in self.clients) or not all(worker.quiet for worker in self.workers):
             return False
