@@ -112,7 +112,8 @@ class Live:
             assert origin is not None, "only an invocation that a record started may not know its id yet"
             hash_ = key_hash(self.key) if self.key else self.shard.number
             self.fleeting = False
-            self._id = derived_id(hash_, origin.topic, origin.partition, origin.offset, self.handler.target)
+            topic_id = self.shard.topic_ids.get(origin.topic, "")  # made again, a topic has other records at the same offsets
+            self._id = derived_id(hash_, origin.topic, topic_id, origin.partition, origin.offset, self.handler.target)
         return self._id
 
     @property

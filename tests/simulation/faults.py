@@ -38,8 +38,9 @@ KINDS: dict[str, tuple[float, int]] = {
     "moved_sender": (0.3, 3),  # a shard moves when it has sent a command that will be read much later
     "oversleep": (0.05, 1),  # frozen while a commit is answered, through two cleanings; then the others stop
     "retention": (0.5, 4),  # an input deletes what is old, read or not
+    "anew": (0.3, 2),  # an input is deleted and made again
 }
-RARE = {"moved_sender": 0.5, "oversleep": 0.5, "retention": 0.7}
+RARE = {"moved_sender": 0.5, "oversleep": 0.5, "retention": 0.7, "anew": 0.5}
 """Kinds in force in so many seeds, drawn from a source of their own: the others come as they would without them."""
 NUISANCE = {"compact", "store_stale", "store_lost", "step_slow", "duplicate", "late_marker", "late_batch"}
 """Kinds that say how something happens rather than that it does: in force in every seed."""

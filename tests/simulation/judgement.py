@@ -36,7 +36,9 @@ def settled(world: World, deployment: Deployment) -> bool:
 
 def positions(deployment: Deployment) -> dict[Partition, int]:
     """Up to where the app has read, as far as that is committed."""
-    return {Partition(p.topic, p.partition): p.offset for found in deployment.audit.positions.values() for p in found.inputs}
+    places = [place for found in deployment.audit.positions.values() for place in found.inputs]
+    ids = {info.name: info.id for name in deployment.inputs if (info := deployment.log.topic(name)) is not None}
+    return {Partition(p.topic, p.partition): p.offset for p in places if p.topic_id in ("", ids.get(p.topic))}
 
 
 def lag(deployment: Deployment) -> dict[str, int]:
@@ -62,7 +64,7 @@ def judge(world: World) -> None:
             deployment.audit.same(f"the changelogs of shard {number}", number, _changelog(deployment, number))
     outcome = _outcome(world)
     began = {record["token"].split(":")[0] for _, record, _ in outcome.records}
-    entries = [entry for entry in world.program.entries if entry.task["id"] in began or entry.task["id"] not in world.doubtful]
+    entries = [entry for entry in world.entered if entry.task["id"] in began or entry.task["id"] not in world.doubtful]
     compare(expect(replace(world.program, entries=entries)), outcome)
 
 

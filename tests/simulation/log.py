@@ -76,6 +76,7 @@ class SimLog:
         self._publishers: dict[str, SimPublisher] = {}
         self._positions: dict[str, int] = {}
         self._robin = 0
+        self._made = 0
 
     # --- topics ---
 
@@ -92,9 +93,15 @@ class SimLog:
         if name not in self._topics:
             if not TOPIC.fullmatch(name) or partitions < 1:
                 raise LogError(f"{name!r} with {partitions} partitions cannot be a topic", retriable=False)
-            info = TopicInfo(name, f"id-{len(self._topics)}", partitions, dict(config))
+            self._made += 1
+            info = TopicInfo(name, f"id-{self._made}", partitions, dict(config))
             self._topics[name] = info, [PartitionLog(Partition(name, n), info) for n in range(partitions)]
         return self._topics[name][0]
+
+    def make_anew(self, name: str) -> TopicInfo:
+        """Delete a topic and make it again: another one under its name."""
+        old, _ = self._topics.pop(name)
+        return self.create_topic(name, old.partitions, old.config)
 
     def partition(self, where: Partition) -> PartitionLog:
         """One partition. Raises LogError when there is none."""

@@ -189,7 +189,9 @@ class SimMember:
             if partition in self._paused or room <= 0:
                 continue
             log = self._log.partition(partition)
-            start = max(self._positions[partition], log.first)
+            start = self._positions[partition]
+            if not log.first <= start <= log.end:  # deleted, or the topic was made again: on with the first there is
+                start = log.first
             got = log.read(start, log.end, rng.randint(max(1, room // 8), room) if room > 8 else rng.randint(1, room))
             if got:
                 self._positions[partition] = got[-1].at + 1

@@ -152,7 +152,8 @@ class Generator:
         rank = self.rng.randrange(TOP // 2, TOP)
         object_, key = place(rank)
         task = self.task(rank, 1)
-        return Entry(at_ms, f"{object_}/do", key, {**task, "ops": [{"op": "note"}, *task["ops"]]}, BRIEF)
+        ops = [op for op in task["ops"] if op["op"] != "terminate"]  # a dead letter says where its record lay: in which topic?
+        return Entry(at_ms, f"{object_}/do", key, {**task, "ops": [{"op": "note"}, *ops]}, BRIEF)
 
     def _held(self, at_ms: float) -> Entry:
         """A record whose key is paused if it is bad; of a pair, two handlers each take their part of it."""

@@ -6,6 +6,7 @@ Its effects (a commit, a write to the store, a reply, a step) are points where i
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from odradek_runtime.engine import Engine, Input
 from odradek_runtime.epoch import StepRun
 from odradek_runtime.executor import StepEnded
 from odradek_runtime.handler_loop import handler_loop
-from odradek_runtime.log.port import Partition, Transaction
+from odradek_runtime.housekeeping import Housekeeping
+from odradek_runtime.log.port import Partition, TopicInfo, Transaction
 from odradek_runtime.machine import Machine
 from odradek_runtime.metrics import Metrics
 from odradek_runtime.ownership import Ownership, Restored
@@ -80,6 +82,7 @@ class SimWorker:
         self.ownership = Ownership(takeover, self._restored, self._failed, self._background, self._pause, self.now_ms)
         self.executor = SimExecutor(self)
         self.engine = Engine(self.machine, Tapped(self), self.executor, self.ownership, settings, self.now_ms)
+        self._housekeeping = Housekeeping(log, self.engine, threading.Event())
         self.member.join(self.post)
         self._awake(0.0)
 
@@ -157,12 +160,18 @@ class SimWorker:
         restoring = self.ownership.restoring or self.engine.flags.start_over
         return not self._queue and self.engine.idle and not restoring and not self.executor.load and not self.stopping
 
+    def knows(self, topic: TopicInfo) -> bool:
+        """Whether all its shards have positions of this very topic, not of one of that name before it."""
+        shards = self.machine.shards.values()
+        return not self.ownership.restoring and all(shard.topic_ids.get(topic.name) == topic.id for shard in shards)
+
     def owner_of(self, number: int) -> bool:
         """Whether the group, too, takes it for the owner."""
         return self.deployment.group.owners.get(number) is self.member
 
     def housekeep(self) -> None:
         """What the real housekeeping does: delete commands that are done with, flush stores."""
+        self._housekeeping.look_at_inputs()
         for partition, position in self.engine.committed_commands().items():
             self.world.log.trim(partition, position)
         for shard in list(self.machine.shards.values()):

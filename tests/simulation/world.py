@@ -23,6 +23,7 @@ from .deployment import Deployment
 from .faults import Faults
 from .judgement import SKEW_MS, START_MS, judge, lag, positions, settled
 from .log import SimLog
+from .partition import PartitionLog
 from .program import APP, BRIEF, OTHER, Entry, Generator
 from .scheduler import Scheduler, Stuck
 from .store import Disk
@@ -86,6 +87,8 @@ class World:
             self.deployments.append(self._deploy(build_other(self.program, self.outside), audits[OTHER]))
         self.clients: list[Client] = []
         self.letters_of: dict[tuple[str, int, int], str] = {}
+        self.entered: list[Entry] = []
+        """What has come from outside, in this order."""
         self.doubtful: set[str] = set()
         """Tasks whose records were deleted before it was committed that they had been read."""
         self._unpublished = sum(bool(entry.topic) for entry in self.program.entries)
@@ -145,10 +148,16 @@ class World:
 
     def _enter(self, entry: Entry) -> None:
         if not entry.topic:
+            self.entered.append(entry)
             self._unasked -= 1
             self.clients.append(Client(self, entry))
             self.clients[-1].ask()
             return
+        info = self.log.topic(BRIEF)
+        if entry.topic == BRIEF and not all(w.knows(info) for w in self.workers if w.deployment is self.main and info):
+            self.scheduler.later(500.0, "nobody writes to a topic made anew before all have noticed", lambda: self._enter(entry))
+            return
+        self.entered.append(entry)
         self._unpublished -= 1
         self._published += 1
         key = entry.key.encode() or None
@@ -282,16 +291,23 @@ class World:
 
         if self.program.brief and self.faults.hit("retention"):
             self._retain()
+        if self.program.brief and self.faults.hit("anew"):
+            for number in range(self.program.partitions):
+                log = self.log.partition(Partition(BRIEF, number))
+                self._may_be_lost(log, log.end)
+            self.log.make_anew(BRIEF)
 
     def _retain(self) -> None:
         """Retention deletes records, read or not."""
-        rng, done = self.faults.rare, positions(self.main)
         for number in range(self.program.partitions):
             log = self.log.partition(Partition(BRIEF, number))
-            before = rng.randint(log.first, log.end)
-            for message in log.read(done.get(log.where, 0), before, before):
-                self.doubtful.add(self.letters_of[BRIEF, number, message.at])
+            before = self.faults.rare.randint(log.first, log.end)
+            self._may_be_lost(log, before)
             log.trim(before)
+
+    def _may_be_lost(self, log: PartitionLog, before: int) -> None:
+        for message in log.read(positions(self.main).get(log.where, 0), before, before):
+            self.doubtful.add(self.letters_of[BRIEF, log.where.partition, message.at])
 
     def crash(self, worker: SimWorker) -> None:
         """Its process dies; a new one starts on its node after a while."""
