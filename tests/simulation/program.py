@@ -54,7 +54,7 @@ TIMEOUT_S = 1.0
 
 POISON, POISONED = 0.08, 0.3
 """In so many of the programs so many of the tasks publish a record that no broker takes."""
-WIDE = 0.4
+WIDE = 0.3
 """So many of the programs have more in them: bad records that pause their key, a second app."""
 
 

@@ -20,6 +20,10 @@ FOUND = [
     (19, None, "a suspect whose dead letter was refused as well was tried for ever"),
     (1148, 0.1, "a record that a torn epoch had forwarded, too, stopped the engine: it came again behind itself"),
     (1520, None, "each end of small epochs began the search for a culprit anew: it never ended"),
+    (379, None, "a retry ran a step again whose result had come during the backoff: a replay took the second for the first"),
+    (2, None, "the same idempotency key ran twice when the handler was named with its app and without"),
+    (173, None, "an input that was made again while the app ran was read on from the old position"),
+    (248, None, "a record of a topic that was made again had the id of one that was still under way"),
 ]
 """Seeds (with how much poison) that find a defect when it is put back, and what it was."""
 

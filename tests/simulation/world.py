@@ -36,6 +36,8 @@ SHORT_SKEW_MS = 200.0
 END_MS = 1_200_000.0
 """After faults have stopped everything must have ended within so long."""
 EVENTS = 400_000
+LAG = {"min.compaction.lag.ms": "600000"}
+"""As the engine makes its changelogs: the value before a torn epoch is there until the next owner has put that right."""
 TOMBSTONES = {False: "86400000", True: "5000"}
 DISRUPTIONS = ("crash_later", "freeze", "evict", "rebalance", "stop", "join", "clock", "compact")
 
@@ -119,7 +121,7 @@ class World:
         self.log.refused = {"picky"}
         shards = self.program.shards if app.name == APP else self.program.far_shards
         for name in ("journal", "state"):
-            config = {"cleanup.policy": "compact", "delete.retention.ms": TOMBSTONES[self._short_lived]}
+            config = {"cleanup.policy": "compact", "delete.retention.ms": TOMBSTONES[self._short_lived], **LAG}
             self.log.create_topic(f"{app.name}.{name}", shards, config)
         return Deployment(app, prepare(app, self.log, create_inputs=False), audit, self.log)
 
@@ -243,7 +245,7 @@ class World:
         others = [each for each in self.workers if each.deployment is worker.deployment and each is not worker]
         if not others or not self._short_lived or not self.faults.hit("oversleep"):
             return
-        sleep_ms = self.faults.rare.uniform(14_000.0, 20_000.0)
+        sleep_ms = self.faults.rare.uniform(25_000.0, 32_000.0)
         worker.frozen_ms = self.scheduler.now_ms + sleep_ms
         worker.member.freeze(worker.frozen_ms)
         for before_ms in (5_500.0, 100.0):  # tombstones that the first sees are gone after the second
