@@ -164,7 +164,7 @@ DEFECTS = (
     Defect(
         "verdict-forgotten", "a suspect is no longer one when its failure was not committed", "engine.py",
         "            self.machine.poison.update(epoch.condemned)\n        self.flags.start_over",
-        "            pass\n        self.flags.start_over",
+        "            pass\n        self.flags.start_over", poison=0.1,
     ),
     Defect(
         "position-first", "a store's position is written before the data, in a batch of its own", "shard.py",

@@ -322,6 +322,8 @@ class SimMember:
     def _move_sender(self, transaction: SimTransaction) -> None:
         """A command for another worker's shard is read late, and meanwhile the shard that may have sent it moves to that worker."""
         order, faults, owners = transaction.order, self._log.faults, self._group.owners
+        if not faults.may("moved_sender"):
+            return
         sources = [number for number in order.stamps if owners.get(number) is self]
         heirs = [owners[number] for number in _invoked(order, self._app) if owners.get(number) not in (None, self)]
         if heirs and sources and faults.hit("moved_sender"):
