@@ -74,15 +74,20 @@ class Housekeeping:
             shard.store.flush()
 
     def _look_for_growth(self) -> None:
-        """An input has more partitions than at the take-over: shards are restored again, which is where they are found."""
-        if time.monotonic() - self._grown_s < GROWTH_S:
-            return
-        self._grown_s = time.monotonic()
-        new = self.added()
+        if time.monotonic() - self._grown_s >= GROWTH_S:
+            self._grown_s = time.monotonic()
+            self.look_at_inputs()
+
+    def look_at_inputs(self) -> None:
+        """Where an input is not what it was at the take-over, shards are restored again: that sees to it. Raises LogError."""
+        new, anew = self.added(), self.made_anew()
         if new:
             named = ", ".join(f"{topic}[{number}]" for topic, number in new)
             logger.info("partitions have been added: %s; starting over to read them", named)
             self._engine.flags.start_over = "partitions have been added"
+        if anew:
+            logger.error("topics were deleted and made again: %s; starting over to read them from their beginning", ", ".join(anew))
+            self._engine.flags.start_over = "topics were made again"
 
     def added(self) -> list[Partition]:
         """Partitions of the inputs that belong to shards here and are not read. Raises LogError."""
@@ -95,3 +100,14 @@ class Housekeeping:
                     all_ = [Partition(name, partition) for partition in range(number, topic.partitions, machine.n)]
                     new.extend(partition for partition in all_ if partition not in shard.positions)
         return new
+
+    def made_anew(self) -> list[str]:
+        """Inputs that are other topics than those whose positions the shards here have. Raises LogError."""
+        machine = self._engine.machine
+        anew: list[str] = []
+        for name in machine.subscriptions:
+            topic = self._log.topic(name)
+            known = {shard.topic_ids.get(name, "") for shard in list(machine.shards.values())}
+            if topic is not None and not known <= {"", topic.id}:
+                anew.append(name)
+        return anew

@@ -111,7 +111,8 @@ class Live:
             assert origin is not None, "only an invocation that a record started may not know its id yet"
             hash_ = key_hash(self.key) if self.key else self.shard.number
             self.fleeting = False
-            self._id = derived_id(hash_, origin.topic, origin.partition, origin.offset, self.handler.target)
+            topic_id = self.shard.topic_ids.get(origin.topic, "")  # made again, a topic has other records at the same offsets
+            self._id = derived_id(hash_, origin.topic, topic_id, origin.partition, origin.offset, self.handler.target)
         return self._id
 
     @property
@@ -252,7 +253,7 @@ class Live:
             )
         fresh = not self.journal.replaying
         ref = self._record("call", target, key)
-        id_ = self._child(target, key, idempotency_key, ref)
+        id_ = self._child(local, key, idempotency_key, ref)
         if fresh and not self.closed:
             self._long_lived()
             command = self._invoke(app, local, id_, key, payload, headers, idempotency_key)
@@ -275,7 +276,7 @@ class Live:
         key = key or b""
         fresh = not self.journal.replaying
         ref = self._record("send", target, key)
-        id_ = self._child(target, key, idempotency_key, ref)
+        id_ = self._child(local, key, idempotency_key, ref)
         if fresh and not self.closed:
             command = self._invoke(app, local, id_, key, payload, headers, idempotency_key)
             command.at_ms = at_ms or (int(self.machine.now_ms + delay_s * 1000) if delay_s else 0)

@@ -104,6 +104,8 @@ class Revival:
             return
         if (stored.id, ref) in shard.running:
             return
+        if ref in live.journal.completed and ref in live.pending:  # recorded, and seen once that is durable
+            return
         if ref in live.bodies and ref in live.pending:
             self._machine.runner.start_step(live, ref, timer.attempt, timer.first_ms)
         else:

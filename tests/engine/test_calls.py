@@ -90,7 +90,10 @@ def arithmetic(shards: int = 4) -> App:  # noqa: C901  (many handlers, none of t
 
     @app.handler
     async def once(ctx: Context, idempotency_key: str) -> list[int]:
-        calls = [ctx.call(add, 1, key="idem", idempotency_key=idempotency_key) for _ in range(3)]
+        calls = [ctx.call(add, 1, key="idem", idempotency_key=idempotency_key)]
+        calls += [  # the same handler, however it is named
+            ctx.call(name, 1, key="idem", idempotency_key=idempotency_key, returns=int) for name in ("cell/add", "sums/cell/add")
+        ]
         assert len({call.invocation_id for call in calls}) == 1
         ctx.send(add, 1, key="idem", idempotency_key=idempotency_key)
         return [await call for call in calls]

@@ -243,3 +243,32 @@ def test_a_result_that_came_during_a_backoff_is_seen_after_its_commit(stage: Mak
 
     here.until(lambda: replies)
     assert seen == [8]
+
+
+def test_a_retry_runs_no_step_again_whose_result_came_during_the_backoff(stage: MakeStage) -> None:
+    """A second result would come when nobody expects it: a replay took it for the first, not yet durable, and diverged."""
+    app, failing = App("once", shards=1), [True]
+
+    async def work() -> int:
+        return 8
+
+    @app.handler
+    async def go(ctx: Context) -> int:
+        future = ctx.run(work)
+        await ctx.sleep(0.001)
+        if failing:
+            raise OSError("not now")
+        return await future
+
+    here = stage(app).open()
+    replies = here.ask("once/go")
+    here.until(lambda: here.executor.submitted)
+    here.now_ms += 1000
+    here.until(lambda: here.machine.metrics.retries == 1 and here.quiet)
+    here.step_ends(here.executor.submitted[0], 8)
+    here.held()
+    failing.clear()
+    here.now_ms += 100_000
+    here.until(lambda: replies)
+
+    assert len(here.executor.submitted) == 1

@@ -11,9 +11,9 @@ import time
 import traceback
 from types import FrameType
 
+from .judgement import START_MS
 from .many import Tally, run_many
 from .shrink import Failure, attempt, shrink
-from .world import START_MS
 
 TOLD = 250
 """So many of the last events are told."""

@@ -1,4 +1,4 @@
-"""The app that carries out generated tasks: two objects and a service, whose handlers interpret the task they are given.
+"""The apps that carry out generated tasks: objects and services, whose handlers interpret the task they are given.
 
 Each note changes the state of the key and publishes a record, so the state tells in what order a key did what, and the records
 must tell the same.
@@ -13,9 +13,7 @@ from odradek import App, Context, ObjectContext, RetryPolicy, SharedContext, Ter
 from odradek._definition import OnError
 
 from .model import Wrong
-from .program import OBJECTS, TIMEOUT_S, Program, Task
-
-NAME = "sim"
+from .program import APP, BRIEF, FAR, HELD, OBJECTS, OTHER, TIMEOUT_S, Program, Task
 
 
 class Outside:
@@ -93,6 +91,12 @@ class Performance:
             self.ctx.set(f"scratch{number % 3}", number)
             self.ctx.clear(f"scratch{(number + 1) % 3}")
 
+    def _to(self, target: str) -> str:
+        """The handler as it is called from here: one of the other app by its full name."""
+        home = OTHER if target.startswith(f"{FAR}/") else APP
+        here = OTHER if self.task["at"] == FAR else APP
+        return target if home == here else f"{home}/{target}"
+
     async def _step(self, index: int, op: Task) -> Any:
         name = f"{self.task['id']}:{index}"
         if op["sync"]:
@@ -107,6 +111,17 @@ class Performance:
         policy = RetryPolicy(max_attempts=op["attempts"])
         return self.ctx.run(self.outside.step, name, 1_000_000, name="exhausted", returns=str, retry=policy)
 
+    async def _stumble(self, index: int, op: Task) -> Any:
+        """The step's result comes while its task waits to be tried again."""
+        name = f"{self.task['id']}:{index}"
+        step = self.ctx.run(self.outside.step, name, 0, name="step", returns=str)
+        await self.ctx.sleep(op["ms"] / 1000)
+        if self.outside.fails(f"{name} stumbles", op["times"]):
+            self._write(f"{index}:failed")
+            raise RuntimeError(f"{name} stumbles")
+        self.told.append(await step)
+        self.outside.heard(self.told[-1])
+
     async def _sleep(self, index: int, op: Task) -> Any:
         return self.ctx.sleep(op["ms"] / 1000)
 
@@ -116,26 +131,29 @@ class Performance:
     async def _call(self, index: int, op: Task) -> Any:
         if "pool" in op:
             object_, key, task = self.program.pool[op["pool"]]
-            arguments = {**task, "at": object_}
-            return current().call(f"{object_}/do", arguments, key=key, returns=list[Any], idempotency_key=f"pool{op['pool']}")
+            target = f"{APP}/{object_}/do" if index % 2 and object_ != FAR else self._to(f"{object_}/do")  # two names for the same
+            return current().call(target, {**task, "at": object_}, key=key, returns=list[Any], idempotency_key=f"pool{op['pool']}")
         task = {**op["task"], "at": op["to"].split("/")[0]}
-        return current().call(op["to"], task, key=op["key"] or None, returns=list[Any])
+        return current().call(self._to(op["to"]), task, key=op["key"] or None, returns=list[Any])
 
     async def _shared(self, index: int, op: Task) -> Any:
-        return current().call(op["to"], key=op["key"], returns=str)
+        return current().call(self._to(op["to"]), key=op["key"], returns=str)
 
     async def _send(self, index: int, op: Task) -> Any:
         task = {**op["task"], "at": op["to"].split("/")[0]}
         delay = op["delay_ms"] / 1000 if op["delay_ms"] else None
-        current().send(op["to"], task, key=op["key"] or None, delay=delay)
+        current().send(self._to(op["to"]), task, key=op["key"] or None, delay=delay)
 
     async def _burst(self, index: int, op: Task) -> Any:
         for task in op["tasks"]:
-            current().send(op["to"], {**task, "at": op["to"].split("/")[0]}, key=op["key"])
+            current().send(self._to(op["to"]), {**task, "at": op["to"].split("/")[0]}, key=op["key"])
             if op["ms"]:
                 await self.ctx.sleep(op["ms"] / 1000)
 
     async def _limited(self, index: int, op: Task) -> Any:
+        return await (self._call if "later" in op else self._send)(index, op)
+
+    async def _abroad(self, index: int, op: Task) -> Any:
         return await (self._call if "later" in op else self._send)(index, op)
 
     async def _late(self, index: int, op: Task) -> Any:
@@ -178,13 +196,15 @@ class Performance:
 
 
 def build(program: Program, outside: Outside) -> App:
-    """An app for one world; every worker of the world runs it."""
-    app = App(NAME, shards=program.shards)
+    """An app for one world; every worker of it runs it."""
+    app = App(APP, shards=program.shards)
     out = app.topic("out", key=str, value=dict[str, Any])
     outside.picky = app.topic("picky", key=str, value=str)
     service = app.service("svc")
     for name in OBJECTS:
         _object(app, name, program, outside, out)
+    if program.held:
+        _held(app, program, outside, out)
 
     async def serve(ctx: Context, task: dict[str, Any]) -> list[Any]:
         return await Performance(outside, program, out, ctx, task).play()
@@ -209,6 +229,38 @@ def build(program: Program, outside: Outside) -> App:
     return app
 
 
+def build_other(program: Program, outside: Outside) -> App:
+    """The other app: one object."""
+    app = App(OTHER, shards=program.far_shards)
+    out = app.topic("out", key=str, value=dict[str, Any])
+    far = app.object(FAR)
+
+    async def do(ctx: ObjectContext, task: dict[str, Any]) -> list[Any]:
+        return await Performance(outside, program, out, ctx, task).play()
+
+    far.handler(name="do")(do)
+    return app
+
+
+def _held(app: App, program: Program, outside: Outside, out: Any) -> None:
+    """The object whose bad records pause their key; a pair is played by two handlers, and the second part pauses nothing."""
+    object_ = app.object(HELD)
+
+    async def recorded(ctx: ObjectContext, task: dict[str, Any]) -> None:
+        await Performance(outside, program, out, ctx, task).play()
+
+    async def first(ctx: ObjectContext, task: dict[str, Any]) -> None:
+        await Performance(outside, program, out, ctx, task).play()
+
+    async def second(ctx: ObjectContext, task: dict[str, Any]) -> None:
+        await Performance(outside, program, out, ctx, {**task["second"], "at": HELD}).play()
+
+    object_.on(app.topic("in-held", value=dict[str, Any]), on_error="pause")(recorded)
+    pair = app.topic("in-pair", value=dict[str, Any])
+    object_.on(pair, on_error="pause")(first)
+    object_.on(pair)(second)
+
+
 def _object(app: App, name: str, program: Program, outside: Outside, out: Any) -> None:
     object_ = app.object(name)
 
@@ -221,6 +273,9 @@ def _object(app: App, name: str, program: Program, outside: Outside, out: Any) -
     async def rekeyed(ctx: ObjectContext, task: dict[str, Any]) -> None:
         await Performance(outside, program, out, ctx, task).play()
 
+    async def brief(ctx: ObjectContext, task: dict[str, Any]) -> None:
+        await Performance(outside, program, out, ctx, task).play()
+
     async def peek(ctx: SharedContext) -> str:
         return f"peeked {len(ctx.get('log', list[str], [])) >= 0}"
 
@@ -231,4 +286,6 @@ def _object(app: App, name: str, program: Program, outside: Outside, out: Any) -
     object_.on(topic, on_error=on_error, dead_letter=letters if name == "b" else None)(recorded)
     if name == "a":
         object_.on(app.topic("in-keyed", value=dict[str, Any]), key=lambda task: task["key"])(rekeyed)
+    if name == "b" and program.brief:
+        object_.on(app.topic(BRIEF, value=dict[str, Any]))(brief)
     object_.shared(peek)

@@ -9,15 +9,19 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from odradek_runtime import keys
 from odradek_runtime.epoch import StepRun
-from odradek_runtime.formats import CHUNK, INVOCATION, POSITIONS, STORE_POSITION, TIMER, Positions
+from odradek_runtime.formats import CHUNK, INVOCATION, LOCK, POSITIONS, SLOT, STORE_POSITION, TIMER, Positions
+from odradek_runtime.formats import Invocation as Stored
 from odradek_runtime.log.port import Partition, Transaction
 from odradek_runtime.request import Reply
 from odradek_runtime.shard import Shard
 from odradek_runtime.store import MemoryStore
 
 from .model import Wrong
+from .program import HELD
 
 if TYPE_CHECKING:
     from .member import SimMember
@@ -36,6 +40,8 @@ class Audit:
         self.known: set[str] = set()
         self.ended: set[str] = set()
         self.unfinished: set[str] = set()
+        self.held: dict[str, Stored] = {}
+        """Unfinished ones of the object whose bad records pause their key, by id: those that are paused, or wait in an inbox."""
         self.steps: set[bytes] = set()
         self.commits = 0
         self.recorded = recorded
@@ -83,13 +89,19 @@ class Audit:
         self.known.add(id_)
         if value is None:
             self._note(f"    committed: {id_} is gone")
+            self.held.pop(id_, None)
             self.ended.add(id_)
             self.unfinished.discard(id_)
             return
         stored = INVOCATION.decode(value)
         self._note(f"    committed: {id_} {stored.target} {stored.key.decode()} {stored.status} {stored.payload!r:.60}")
         self._rule(stored.pause != "divergence", f"{id_} {stored.target} diverged: {stored.reason}")
-        self._rule(stored.status != "paused", f"{id_} {stored.target} is paused: {stored.reason}")
+        held = stored.target.startswith(f"{HELD}/") and stored.status in ("paused", "inboxed")
+        may_pause = held and stored.pause == "bad_input"
+        self._rule(stored.status != "paused" or may_pause, f"{id_} {stored.target} is paused: {stored.reason}")
+        self.held.pop(id_, None)
+        if held:
+            self.held[id_] = stored
         if stored.status in ("completed", "failed"):
             self.ended.add(id_)
             self.unfinished.discard(id_)
@@ -106,6 +118,7 @@ class Audit:
         before = self.positions.get(number)
         self.positions[number] = now
         places = {Partition(p.topic, p.partition): p.offset for p in now.inputs}
+        ids = {p.topic: p.topic_id for p in now.inputs}
         for partition, offset in order.offsets.items():
             mine = places.get(partition, offset)
             self._rule(mine == offset, f"{partition}: the group has {offset}, our own record says {mine}")
@@ -116,7 +129,9 @@ class Audit:
         self._rule(before.sequence <= now.sequence, f"shard {number}: the journal's sequence went back")
         for place in before.inputs:
             where = Partition(place.topic, place.partition)
-            self._rule(places.get(where, -1) >= place.offset, f"{where} went back from {place.offset} to {places.get(where)}")
+            anew = place.topic_id != ids.get(place.topic)
+            back = f"{where} went back from {place.offset} to {places.get(where)}"
+            self._rule(anew or places.get(where, -1) >= place.offset, back)
 
     # --- a worker ---
 
@@ -166,11 +181,30 @@ class Audit:
         elif reply.status in ("accepted", "previously_accepted", "running"):
             self._rule(id_ in self.known, f"{id_} is said to be {reply.status} before that is committed")
 
+    def under_way(self) -> bool:
+        """Whether anything has yet to end: what is paused, and what waits behind it, has not."""
+        paused = {stored.key for stored in self.held.values() if stored.status == "paused"}
+        return any(id_ not in self.held or self.held[id_].key not in paused for id_ in self.unfinished)
+
+    def paused(self) -> dict[str, list[str]]:
+        """By key that is paused, the tasks there: the one that is paused ("raw" if it is none), and those that wait behind it."""
+        found: dict[str, list[str]] = {}
+        for view in self.views.values():
+            for lock_key in [key for key in view if key.startswith(f"l{HELD}/".encode())]:
+                lock = LOCK.decode(view[lock_key])
+                slots = [keys.slot(lock_key, number) for number in range(lock.head, lock.tail)]
+                ids = [lock.holder, *(SLOT.decode(view[slot]).id for slot in slots)]
+                stored = [INVOCATION.decode(view[keys.invocation(id_)]) for id_ in ids]
+                found[lock_key.decode().split("/")[1]] = [_task(each) for each in stored]
+        return found
+
     def leftovers(self) -> list[str]:
         """What a world without unfinished work must not hold any more."""
         found: list[str] = []
         for number, view in self.views.items():
             for key, value in view.items():
+                if f"{HELD}/".encode() in key or any(id_.encode() in key for id_ in self.held):
+                    continue
                 if key[:1] in b"jlqaz" or (key[:1] == b"t" and TIMER.decode(value).kind != "purge"):
                     found.append(f"shard {number}: {key!r}")
         return found
@@ -189,6 +223,11 @@ class Audit:
     def _rule(self, holds: bool, otherwise: str) -> None:
         if not holds:
             raise Wrong(otherwise)
+
+
+def _task(stored: Stored) -> str:
+    payload = stored.payload or b""
+    return str(msgspec.json.decode(payload)["id"]) if payload.endswith(b"}") else "raw"
 
 
 def _apply(view: dict[bytes, bytes], key: bytes, value: bytes | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from odradek_runtime.request import Attach, Invoke, Reply
-from odradek_runtime.routing import fresh_id, id_hash, request_id
+from odradek_runtime.routing import fresh_id, request_id
 
 from .model import Wrong
 from .program import Entry
@@ -43,7 +43,7 @@ class Client:
             return
         self._tries += 1
         tries, scheduler = self._tries, self.world.scheduler
-        worker = self.world.worker_for(id_hash(self.id) % self.world.shards)
+        worker = self.world.worker_for(self.id)
         scheduler.later(AGAIN_MS, f"client of {self.entry.task['id']} has waited long", lambda: self._overdue(worker, tries))
         if worker is None:
             return

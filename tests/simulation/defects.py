@@ -164,7 +164,7 @@ DEFECTS = (
     Defect(
         "verdict-forgotten", "a suspect is no longer one when its failure was not committed", "engine.py",
         "            self.machine.poison.update(epoch.condemned)\n        self.flags.start_over",
-        "            pass\n        self.flags.start_over",
+        "            pass\n        self.flags.start_over", poison=0.1,
     ),
     Defect(
         "position-first", "a store's position is written before the data, in a batch of its own", "shard.py",
@@ -205,5 +205,23 @@ DEFECTS = (
     Defect(
         "last-not-first", "of the invocations of an event the first is suspected, not the last", "isolation.py",
         "dict.fromkeys(reversed(epoch.roots))", "dict.fromkeys(epoch.roots)", poison=0.1,
+    ),
+    Defect(
+        "recorded-step-again", "a retry runs a step again whose result has come during the backoff", "revival.py",
+        "        if ref in live.journal.completed and ref in live.pending:  # recorded, and seen once that is durable\n"
+        "            return\n", "",
+    ),
+    Defect(
+        "named-apart", "an idempotency key is another one when its handler is named with its app", "invocation.py",
+        "self._child(local, key, idempotency_key, ref)\n        if fresh and not self.closed:\n            self._long",
+        "self._child(target, key, idempotency_key, ref)\n        if fresh and not self.closed:\n            self._long",
+    ),
+    Defect(
+        "anew-unseen", "an input that is made again while the app runs is read on from the old position", "housekeeping.py",
+        "        if anew:\n", "        if not anew and anew:\n",
+    ),
+    Defect(
+        "one-id-for-two", "a record of a topic that was made again has the id of the old one at its offset", "invocation.py",
+        'topic_id = self.shard.topic_ids.get(origin.topic, "")', 'topic_id = ""',
     ),
 )  # fmt: skip

@@ -35,7 +35,13 @@ KINDS: dict[str, tuple[float, int]] = {
     "clock": (0.0, 3),  # a worker's clock jumps
     "compact": (0.0, 9),
     "duplicate": (0.2, 6),  # a client asks again though its first request is under way
+    "moved_sender": (0.3, 3),  # a shard moves when it has sent a command that will be read much later
+    "oversleep": (0.05, 1),  # frozen while a commit is answered, through two cleanings; then the others stop
+    "retention": (0.5, 4),  # an input deletes what is old, read or not
+    "anew": (0.3, 2),  # an input is deleted and made again
 }
+RARE = {"moved_sender": 0.5, "oversleep": 0.5, "retention": 0.7, "anew": 0.5}
+"""Kinds in force in so many seeds, drawn from a source of their own: the others come as they would without them."""
 NUISANCE = {"compact", "store_stale", "store_lost", "step_slow", "duplicate", "late_marker", "late_batch"}
 """Kinds that say how something happens rather than that it does: in force in every seed."""
 
@@ -45,8 +51,11 @@ class Faults:
 
     def __init__(self, seed: int, kinds: Collection[str] | None = None) -> None:
         self.rng = Random(f"{seed}/faults")
+        self.rare = Random(f"{seed}/rare")
         draw = Random(f"{seed}/kinds")
-        some = {kind for kind in KINDS if kind in NUISANCE or draw.random() < draw.choice((0.15, 0.5, 0.9))}
+        usual = [kind for kind in KINDS if kind not in RARE]
+        some = {kind for kind in usual if kind in NUISANCE or draw.random() < draw.choice((0.15, 0.5, 0.9))}
+        some |= {kind for kind, often in RARE.items() if self.rare.random() < often}
         self.kinds = frozenset(some if kinds is None else kinds)
         self.calm = False
         self.happened: Counter[str] = Counter()
@@ -54,7 +63,7 @@ class Faults:
     def hit(self, kind: str) -> bool:
         """Whether it goes wrong here and now."""
         chance, _ = KINDS[kind]
-        return self.may(kind) and self.rng.random() < chance and self.happen(kind)
+        return self.may(kind) and (self.rare if kind in RARE else self.rng).random() < chance and self.happen(kind)
 
     def may(self, kind: str) -> bool:
         """Whether it may still happen."""

@@ -36,6 +36,7 @@ class SimGroup:
         self._held = 0
         self._written: dict[Partition, int] = {}
         self.stamps = 0
+        self._heirs: dict[int, SimMember] = {}
         self._given: dict[int, int] = {}
         """The stamp with which each shard was given out last."""
         self._scheduler = scheduler
@@ -100,6 +101,12 @@ class SimGroup:
                 return
             self._ask(member, staying[quota:])
 
+    def move(self, number: int, heir: SimMember) -> None:
+        """Ask its owner for one shard, for another member."""
+        if number not in self.leaving and not (self.classic and self.leaving):
+            self._heirs[number] = heir
+            self._ask(self.owners[number], [number])
+
     def _quotas(self) -> list[tuple[SimMember, int]]:
         least, odd = divmod(self.shards, len(self.members))
         held = {m: sum(owner is m for n, owner in self.owners.items() if n not in self.leaving) for m in self.members}
@@ -156,7 +163,8 @@ class SimGroup:
         for number in shards:
             if number not in self.owners:
                 poorest = min(others, key=lambda m: sum(owner is m for owner in self.owners.values()))
-                self._give(poorest, [number])
+                heir = self._heirs.pop(number, poorest)
+                self._give(heir if heir in others else poorest, [number])
         self.balance()
 
 

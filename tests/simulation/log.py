@@ -55,14 +55,15 @@ class SimLog:
         self,
         scheduler: Scheduler,
         faults: Faults,
-        auditor: Auditor | None = None,
+        auditors: Mapping[str, Auditor] | None = None,
         *,
         batch_records: int = 1_000,
         mean_ms: float = 1.0,
     ) -> None:
         self.scheduler = scheduler
         self.faults = faults
-        self.auditor = auditor or Blind()
+        self._auditors = auditors if auditors is not None else {}
+        """By app."""
         self.batch_records = batch_records
         self.mean_ms = mean_ms
         self.refused: set[str] = set()
@@ -75,6 +76,7 @@ class SimLog:
         self._publishers: dict[str, SimPublisher] = {}
         self._positions: dict[str, int] = {}
         self._robin = 0
+        self._made = 0
 
     # --- topics ---
 
@@ -91,9 +93,15 @@ class SimLog:
         if name not in self._topics:
             if not TOPIC.fullmatch(name) or partitions < 1:
                 raise LogError(f"{name!r} with {partitions} partitions cannot be a topic", retriable=False)
-            info = TopicInfo(name, f"id-{len(self._topics)}", partitions, dict(config))
+            self._made += 1
+            info = TopicInfo(name, f"id-{self._made}", partitions, dict(config))
             self._topics[name] = info, [PartitionLog(Partition(name, n), info) for n in range(partitions)]
         return self._topics[name][0]
+
+    def make_anew(self, name: str) -> TopicInfo:
+        """Delete a topic and make it again: another one under its name."""
+        old, _ = self._topics.pop(name)
+        return self.create_topic(name, old.partitions, old.config)
 
     def partition(self, where: Partition) -> PartitionLog:
         """One partition. Raises LogError when there is none."""
@@ -178,6 +186,9 @@ class SimLog:
 
     def app_of(self, group: SimGroup) -> str:
         return next(app for app, known in self.groups.items() if known is group)
+
+    def auditor(self, app: str) -> Auditor:
+        return self._auditors.get(app) or Blind()
 
     def peers(self, app: str) -> Sequence[Peer]:
         return self.groups[app].peers() if app in self.groups else []

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from odradek_runtime.formats import COMMAND
 from odradek_runtime.log.port import (
     Committed,
     Event,
@@ -188,7 +189,9 @@ class SimMember:
             if partition in self._paused or room <= 0:
                 continue
             log = self._log.partition(partition)
-            start = max(self._positions[partition], log.first)
+            start = self._positions[partition]
+            if not log.first <= start <= log.end:  # deleted, or the topic was made again: on with the first there is
+                start = log.first
             got = log.read(start, log.end, rng.randint(max(1, room // 8), room) if room > 8 else rng.randint(1, room))
             if got:
                 self._positions[partition] = got[-1].at + 1
@@ -220,7 +223,7 @@ class SimMember:
     def commit(self, transaction: Transaction) -> None:
         assert self._inflight is None, "one commit at a time"
         self._inflight = transaction
-        self._log.auditor.sent(self, transaction)
+        self._log.auditor(self._app).sent(self, transaction)
         self._phase("produces", transaction, lambda: self._produce(transaction))
 
     def _phase(self, name: str, transaction: Transaction, action: Callable[[], None], extra_ms: float = 0.0) -> None:
@@ -312,8 +315,20 @@ class SimMember:
             transaction.decide(commit=True)
             self._unknown(transaction)
         else:
+            self._move_sender(transaction)
             transaction.decide(commit=True)
             self._phase("is committed", order, lambda: self._answer(committed))
+
+    def _move_sender(self, transaction: SimTransaction) -> None:
+        """A command for another worker's shard is read late, and meanwhile the shard that may have sent it moves to that worker."""
+        order, faults, owners = transaction.order, self._log.faults, self._group.owners
+        if not faults.may("moved_sender"):
+            return
+        sources = [number for number in order.stamps if owners.get(number) is self]
+        heirs = [owners[number] for number in _invoked(order, self._app) if owners.get(number) not in (None, self)]
+        if heirs and sources and faults.hit("moved_sender"):
+            transaction.late_commands_ms = faults.rare.uniform(1_000.0, 8_000.0)
+            self._group.move(faults.rare.choice(sources), heirs[0])
 
     def _tear(self, transaction: SimTransaction) -> None:
         keep = self._log.faults.rng.random()
@@ -349,6 +364,12 @@ class SimMember:
         ):
             raise LogError(f"shard {shard}: a transaction stays open")
         return self._group.committed.get(commands)
+
+
+def _invoked(order: Transaction, app: str) -> list[int]:
+    """The shards to which it sends calls by way of their commands."""
+    outputs = [output for output in order.outputs if output.topic == f"{app}.commands"]
+    return [out.partition for out in outputs if out.partition is not None and COMMAND.decode(out.value or b"").kind == "invoke"]
 
 
 def hash_of(where: Partition) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .program import OBJECTS, Op, Program, Task
+from .program import HELD, KEYED, Entry, Op, Program, Task
 
 Key = tuple[str, str]
 AWAITED = ("step", "exhausted", "sleep", "call", "shared", "late", "frail")
@@ -43,7 +43,8 @@ class Expected:
     """Tasks that must come in this order at that key."""
     letters: Counter[str] = field(default_factory=Counter[str])
     """Tasks (or "topic raw") that must end as dead letters."""
-
+    held: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """By key that must be paused in the end: the task that is ("raw" if it is none), and those that wait behind it."""
     earliest_ms: dict[str, float] = field(default_factory=dict[str, float])
     """When a task may begin at the earliest: delays and sleeps before it are not cut short."""
 
@@ -57,7 +58,7 @@ class Expected:
         targets: dict[Key, list[str]] = defaultdict(list)
         for index, op in enumerate(task["ops"]):
             kind = op["op"]
-            unkeyed = where[0] not in OBJECTS
+            unkeyed = where[0] not in KEYED
             if kind == "note":
                 tokens.append(f"{task['id']}:{index}")
             elif kind == "mark" and not unkeyed:
@@ -66,16 +67,19 @@ class Expected:
                 drawn += 1
             elif kind == "own" and not unkeyed:
                 told.append(409)
+            elif kind == "stumble":
+                told.append(f"did {task['id']}:{index}")
             code = _code(where, op)
             if code:
-                tokens = tokens[:kept] if where[0] == "frail" else tokens
+                dropped = where[0] == "frail" or kind == "poison" or "pauses" in task  # what it did since its last wait
+                tokens = tokens[:kept] if dropped else tokens
                 break
             self._subs(op, targets, at_ms)
             if kind == "sleep" and not op["later"]:
                 at_ms += op["ms"]
                 kept = len(tokens)
-            at_ms += op["ms"] if kind == "nap" else 0
-            if kind in AWAITED or (kind == "limited" and "later" in op):
+            at_ms += op["ms"] if kind in ("nap", "stumble") else 0
+            if kind in AWAITED or (kind in ("limited", "abroad") and "later" in op):
                 pending.append((len(told), self._answer(task, index, op)))
                 told.append(None)
         for slot, answer in pending:
@@ -83,7 +87,7 @@ class Expected:
         if not code:
             tokens.append(f"{task['id']}:end")
         self.tokens[where][task["id"]] = tokens
-        self.order += [(target, ids) for target, ids in targets.items() if target[0] in OBJECTS and len(ids) > 1]
+        self.order += [(target, ids) for target, ids in targets.items() if target[0] in KEYED and len(ids) > 1]
         result = self.results[task["id"]] = Result((), 0, code) if code else Result(tuple(told), drawn)
         return result
 
@@ -145,6 +149,9 @@ def expect(program: Program) -> Expected:
             expected.results[f"pool {number}"] = expected.add((object_, key), task)
     queues: dict[tuple[Key, str], list[str]] = defaultdict(list)
     for entry in program.entries:
+        if entry.target == f"{HELD}/do":
+            hold(expected, entry)
+            continue
         skipped = program.skips and entry.topic == "in-b"
         if entry.raw is not None:
             expected.letters.update([] if skipped else [f"{entry.topic} raw"])
@@ -157,6 +164,22 @@ def expect(program: Program) -> Expected:
             queues[where, entry.topic].append(entry.task["id"])
     expected.order += [(where, tasks) for (where, _), tasks in queues.items()]
     return expected
+
+
+def hold(expected: Expected, entry: Entry) -> None:
+    """A record for the object whose bad records pause their key; of a pair, the second part pauses nothing."""
+    where = (HELD, entry.key)
+    tasks = [entry.task] if "second" not in entry.task else [entry.task, entry.task["second"]]
+    for number, task in enumerate(tasks):
+        if entry.key in expected.held:
+            expected.held[entry.key].append(entry.task["id"] or "raw")
+        elif entry.raw is not None:
+            expected.held[entry.key] = ["raw"]
+        elif expected.add(where, task, entry.at_ms).code:
+            if number == 0:
+                expected.held[entry.key] = [entry.task["id"]]
+            else:
+                expected.letters[entry.task["id"]] += 1
 
 
 @dataclass
@@ -174,6 +197,8 @@ class Outcome:
     """How far the workers' clocks were apart."""
     replies: dict[str, Any]
     """By task: [told, seen], or a code."""
+    held: dict[str, list[str]]
+    """By key that is paused: the task that is, and those that wait behind it."""
 
 
 def compare(expected: Expected, outcome: Outcome) -> None:
@@ -184,23 +209,26 @@ def compare(expected: Expected, outcome: Outcome) -> None:
         task = record["token"].split(":")[0]
         if at_ms < expected.earliest_ms.get(task, 0.0) - outcome.clocks_ms:
             raise Wrong(f"{task} noted something at {at_ms} ms and could not begin before {expected.earliest_ms[task]}")
-        if where[0] in OBJECTS and record["n"] != len(published[where]):
+        if where[0] in KEYED and record["n"] != len(published[where]):
             raise Wrong(f"{where}: record {record} is number {len(published[where])} that was published")
         published[where].append(record["token"])
         _prefix(task, seen.get(task, []), record["seen"])
         seen[task] = max(seen.get(task, []), record["seen"], key=len)
     for where in sorted(expected.tokens.keys() | published.keys() | outcome.logs.keys()):
         _tokens(where, expected.tokens.get(where, {}), published[where])
-        if where[0] in OBJECTS:
+        if where[0] in KEYED:
             if outcome.logs.get(where, []) != published[where]:
                 raise Wrong(f"{where}: the state says {outcome.logs.get(where)}, the records say {published[where]}")
             _whole(where, published[where])
-    if outcome.marks != dict(expected.marks):
-        raise Wrong(f"marks: {outcome.marks}, expected {dict(expected.marks)}")
     for where, tasks in expected.order:
         _ordered(where, tasks, published[where])
-    if outcome.letters != expected.letters:
-        raise Wrong(f"dead letters: {dict(outcome.letters)}, expected {dict(expected.letters)}")
+    for what, found, wanted in (
+        ("marks", outcome.marks, dict(expected.marks)),
+        ("dead letters", outcome.letters, expected.letters),
+        ("paused keys and what waits there", outcome.held, expected.held),
+    ):
+        if found != wanted:
+            raise Wrong(f"{what}: {found}, expected {wanted}")
     for task, reply in outcome.replies.items():
         _same(task, expected.results[task], reply)
         if isinstance(reply, list) and task in seen:
@@ -214,7 +242,7 @@ def _tokens(where: Key, tasks: dict[str, list[str]], published: list[str]) -> No
         raise Wrong(f"{where}: lost {sorted((wanted - found).elements())}, more than once {sorted((found - wanted).elements())}")
     for task, tokens in tasks.items():
         mine = [token for token in published if token.split(":")[0] == task]
-        if where[0] in OBJECTS and mine != tokens:
+        if where[0] in KEYED and mine != tokens:
             raise Wrong(f"{where}: task {task} noted {mine}, expected {tokens}")
 
 

@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+APP, OTHER = "sim", "other"
 OBJECTS = ("a", "b")
+HELD = "held"
+"""An object whose bad records pause their key. Only records come to it: what is paused would be waited for, for ever."""
+FAR = "far"
+"""The object of the other app. It calls no object: two keys could wait for each other."""
+KEYED = (*OBJECTS, HELD, FAR)
 KEYS = ("k0", "k1", "k2", "k3")
 TOP = len(OBJECTS) * len(KEYS)
 Task = dict[str, Any]
@@ -37,14 +43,19 @@ WEIGHTS = {
     "late": 1,
     "frail": 1,
 }
-SENDING = ("call", "send", "burst", "limited", "late", "frail")
+MORE = {"stumble": 4, "abroad": 8, "burst": 8}
+"""Operations of what is added to some programs (see `Generator.widen`)."""
+SENDING = ("call", "send", "burst", "limited", "late", "frail", "abroad")
 """Operations with tasks of their own."""
+BRIEF = "in-brief"
 LATE_MS = 70_000
 TIMEOUT_S = 1.0
 
 
 POISON, POISONED = 0.08, 0.3
 """In so many of the programs so many of the tasks publish a record that no broker takes."""
+WIDE = 0.3
+"""So many of the programs have more in them: bad records that pause their key, a second app."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,12 @@ class Program:
     """How many tasks of the service `lim` may run in one worker at a time."""
     skips: bool = False
     """Records of `in-b` that cannot be processed are skipped; else they go to a topic of their own."""
+    held: bool = False
+    """Records come to the object whose bad ones pause their key."""
+    brief: bool = False
+    """Records come by a topic that deletes what is old, read or not."""
+    far_shards: int = 0
+    """There is a second app, with so many shards."""
     entries: list[Entry] = field(default_factory=list[Entry])
     pool: list[tuple[str, str, Task]] = field(default_factory=list[tuple[str, str, Task]])
 
@@ -89,6 +106,7 @@ class Generator:
         self.rng = Random(f"{seed}/program")
         self._tasks = 0
         self._budget = 0
+        self._more: dict[str, int] = {}
         shards = self.rng.choice((1, 2, 3, 4))
         aligned = self.rng.random() < 0.5
         partitions = shards if aligned else self.rng.randint(1, 5)
@@ -101,7 +119,63 @@ class Generator:
         for _ in range(self.rng.randint(1, max(1, steps // 3))):
             self._budget = self.rng.randint(1, 8)
             self.program.entries.append(self._entry(self.rng.uniform(0, span_ms)))
+        self.rng = Random(f"{seed}/more")  # of its own: what a seed does without it stays as it is
+        if self.rng.random() < WIDE:
+            self.widen(span_ms)
         self.program.entries.sort(key=lambda entry: entry.at_ms)
+
+    def widen(self, span_ms: float) -> None:
+        """Add what only some of the programs have."""
+        rng, program = self.rng, self.program
+        self._more = dict(MORE)
+        program.held = rng.random() < 0.5
+        program.brief = rng.random() < 0.4
+        program.far_shards = rng.choice((0, 1, 2, 3))
+        if program.far_shards:
+            self._budget = 4
+            program.pool.append((FAR, rng.choice(KEYS), self.task(TOP, 0)))
+        else:
+            del self._more["abroad"]
+        for _ in range(rng.randint(1, 4)):
+            self._budget = rng.randint(2, 6)
+            program.entries.append(self._entry(rng.uniform(0, span_ms)))
+        for _ in range(rng.randint(1, 5) if program.held else 0):
+            self._budget = 3
+            program.entries.append(self._held(rng.uniform(0, span_ms)))
+        self._poison = 0.0
+        for _ in range(rng.randint(3, 10) if program.brief else 0):
+            self._budget = 1
+            program.entries.append(self._brief(rng.uniform(0, span_ms)))
+
+    def _brief(self, at_ms: float) -> Entry:
+        """A record that may be deleted before it is read. Its first note tells whether it was."""
+        rank = self.rng.randrange(TOP // 2, TOP)
+        object_, key = place(rank)
+        task = self.task(rank, 1)
+        ops = [op for op in task["ops"] if op["op"] != "terminate"]  # a dead letter says where its record lay: in which topic?
+        return Entry(at_ms, f"{object_}/do", key, {**task, "ops": [{"op": "note"}, *ops]}, BRIEF)
+
+    def _held(self, at_ms: float) -> Entry:
+        """A record whose key is paused if it is bad; of a pair, two handlers each take their part of it."""
+        rng = self.rng
+        bad = rng.random() < 0.3
+        if rng.random() < 0.5:
+            task = {**self._plain(bad and rng.random() < 0.3), "pauses": True, "second": self._plain(bad)}
+            return Entry(at_ms, f"{HELD}/do", rng.choice(KEYS[2:]), task, "in-pair")
+        key = rng.choice(KEYS[:2])
+        if bad and rng.random() < 0.3:
+            return Entry(at_ms, f"{HELD}/do", key, {"id": "", "ops": []}, "in-held", b"{")
+        return Entry(at_ms, f"{HELD}/do", key, {**self._plain(bad), "pauses": True}, "in-held")
+
+    def _plain(self, bad: bool) -> Task:
+        """One of which it is plain what stays when it fails: what lies before its wait."""
+        self._tasks += 1
+        wait: list[Op] = [{"op": "sleep", "ms": self.rng.choice((0, 1, 300)), "later": False}, {"op": "note"}]
+        ops: list[Op] = [{"op": "note"}, *(wait if self.rng.random() < 0.5 else [])]
+        if bad:
+            poison = self._poison and self.rng.random() < 0.7
+            ops.append({"op": "poison"} if poison else {"op": "terminate", "code": 418})
+        return {"id": f"t{self._tasks}", "ops": ops}
 
     def _entry(self, at_ms: float) -> Entry:
         rng = self.rng
@@ -133,8 +207,9 @@ class Generator:
             return task
         for _ in range(self.rng.randint(1, 5)):
             self._budget -= 1
-            kinds = [k for k in WEIGHTS if (depth > 0 and self._budget > 0) or k not in SENDING]
-            kind = self.rng.choices(kinds, [WEIGHTS[k] for k in kinds])[0]
+            weights = WEIGHTS | self._more
+            kinds = [k for k in weights if (depth > 0 and self._budget > 0) or k not in SENDING]
+            kind = self.rng.choices(kinds, [weights[k] for k in kinds])[0]
             op: Op | None = getattr(self, f"_{kind}")(rank, depth)
             if op is not None:
                 task["ops"].append({"op": kind, **op})
@@ -226,6 +301,18 @@ class Generator:
     def _draw(self, rank: int, depth: int) -> Op | None:
         return {"what": self.rng.choice(("now", "random", "uuid"))}
 
+    def _stumble(self, rank: int, depth: int) -> Op | None:
+        """A step runs while its task fails and is to be tried again."""
+        return {"times": self.rng.randint(1, 4), "ms": 1}
+
+    def _abroad(self, rank: int, depth: int) -> Op | None:
+        """Called on, or sent to, the object of the other app; by its tasks, to the service of this one."""
+        far = {"to": "svc/do", "key": ""} if rank >= TOP else {"to": f"{FAR}/do", "key": self.rng.choice(KEYS)}
+        op = {**far, "task": self.task(TOP, depth - 1)}
+        if self.rng.random() < 0.6:
+            return {**op, "later": self.rng.random() < 0.4}
+        return {**op, "delay_ms": self.rng.choice((0, 0, 100, 3_000))}
+
     def _terminate(self, rank: int, depth: int) -> Op | None:
         return {"code": self.rng.choice((409, 418))}
 
@@ -239,4 +326,4 @@ def place(rank: int) -> tuple[str, str]:
 
 
 def rank_of(object_: str, key: str) -> int:
-    return OBJECTS.index(object_) * len(KEYS) + KEYS.index(key)
+    return TOP if object_ == FAR else OBJECTS.index(object_) * len(KEYS) + KEYS.index(key)

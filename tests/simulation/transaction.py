@@ -27,6 +27,8 @@ class SimTransaction:
         self.owner = owner
         self.decision: bool | None = None
         self.unmarked = 0
+        self.late_commands_ms = 0.0
+        """How much later than others the markers of commands come."""
         self._log = log
         self._group = group
         self._touched: list[PartitionLog] = []
@@ -77,12 +79,13 @@ class SimTransaction:
         assert self.decision is None, "a transaction is decided once"
         self.decision = commit
         if commit:
-            self._log.auditor.committed(self)
+            self._log.auditor(self._log.app_of(self._group)).committed(self)
         self.unmarked = len(self._touched) + 1
         scheduler = self._log.scheduler
         for partition in self._touched:
             name = f"marker of {self.owner}/{self.order.epoch} in {partition.where.topic}[{partition.where.partition}]"
-            scheduler.later(self._log.marker_ms(), name, self._marker(partition))
+            late_ms = self.late_commands_ms if partition.where.topic.endswith(".commands") else 0.0
+            scheduler.later(self._log.marker_ms() + late_ms, name, self._marker(partition))
         scheduler.later(self._log.marker_ms(), f"marker of {self.owner}/{self.order.epoch} in the offsets", self._offsets_marker)
 
     def _marker(self, partition: PartitionLog) -> Callable[[], None]:

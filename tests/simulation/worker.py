@@ -6,6 +6,7 @@ Its effects (a commit, a write to the store, a reply, a step) are points where i
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from odradek_runtime.engine import Engine, Input
 from odradek_runtime.epoch import StepRun
 from odradek_runtime.executor import StepEnded
 from odradek_runtime.handler_loop import handler_loop
-from odradek_runtime.log.port import Partition, Transaction
+from odradek_runtime.housekeeping import Housekeeping
+from odradek_runtime.log.port import Partition, TopicInfo, Transaction
 from odradek_runtime.machine import Machine
 from odradek_runtime.metrics import Metrics
 from odradek_runtime.ownership import Ownership, Restored
@@ -28,6 +30,7 @@ from .executor import SimExecutor
 from .scheduler import Strand
 
 if TYPE_CHECKING:
+    from .deployment import Deployment
     from .world import World
 
 
@@ -57,8 +60,9 @@ class SimTakeover(Takeover):
 class SimWorker:
     """One process. `node`: where its disks are; the next process there finds them again."""
 
-    def __init__(self, world: World, node: int, settings: Settings) -> None:
+    def __init__(self, world: World, deployment: Deployment, node: int, settings: Settings) -> None:
         self.world = world
+        self.deployment = deployment
         self.node = node
         self.alive = True
         self.stopping = False
@@ -68,16 +72,17 @@ class SimWorker:
         self._plan = 0
         self._planned_ms = float("inf")
         self._strands: list[Strand] = []
-        app, log = world.app, world.log
-        self.member = log.member(app.name, world.shards, None)
+        app, shards, log = deployment.app, deployment.shards, world.log
+        self.member = log.member(app.name, shards, None)
         self.name = self.member.name
         targets = Targets(log, max_record_bytes=settings.max_record_bytes)
-        self.machine = Machine(app, world.shards, settings, targets, Metrics(), handler_loop())
-        takeover = SimTakeover(app.name, world.shards, log, self.member, app.subscriptions(), None)
+        self.machine = Machine(app, shards, settings, targets, Metrics(), handler_loop())
+        takeover = SimTakeover(app.name, shards, log, self.member, app.subscriptions(), None)
         takeover.worker = self
         self.ownership = Ownership(takeover, self._restored, self._failed, self._background, self._pause, self.now_ms)
         self.executor = SimExecutor(self)
         self.engine = Engine(self.machine, Tapped(self), self.executor, self.ownership, settings, self.now_ms)
+        self._housekeeping = Housekeeping(log, self.engine, threading.Event())
         self.member.join(self.post)
         self._awake(0.0)
 
@@ -95,7 +100,7 @@ class SimWorker:
     def ask(self, request: Request, answer: Answer) -> None:
         def reply(reply: Reply) -> None:
             self.effect("reply is given")
-            self.world.audit.replied(reply)
+            self.deployment.audit.replied(reply)
             answer(reply)
 
         if self.stopping:
@@ -155,12 +160,18 @@ class SimWorker:
         restoring = self.ownership.restoring or self.engine.flags.start_over
         return not self._queue and self.engine.idle and not restoring and not self.executor.load and not self.stopping
 
+    def knows(self, topic: TopicInfo) -> bool:
+        """Whether all its shards have positions of this very topic, not of one of that name before it."""
+        shards = self.machine.shards.values()
+        return not self.ownership.restoring and all(shard.topic_ids.get(topic.name) == topic.id for shard in shards)
+
     def owner_of(self, number: int) -> bool:
         """Whether the group, too, takes it for the owner."""
-        return self.world.log.group(self.world.app.name, self.world.shards).owners.get(number) is self.member
+        return self.deployment.group.owners.get(number) is self.member
 
     def housekeep(self) -> None:
         """What the real housekeeping does: delete commands that are done with, flush stores."""
+        self._housekeeping.look_at_inputs()
         for partition, position in self.engine.committed_commands().items():
             self.world.log.trim(partition, position)
         for shard in list(self.machine.shards.values()):
@@ -210,7 +221,7 @@ class SimWorker:
         self.world.failed.append(error)
 
     def _restored(self, event: Restored) -> None:
-        self.world.audit.restored(self, event.shard)
+        self.deployment.audit.restored(self, event.shard)
         self.post(event)
 
     def step_ended(self, run: StepRun, value: bytes | None, error: BaseException | None) -> None:
@@ -227,12 +238,13 @@ class Tapped:
         self.pause, self.resume, self.settle, self.leave = inner.pause, inner.resume, inner.settle, inner.leave
 
     def read(self, positions: Mapping[Partition, int], generation: int) -> None:
-        self._worker.world.audit.reads(self._worker, positions)
+        self._worker.deployment.audit.reads(self._worker, positions)
         self._worker.member.read(positions, generation)
 
     def commit(self, transaction: Transaction) -> None:
         self._worker.effect("a commit is sent")
         self._worker.member.commit(transaction)
+        self._worker.world.sent(self._worker)
         self._worker.effect("a commit was sent")
 
 

@@ -6,33 +6,33 @@ For a while faults happen; then there is calm, and everything must come to its e
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Collection
-from typing import Any
 
 import msgspec
 
-from odradek_runtime import keys
+from odradek import App
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.routing import shard_of
+from odradek_runtime.routing import id_hash, shard_of
 from odradek_runtime.settings import Settings
 from odradek_runtime.startup import CHANGELOG_KEPT, prepare
 
-from .app import NAME, Outside, build
+from .app import Outside, build, build_other
 from .audit import Audit
 from .client import Client
+from .deployment import Deployment
 from .faults import Faults
+from .judgement import SKEW_MS, START_MS, judge, lag, positions, settled
 from .log import SimLog
-from .model import Outcome, Wrong, compare, expect
-from .program import Entry, Generator
+from .partition import PartitionLog
+from .program import APP, BRIEF, OTHER, Entry, Generator
 from .scheduler import Scheduler, Stuck
 from .store import Disk
 from .worker import SimWorker
 
-START_MS = 1_700_000_000_000.0
 OUT = 3
 INPUTS = ("in-a", "in-b", "in-svc", "in-keyed")
-SKEW_MS, SHORT_SKEW_MS = 5_000.0, 200.0
+MORE_INPUTS = ("in-held", "in-pair", BRIEF)
+SHORT_SKEW_MS = 200.0
 END_MS = 1_200_000.0
 """After faults have stopped everything must have ended within so long."""
 EVENTS = 400_000
@@ -74,16 +74,23 @@ class World:
             self.program.entries = [entry for n, entry in enumerate(self.program.entries) if n in entries]
         self.outside = Outside()
         self.failed = self.outside.wrong
-        self.audit = Audit(NAME, self.outside.recorded, lambda text: self.scheduler.note(text) if self.verbose else None)
+        names = (APP, OTHER) if self.program.far_shards else (APP,)
+        audits = {name: Audit(name, self.outside.recorded, self._note) for name in names}
         rng = self.scheduler.rng
         pace_ms = rng.choice((1.0, 1.0, 10.0))
-        self.log = SimLog(self.scheduler, self.faults, self.audit, batch_records=rng.choice((1, 5, 50)), mean_ms=pace_ms)
+        self.log = SimLog(self.scheduler, self.faults, audits, batch_records=rng.choice((1, 5, 50)), mean_ms=pace_ms)
         self._short_lived = rng.random() < 0.5
         self.log.classic = rng.random() < 0.4
-        self.app = build(self.program, self.outside)
-        self.shards = self._topics(TOMBSTONES[self._short_lived])
+        self.main = self._deploy(build(self.program, self.outside), audits[APP])
+        self.deployments = [self.main]
+        if self.program.far_shards:
+            self.deployments.append(self._deploy(build_other(self.program, self.outside), audits[OTHER]))
         self.clients: list[Client] = []
         self.letters_of: dict[tuple[str, int, int], str] = {}
+        self.entered: list[Entry] = []
+        """What has come from outside, in this order."""
+        self.doubtful: set[str] = set()
+        """Tasks whose records were deleted before it was committed that they had been read."""
         self._unpublished = sum(bool(entry.topic) for entry in self.program.entries)
         self._unasked = len(self.program.entries) - self._unpublished
         self._publisher = self.log.publisher("outside")
@@ -91,39 +98,45 @@ class World:
         self._disks: dict[tuple[int, int], Disk] = {}
         self.workers: list[SimWorker] = []
         self._absent: set[int] = set()
-        self._nodes: list[Settings] = []
-        for _ in range(rng.choice((1, 1, 2, 2, 3))):
-            self._node()
+        self._nodes: list[tuple[Deployment, Settings]] = []
+        for deployment in self.deployments:
+            for _ in range(rng.choice((1, 1, 2, 2, 3))):
+                self._node(deployment)
         self._calm_ms = rng.uniform(5_000.0, 60_000.0)
 
     # --- making it ---
 
-    def _topics(self, tombstones_ms: str) -> int:
-        for name in INPUTS:
+    def _note(self, text: str) -> None:
+        if self.verbose:
+            self.scheduler.note(text)
+
+    def _deploy(self, app: App, audit: Audit) -> Deployment:
+        for name in (*INPUTS, *MORE_INPUTS):
             self.log.create_topic(name, self.program.partitions, {})
         self.log.create_topic("out", OUT, {})
         self.log.create_topic("letters", 1, {})
         self.log.create_topic("picky", 1, {})
         self.log.refused = {"picky"}
+        shards = self.program.shards if app.name == APP else self.program.far_shards
         for name in ("journal", "state"):
-            config = {"cleanup.policy": "compact", "delete.retention.ms": tombstones_ms, **CHANGELOG_KEPT}
-            self.log.create_topic(f"{NAME}.{name}", self.program.shards, config)
-        return prepare(self.app, self.log, create_inputs=False)
+            config = {"cleanup.policy": "compact", "delete.retention.ms": TOMBSTONES[self._short_lived], **CHANGELOG_KEPT}
+            self.log.create_topic(f"{app.name}.{name}", shards, config)
+        return Deployment(app, prepare(app, self.log, create_inputs=False), audit, self.log)
 
-    def _node(self) -> None:
+    def _node(self, deployment: Deployment) -> None:
         rng = self.scheduler.rng
-        self._nodes.append(
-            Settings(
-                coroutine_cache=rng.choice((0, 1, 10_000)),
-                epoch_linger_s=rng.choice((0.0, 0.005, 0.05)),
-                epoch_events=rng.choice((1, 4, 20_000)),
-            )
+        settings = Settings(
+            coroutine_cache=rng.choice((0, 1, 10_000)),
+            epoch_linger_s=rng.choice((0.0, 0.005, 0.05)),
+            epoch_events=rng.choice((1, 4, 20_000)),
         )
+        self._nodes.append((deployment, settings))
         self._start(len(self._nodes) - 1)
 
     def _start(self, node: int) -> None:
         self._absent.discard(node)
-        self.workers.append(SimWorker(self, node, self._nodes[node]))
+        deployment, settings = self._nodes[node]
+        self.workers.append(SimWorker(self, deployment, node, settings))
 
     def disk(self, node: int, shard: int) -> Disk:
         return self._disks.setdefault((node, shard), Disk(self.faults))
@@ -135,10 +148,16 @@ class World:
 
     def _enter(self, entry: Entry) -> None:
         if not entry.topic:
+            self.entered.append(entry)
             self._unasked -= 1
             self.clients.append(Client(self, entry))
             self.clients[-1].ask()
             return
+        info = self.log.topic(BRIEF)
+        if entry.topic == BRIEF and not all(w.knows(info) for w in self.workers if w.deployment is self.main and info):
+            self.scheduler.later(500.0, "nobody writes to a topic made anew before all have noticed", lambda: self._enter(entry))
+            return
+        self.entered.append(entry)
         self._unpublished -= 1
         self._published += 1
         key = entry.key.encode() or None
@@ -185,7 +204,7 @@ class World:
                 raise Stuck(self._unfinished())
             if self.failed:
                 raise self.failed[0]
-        self._judge()
+        judge(self)
 
     def close(self) -> None:
         """Let go of the strands of a world that has failed."""
@@ -207,6 +226,9 @@ class World:
         self.scheduler.note(f"... to {worker.name}")
         return worker
 
+    def _some(self) -> Deployment:
+        return self.main if len(self.deployments) == 1 else self.faults.rng.choice(self.deployments)
+
     def _crash_later(self) -> None:
         self.crash(self._any())
 
@@ -216,19 +238,41 @@ class World:
         worker.frozen_ms = self.scheduler.now_ms + self.faults.rng.uniform(6_500.0, 15_000.0)
         worker.member.freeze(worker.frozen_ms)
 
+    def sent(self, worker: SimWorker) -> None:
+        """A worker has sent a commit. Asleep while it is answered, it must not take its store for as young as the answer."""
+        others = [each for each in self.workers if each.deployment is worker.deployment and each is not worker]
+        if not others or not self._short_lived or not self.faults.hit("oversleep"):
+            return
+        sleep_ms = self.faults.rare.uniform(25_000.0, 32_000.0)
+        worker.frozen_ms = self.scheduler.now_ms + sleep_ms
+        worker.member.freeze(worker.frozen_ms)
+        for before_ms in (5_500.0, 100.0):  # tombstones that the first sees are gone after the second
+            self.scheduler.later(sleep_ms - before_ms, "everything is cleaned", self._clean)
+        for other in others:
+            self.scheduler.later(sleep_ms + 50.0, f"{other.name} stops", lambda other=other: self._stop_other(other))
+
+    def _stop_other(self, worker: SimWorker) -> None:
+        if worker in self.workers:
+            worker.stop()
+
+    def _clean(self) -> None:
+        for partition in self.log.partitions():
+            if partition.compacted:
+                partition.compact(partition.end, self.scheduler.now_ms)
+
     def _evict(self) -> None:
         worker = self._any()
         worker.member.news_ms = self.faults.rng.choice((0.0, 50.0, 5_000.0))
         worker.member.evict()
 
     def _rebalance(self) -> None:
-        self.log.group(NAME, self.shards).balance(shuffle=True)
+        self._some().group.balance(shuffle=True)
 
     def _stop(self) -> None:
         self._any().stop()
 
     def _join(self) -> None:
-        self._node()
+        self._node(self._some())
 
     def _clock(self) -> None:
         most_ms = SHORT_SKEW_MS if self._short_lived else SKEW_MS  # a tenth of their life is the margin for tombstones
@@ -244,6 +288,26 @@ class World:
         for worker in self.workers:
             if worker.frozen_ms <= self.scheduler.now_ms:
                 worker.housekeep()
+
+        if self.program.brief and self.faults.hit("retention"):
+            self._retain()
+        if self.program.brief and self.faults.hit("anew"):
+            for number in range(self.program.partitions):
+                log = self.log.partition(Partition(BRIEF, number))
+                self._may_be_lost(log, log.end)
+            self.log.make_anew(BRIEF)
+
+    def _retain(self) -> None:
+        """Retention deletes records, read or not."""
+        for number in range(self.program.partitions):
+            log = self.log.partition(Partition(BRIEF, number))
+            before = self.faults.rare.randint(log.first, log.end)
+            self._may_be_lost(log, before)
+            log.trim(before)
+
+    def _may_be_lost(self, log: PartitionLog, before: int) -> None:
+        for message in log.read(positions(self.main).get(log.where, 0), before, before):
+            self.doubtful.add(self.letters_of[BRIEF, log.where.partition, message.at])
 
     def crash(self, worker: SimWorker) -> None:
         """Its process dies; a new one starts on its node after a while."""
@@ -277,109 +341,33 @@ class World:
         """From now on nothing goes wrong."""
         self.faults.calm = True
 
-    def worker_for(self, shard: int) -> SimWorker | None:
+    def worker_for(self, id_: str) -> SimWorker | None:
         """Whom a client asks: mostly the owner, as far as anybody knows."""
-        if not self.workers:
+        workers = [worker for worker in self.workers if worker.deployment is self.main]
+        if not workers:
             return None
-        owners = [worker for worker in self.workers if worker.ownership.owns(shard)]
+        owners = [worker for worker in workers if worker.ownership.owns(id_hash(id_) % self.main.shards)]
         if owners and self.scheduler.rng.random() < 0.9:
             return self.scheduler.rng.choice(owners)
-        return self.scheduler.rng.choice(self.workers)
+        return self.scheduler.rng.choice(workers)
 
     # --- its end ---
 
     def _done(self) -> bool:
-        if self._unpublished or self._unasked or self._absent or self.audit.unfinished:
+        if self._unpublished or self._unasked or self._absent or any(each.audit.under_way() for each in self.deployments):
             return False
         if not all(client.done for client in self.clients) or not all(worker.quiet for worker in self.workers):
             return False
-        group = self.log.group(NAME, self.shards)
-        owned = {(worker.member.name, number) for worker in self.workers for number in worker.machine.shards}
-        if group.pending or owned != {(owner.name, number) for number, owner in group.owners.items()}:
-            return False
-        return not self._lag() and all(log.stable == log.end for log in self.log.partitions())
-
-    def _lag(self) -> dict[str, int]:
-        done = {Partition(p.topic, p.partition): p.offset for found in self.audit.positions.values() for p in found.inputs}
-        lag: dict[str, int] = {}
-        for name in (*INPUTS, f"{NAME}.commands"):
-            for number in range(self.shards if name.startswith(NAME) else self.program.partitions):
-                where = Partition(name, number)
-                log = self.log.partition(where)
-                waiting = log.read(done.get(where, 0), log.end, 1)
-                if waiting:
-                    lag[f"{name}[{number}]"] = log.end - done.get(where, 0)
-        return lag
+        return all(settled(self, deployment) for deployment in self.deployments) and all(
+            log.stable == log.end for log in self.log.partitions()
+        )
 
     def _unfinished(self) -> str:
         waiting = [client.entry.task["id"] for client in self.clients if not client.done]
         workers = [f"{w.name} {'quiet' if w.quiet else 'busy'} shards {w.ownership.numbers}" for w in self.workers]
         return (
-            f"not everything ends: invocations {self.audit.tell_unfinished()}, clients {waiting}, lag {self._lag()}, "
+            f"not everything ends: invocations {[each.audit.tell_unfinished() for each in self.deployments]}, "
+            f"clients {waiting}, lag {[lag(each) for each in self.deployments]}, "
             f"workers {workers}, still to come {self._unpublished + self._unasked}"
         )
 
-    def _judge(self) -> None:
-        left = self.audit.leftovers()
-        if left:
-            raise Wrong(f"nothing is under way, and yet there is: {left}")
-        for worker in self.workers:
-            limits = worker.machine.limits
-            if limits.backlog or any(limits.full(target) for target in worker.machine.handlers):
-                raise Wrong(f"{worker.name}: places under a concurrency limit are taken for ever")
-            for shard in worker.machine.shards.values():
-                self.audit.stored(worker, shard)
-                kept = [what for what in (shard.live, shard.running, shard.locks, shard.waiters) if what]
-                if kept:
-                    raise Wrong(f"{worker.name} shard {shard.number} still keeps {kept}")
-        mirror = self.log.group(NAME, self.shards).committed
-        for positions in self.audit.positions.values():
-            for place in positions.inputs:
-                told = mirror.get(Partition(place.topic, place.partition))
-                if told != place.offset:
-                    raise Wrong(f"{place.topic}[{place.partition}]: our own position is {place.offset}, the group's {told}")
-        for number in range(self.shards):
-            self.audit.same(f"the changelogs of shard {number}", number, self._changelog(number))
-        compare(expect(self.program), self._outcome())
-
-    def _changelog(self, number: int) -> dict[bytes, bytes]:
-        found: dict[bytes, bytes] = {}
-        for name, letter in (("journal", b""), ("state", keys.STATE)):
-            log = self.log.partition(Partition(f"{NAME}.{name}", number))
-            for message in log.read(0, log.end, log.end):
-                key, value = letter + (message.key() or b""), message.value()
-                if value is None:
-                    found.pop(key, None)
-                else:
-                    found[key] = value
-        return found
-
-    def _outcome(self) -> Outcome:
-        logs: dict[tuple[str, str], list[str]] = {}
-        marks: dict[tuple[str, str], Counter[str]] = {}
-        for view in self.audit.views.values():
-            for key, value in view.items():
-                if key[:1] == keys.STATE:
-                    object_, name, state = key[1:].decode().split("/")
-                    found = msgspec.json.decode(value)
-                    if state == "log":
-                        logs[object_, name] = found
-                    elif state == "marks":
-                        marks[object_, name] = Counter(found)
-        records: list[tuple[tuple[str, str], dict[str, Any], float]] = []
-        for message in self._all("out"):
-            place = (message.key() or b"").decode().split("@")
-            at_ms = message.timestamp()[1] - START_MS
-            records.append(((place[1], place[0]), msgspec.json.decode(message.value() or b""), at_ms))
-        letters: Counter[str] = Counter()
-        for message in [*self._all(f"{NAME}.dead-letters"), *self._all("letters")]:
-            told = {name: (value or b"").decode() for name, value in message.headers() or ()}
-            place = told["odradek-topic"], int(told["odradek-partition"]), int(told["odradek-offset"])
-            letters[self.letters_of.get(place, f"{place} {told['odradek-error']}")] += 1
-        replies = {client.entry.task["id"]: client.answer for client in self.clients}
-        return Outcome(logs, marks, records, letters, 2 * SKEW_MS + 100.0, replies)
-
-    def _all(self, topic: str) -> list[Any]:
-        info = self.log.topic(topic)
-        logs = [self.log.partition(Partition(topic, n)) for n in range(info.partitions if info is not None else 0)]
-        return [message for log in logs for message in log.read(0, log.end, log.end)]
