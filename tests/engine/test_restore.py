@@ -5,7 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -279,18 +280,26 @@ while True:
 """
 
 
+@contextmanager
+def loading(directory: Path, cache: int) -> Generator[subprocess.Popen[str]]:
+    """A worker under load in a process of its own, which is killed at the end; a crash of its own leaves a stack on stderr."""
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
+    command = [sys.executable, "-X", "faulthandler", "-c", LOAD, str(directory), str(cache)]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("cache", [10_000, 0], ids=["kept", "replayed"])
 def test_kill_9_under_load_counts_everything_once(tmp_path: Path, cache: int) -> None:
-    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
     for kill in range(2):
-        command = [sys.executable, "-c", LOAD, str(tmp_path), str(cache)]
-        process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        for _ in range(4 + kill * 3):
-            assert process.stdout.readline()
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        with loading(tmp_path, cache) as process:
+            assert process.stdout is not None
+            for line in range(4 + kill * 3):
+                said = process.stdout.readline()
+                assert said, f"the worker of round {kill} ended by itself after {line} lines: exit code {process.wait()}"
     rig = Rig(EmbeddedLog(tmp_path / "log", fsync=False, clean_interval_s=0), tmp_path, cache)
     app = ledger()
     rig.start(app)
