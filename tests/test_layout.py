@@ -86,7 +86,7 @@ def test_the_wheel_holds_all_packages_and_schemas(tmp_path: Path, through_sdist:
         (source,) = (tmp_path / "unpacked").iterdir()
         assert (source / "tests" / "test_layout.py").is_file()
     names = set(zipfile.ZipFile(build("wheel", source, tmp_path / "wheel")).namelist())
-    schemas = {f"odradek/schemas/{path.name}" for path in (ROOT / "schemas").glob("*.avsc")}
+    schemas = {f"odradek/{path.relative_to(ROOT)}" for path in (ROOT / "schemas").rglob("*.avsc")}
     assert schemas, "there are no schemas"
     assert schemas <= names
     for package in (Path(package) for package in PACKAGES):

@@ -53,6 +53,7 @@ class Command(msgspec.Struct):
     offset: int = -1
     timestamp_ms: int = 0
     name: str = ""
+    topic_id: str = ""
 
 
 class Invocation(msgspec.Struct):

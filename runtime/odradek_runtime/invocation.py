@@ -23,6 +23,7 @@ from . import keys
 from .formats import Command as LogCommand
 from .formats import Entry, Header
 from .formats import Invocation as Stored
+from .inward import Forwarded
 from .journal import Command, Diverged, Journal
 from .log.port import Message, Output
 from .routing import derived_id, id_hash, key_hash, request_id
@@ -111,7 +112,9 @@ class Live:
             assert origin is not None, "only an invocation that a record started may not know its id yet"
             hash_ = key_hash(self.key) if self.key else self.shard.number
             self.fleeting = False
-            topic_id = self.shard.topic_ids.get(origin.topic, "")  # made again, a topic has other records at the same offsets
+            # Made again, a topic has other records at the same offsets. A forwarded one may be of another than is known here.
+            told = self.message.topic_id if isinstance(self.message, Forwarded) else ""
+            topic_id = told or self.shard.topic_ids.get(origin.topic, "")
             self._id = derived_id(hash_, origin.topic, topic_id, origin.partition, origin.offset, self.handler.target)
         return self._id
 

@@ -13,13 +13,13 @@ from .log.port import Message, Output
 from .routing import id_hash
 
 
-def forward(subscription: Subscription, message: Message, shard: int) -> Command:
-    """The command that carries a record to the shard of its key."""
+def forward(subscription: Subscription, message: Message, topic_id: str, shard: int) -> Command:
+    """The command that carries a record, of the topic with this id, to the shard of its key."""
     headers = [Header(name, value) for name, value in message.headers() or ()]
     return Command(
         kind="forward", target=subscription.handler.target, key=message.key(), payload=message.value(), headers=headers,
         topic=message.topic(), partition=message.partition(), offset=message.offset(), timestamp_ms=message.timestamp()[1],
-        ref=shard,
+        ref=shard, topic_id=topic_id,
     )  # fmt: skip
 
 
@@ -30,6 +30,11 @@ class Forwarded:
 
     def __init__(self, command: Command) -> None:
         self._command = command
+
+    @property
+    def topic_id(self) -> str:
+        """As the shard that read it knew it; "" from a version that did not tell."""
+        return self._command.topic_id
 
     def topic(self) -> str:
         return self._command.topic

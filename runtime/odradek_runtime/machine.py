@@ -178,7 +178,7 @@ class Machine:
                 if may_forward:
                     target = shard_of(key, self.n)
                     if target != shard.number:
-                        self.route(forward(subscription, message, target), shard)
+                        self.route(forward(subscription, message, shard.topic_ids.get(message.topic(), ""), target), shard)
                         return
             else:
                 key = b""

@@ -53,6 +53,7 @@ FIXED: dict[str, tuple[Format[Any], Any]] = {
             kind="invoke", id="inv_a", target="customer/total", key=b"\xff\x00", payload=b"{}", headers=HEADERS,
             caller_app="shop", caller_id="inv_b", ref=3, at_ms=1_700_000_000_000, idempotent=True, failure=FAILURE,
             topic="orders", partition=2, offset=17, timestamp_ms=1_600_000_000_000, name="decision",
+            topic_id="id3",
         ),
     ),
     "invocation": (

@@ -221,7 +221,11 @@ DEFECTS = (
         "        if anew:\n", "        if not anew and anew:\n",
     ),
     Defect(
+        "id-of-the-home", "a forwarded record is taken for one of the topic that its key's shard knows", "invocation.py",
+        "told = self.message.topic_id if", 'told = "" if',
+    ),
+    Defect(
         "one-id-for-two", "a record of a topic that was made again has the id of the old one at its offset", "invocation.py",
-        'topic_id = self.shard.topic_ids.get(origin.topic, "")', 'topic_id = ""',
+        'topic_id = told or self.shard.topic_ids.get(origin.topic, "")', 'topic_id = ""',
     ),
 )  # fmt: skip

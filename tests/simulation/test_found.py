@@ -1,11 +1,12 @@
 """What the simulation has found, each as the shortest way to see it (`test_simulation.FOUND` has seeds for the rest)."""
 
-from odradek import App
+from odradek import App, ObjectContext
 from odradek_runtime.formats import COMMAND, Command, StorePosition
 from odradek_runtime.handler_loop import handler_loop
 from odradek_runtime.log.port import Output, Partition
 from odradek_runtime.machine import Machine
 from odradek_runtime.metrics import Metrics
+from odradek_runtime.routing import shard_of
 from odradek_runtime.settings import Settings
 from odradek_runtime.shard import Shard
 from odradek_runtime.store import MemoryStore
@@ -64,3 +65,30 @@ def test_a_store_is_as_old_as_the_question_where_its_changelogs_end() -> None:
 
     assert log.scheduler.now_ms >= HOUR_MS
     assert shard.at.time_ms == 0
+
+
+def test_a_forwarded_record_is_of_the_topic_that_its_reader_knew() -> None:
+    """Whatever its key's shard knows when it comes, or comes again: made again, the topic has another record at that offset."""
+    app = App("found", shards=2)
+    seen: list[str] = []
+
+    @app.object("some").on(app.topic("in", value=int))
+    async def see(ctx: ObjectContext, _: int) -> None:
+        seen.append(str(ctx.uuid()))  # follows from the id
+
+    machine = Machine(app, 2, Settings(), Targets(cluster(), max_record_bytes=1_000), Metrics(), handler_loop())
+    reader, home = (Shard(number, 1, 1, 0, MemoryStore(), StorePosition("", "", 0, 0, 0)) for number in range(2))
+    machine.shards.update({0: reader, 1: home})
+    key = next(key for key in (b"a", b"b", b"c", b"d") if shard_of(key, 2) == 1)
+    for read in ("old", "new"):
+        reader.topic_ids["in"] = read
+        machine.record(reader, SimMessage(Partition("in", 0), 0, Output("in", 0, key, b"1"), 0, None))
+        (command,) = machine.epoch.outputs
+        for known in ("old", "new"):
+            home.topic_ids["in"] = known
+            machine.command(home, SimMessage(Partition("found.commands", 1), 0, command, 0, None))
+        machine.close()
+
+    old, old_again, new, new_again = seen
+    assert (old, new) == (old_again, new_again)
+    assert old != new
