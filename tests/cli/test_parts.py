@@ -81,6 +81,10 @@ def test_every_command_has_help(run: Run, name: str) -> None:
     assert "Examples" in shown
 
 
+def test_help_keeps_what_looks_like_markup(run: Run) -> None:
+    assert "[tool.odradek]" in run("run", "--help").stdout
+
+
 def test_a_defect_is_two_lines_and_debug_shows_the_trace(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def explode(*_: object, **__: object) -> None:
         raise RuntimeError("boom")

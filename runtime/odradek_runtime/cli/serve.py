@@ -31,7 +31,7 @@ RUN_EXAMPLES = """
   odradek run shop:app -b kafka:9093 --kafka security.protocol=SASL_SSL --kafka sasl.mechanism=PLAIN \\
       --kafka sasl.username=shop                                 the password: ODRADEK_KAFKA_SASL_PASSWORD
 
-Every flag is also an environment variable (ODRADEK_PORT) and a key of [tool.odradek] in pyproject.toml.
+Every flag is also an environment variable (ODRADEK_PORT) and a key of \\[tool.odradek] in pyproject.toml.
 """
 
 Reference = Annotated[str, typer.Argument(metavar="MODULE:APP", envvar="ODRADEK_APP", help="The App: a variable of a module.")]
@@ -47,6 +47,64 @@ AdminHost = Annotated[
 AdminPort = Annotated[
     int | None,
     typer.Option("--admin-port", min=0, max=65535, help="Health and metrics. Default: 9070", rich_help_panel="HTTP"),
+]
+
+Workers = Annotated[int, typer.Option("--workers", "-w", min=1, envvar="ODRADEK_WORKERS", help="Processes; they share the ports.")]
+PrivatePort = Annotated[
+    int | None,
+    typer.Option(
+        "--private-port",
+        min=0,
+        max=65535,
+        help="Where the app's other workers reach this one. Default: a free one",
+        rich_help_panel="HTTP",
+    ),
+]
+AdvertisedUrl = Annotated[
+    str | None,
+    typer.Option("--advertised-url", metavar="URL", help="How they reach it, when not by --host.", rich_help_panel="HTTP"),
+]
+GroupProtocol = Annotated[
+    str | None,
+    typer.Option(
+        "--group-protocol",
+        metavar="classic|consumer",
+        help="Kafka's group protocol. Default: classic",
+        rich_help_panel="Log",
+    ),
+]
+GroupInstanceId = Annotated[
+    str | None, typer.Option("--group-instance-id", metavar="ID", help="Static membership.", rich_help_panel="Log")
+]
+SessionTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--session-timeout",
+        metavar="SECONDS",
+        help="When a silent worker counts as dead. Default: 6",
+        rich_help_panel="Log",
+    ),
+]
+ReplicationFactor = Annotated[
+    int | None,
+    typer.Option("--replication-factor", min=0, help="Of internal topics; 0 = the broker's default.", rich_help_panel="Log"),
+]
+CoroutineCache = Annotated[
+    int | None,
+    typer.Option("--coroutine-cache", min=0, help="Suspended invocations kept live. Default: 10000", rich_help_panel="Limits"),
+]
+EpochEvents = Annotated[
+    int | None,
+    typer.Option("--epoch-events", min=1, help="The most records in one commit. Default: 20000", rich_help_panel="Limits"),
+]
+MaxRecordBytes = Annotated[int | None, typer.Option("--max-record-bytes", min=1, help="Default: 1000000", rich_help_panel="Limits")]
+StepThreads = Annotated[
+    int | None,
+    typer.Option("--step-threads", min=1, help="For steps that are no coroutines. Default: 32", rich_help_panel="Limits"),
+]
+Fsync = Annotated[
+    bool | None,
+    typer.Option("--fsync/--no-fsync", help="Embedded log: each commit reaches the disk.", rich_help_panel="Limits"),
 ]
 
 
@@ -69,73 +127,24 @@ def run(
     ctx: typer.Context,
     reference: Reference,
     bootstrap_servers: options.BootstrapServers = None,
-    workers: Annotated[
-        int, typer.Option("--workers", "-w", min=1, envvar="ODRADEK_WORKERS", help="Processes; they share the ports.")
-    ] = 1,
+    workers: Workers = 1,
     reload: Annotated[bool, typer.Option("--reload/--no-reload", help="Restart when a source file changes.")] = False,
     host: Host = None,
     port: Port = None,
     admin_host: AdminHost = None,
     admin_port: AdminPort = None,
-    private_port: Annotated[
-        int | None,
-        typer.Option(
-            "--private-port",
-            min=0,
-            max=65535,
-            help="Where the app's other workers reach this one. Default: a free one",
-            rich_help_panel="HTTP",
-        ),
-    ] = None,
-    advertised_url: Annotated[
-        str | None,
-        typer.Option("--advertised-url", metavar="URL", help="How they reach it, when not by --host.", rich_help_panel="HTTP"),
-    ] = None,
+    private_port: PrivatePort = None,
+    advertised_url: AdvertisedUrl = None,
     data_dir: options.DataDir = None,
-    group_protocol: Annotated[
-        str | None,
-        typer.Option(
-            "--group-protocol",
-            metavar="classic|consumer",
-            help="Kafka's group protocol. Default: classic",
-            rich_help_panel="Log",
-        ),
-    ] = None,
-    group_instance_id: Annotated[
-        str | None, typer.Option("--group-instance-id", metavar="ID", help="Static membership.", rich_help_panel="Log")
-    ] = None,
-    session_timeout_s: Annotated[
-        float | None,
-        typer.Option(
-            "--session-timeout",
-            metavar="SECONDS",
-            help="When a silent worker counts as dead. Default: 6",
-            rich_help_panel="Log",
-        ),
-    ] = None,
-    replication_factor: Annotated[
-        int | None,
-        typer.Option("--replication-factor", min=0, help="Of internal topics; 0 = the broker's default.", rich_help_panel="Log"),
-    ] = None,
-    coroutine_cache: Annotated[
-        int | None,
-        typer.Option("--coroutine-cache", min=0, help="Suspended invocations kept live. Default: 10000", rich_help_panel="Limits"),
-    ] = None,
-    epoch_events: Annotated[
-        int | None,
-        typer.Option("--epoch-events", min=1, help="The most records in one commit. Default: 20000", rich_help_panel="Limits"),
-    ] = None,
-    max_record_bytes: Annotated[
-        int | None, typer.Option("--max-record-bytes", min=1, help="Default: 1000000", rich_help_panel="Limits")
-    ] = None,
-    step_threads: Annotated[
-        int | None,
-        typer.Option("--step-threads", min=1, help="For steps that are no coroutines. Default: 32", rich_help_panel="Limits"),
-    ] = None,
-    fsync: Annotated[
-        bool | None,
-        typer.Option("--fsync/--no-fsync", help="Embedded log: each commit reaches the disk.", rich_help_panel="Limits"),
-    ] = None,
+    group_protocol: GroupProtocol = None,
+    group_instance_id: GroupInstanceId = None,
+    session_timeout_s: SessionTimeout = None,
+    replication_factor: ReplicationFactor = None,
+    coroutine_cache: CoroutineCache = None,
+    epoch_events: EpochEvents = None,
+    max_record_bytes: MaxRecordBytes = None,
+    step_threads: StepThreads = None,
+    fsync: Fsync = None,
     kafka: options.Kafka = None,
 ) -> None:
     """Run an app on Kafka, or without --bootstrap-servers on the embedded log. A worker that dies is restarted."""
