@@ -246,7 +246,9 @@ class Engine:
             return
         age_ms = self.machine.now_ms - epoch.started_ms
         forced = self._handover.losing or self.flags.stopping
-        linger_s = self._settings.epoch_backlog_s if self.intake.waiting else self._settings.epoch_linger_s
+        linger_s = self._settings.epoch_linger_s
+        if self.intake.waiting:
+            linger_s = max(linger_s, self._settings.epoch_backlog_s)
         if forced or epoch.urgent or self._full() or age_ms >= linger_s * 1000:
             self._commit()
 

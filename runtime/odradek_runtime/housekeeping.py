@@ -21,6 +21,7 @@ logger = logging.getLogger("odradek")
 TURN_S = 5.0
 FLUSH_S = 60.0
 GROWTH_S = 30.0
+TOLD = 100
 
 
 class Housekeeping:
@@ -32,6 +33,7 @@ class Housekeeping:
         self._engine = engine
         self._stopping = stopping
         self._trimmed: dict[Partition, int] = {}
+        self._told: set[str] = set()
         self._flushed_s = self._grown_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="odradek-housekeeping", daemon=True)
 
@@ -44,13 +46,23 @@ class Housekeeping:
 
     def _run(self) -> None:
         while not self._stopping.wait(TURN_S):
+            self.round()
+
+    def round(self) -> None:
+        """Each task once; one that fails does not keep the others from their work."""
+        for task in (self._trim, self._measure, self._flush, self._look_for_growth):
             try:
-                self._trim()
-                self._measure()
-                self._flush()
-                self._look_for_growth()
+                task()
             except (LogError, StoreError) as error:
-                logger.debug("housekeeping: %s", error)
+                self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        """Each failure is a warning once: nothing here is urgent, and all of it is tried again."""
+        text = str(error)
+        logger.log(logging.DEBUG if text in self._told else logging.WARNING, "housekeeping: %s", text)
+        if len(self._told) >= TOLD:
+            self._told.clear()
+        self._told.add(text)
 
     def _trim(self) -> None:
         """Commands below a committed position are done with (invariant 11)."""
@@ -62,7 +74,12 @@ class Housekeeping:
     def _measure(self) -> None:
         lag: dict[tuple[str, int], int] = {}
         for partition, position in self._engine.positions().items():
-            lag[partition.topic, partition.partition] = max(self._log.offsets(partition)[1] - position, 0)
+            try:
+                lag[partition.topic, partition.partition] = max(self._log.offsets(partition)[1] - position, 0)
+            except LogError as error:
+                if error.retriable:
+                    raise
+                self._tell(error)  # this partition is gone; the others are not
         self.lag_records = lag
 
     def _flush(self) -> None:
@@ -71,7 +88,10 @@ class Housekeeping:
             return
         self._flushed_s = time.monotonic()
         for shard in list(self._engine.machine.shards.values()):
-            shard.store.flush()
+            try:
+                shard.store.flush()
+            except StoreError as error:  # it may just have been closed
+                self._tell(error)
 
     def _look_for_growth(self) -> None:
         if time.monotonic() - self._grown_s >= GROWTH_S:

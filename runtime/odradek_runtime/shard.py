@@ -197,7 +197,7 @@ class Shard:
 
     def overdue(self, now_ms: float) -> bool:
         """Whether something committed has waited long enough for the store."""
-        return bool(self.unstored) and now_ms - self._stored_ms >= WRITE_BACK_MS
+        return bool(self.unstored) and not 0 <= now_ms - self._stored_ms < WRITE_BACK_MS  # a clock may be set back
 
     def write_back(self) -> None:
         """Write what is committed to the store, with the changelog positions, in one batch."""
@@ -212,7 +212,7 @@ class Shard:
             self._unstored_bytes = 0
 
     def _remember(self, changes: Changes) -> None:
-        size = sum([len(value) for value in changes.values() if value is not None])
+        size = sum(map(len, changes)) + sum(map(len, filter(None, changes.values())))
         self._unstored_bytes += size
         self.unstored.update(changes)
         self._recent_bytes += size

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -63,6 +64,8 @@ class RocksStore:
         unlogged: Any = WriteOptions()  # its stub says that disable_wal is a method; it is a property
         unlogged.disable_wal = True
         self._unlogged: WriteOptions = unlogged
+        self._closing = threading.Lock()
+        self._closed = False
 
     def get(self, key: bytes) -> bytes | None:
         value: bytes | None = self._db.get(key)
@@ -89,16 +92,22 @@ class RocksStore:
             raise _explained(self.directory, error) from error
 
     def flush(self) -> None:
-        try:
-            self._db.flush()
-        except Exception as error:
-            raise _explained(self.directory, error) from error
+        """From any thread. A store that has been closed has nothing left to flush."""
+        with self._closing:  # closed beside a flush, the database would stay open, and locked
+            if self._closed:
+                return
+            try:
+                self._db.flush()
+            except Exception as error:
+                raise _explained(self.directory, error) from error
 
     def close(self) -> None:
-        try:
-            self._db.close()
-        except Exception as error:  # noqa: BLE001  (RocksDB repeats its last failed write here; the log has what is missing)
-            logger.warning("%s", _explained(self.directory, error))
+        with self._closing:
+            self._closed = True
+            try:
+                self._db.close()
+            except Exception as error:  # noqa: BLE001  (RocksDB repeats its last failed write here; the log has what is missing)
+                logger.warning("%s", _explained(self.directory, error))
 
     @staticmethod
     def destroy(directory: Path) -> None:

@@ -223,6 +223,9 @@ class Takeover:
             same = shard.topic_ids.get(topic.name, topic.id) in ("", topic.id)
             if not same:
                 logger.error("topic %s was deleted and made again: it is read from its beginning", topic.name)
+            for gone in [p for p in shard.positions if p.topic == topic.name and p.partition >= topic.partitions]:
+                logger.error("%s[%d]: the topic was made again without this partition", *gone)
+                del shard.positions[gone]  # Kafka takes no offset for it: nothing would ever commit again
             for number in range(shard.number, topic.partitions, self._n):
                 partition = Partition(topic.name, number)
                 known = shard.positions.get(partition) if same else self._log.offsets(partition)[0]

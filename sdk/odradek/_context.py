@@ -205,10 +205,10 @@ class Context(Calls):
         """
         raw_key = None if key is None else topic.encode_key(key)
         raw_value = None if value is None else topic.encode(value)
-        if headers is _NO_HEADERS and partition is None and timestamp is None:
+        if not headers and partition is None and timestamp is None:
             self._ops.publish(topic.name, raw_key, raw_value)
             return
-        raw_headers = [(name, text.encode() if isinstance(text, str) else text) for name, text in headers.items()]
+        raw_headers = [(name, text.encode() if isinstance(text, str) else text) for name, text in (headers or _NO_HEADERS).items()]
         timestamp_ms = None if timestamp is None else _unix_ms("ctx.publish: timestamp", timestamp)
         self._ops.publish(topic.name, raw_key, raw_value, raw_headers or None, partition, timestamp_ms)
 

@@ -369,30 +369,3 @@ def test_partitions_that_are_added_are_noticed_and_read_from_their_first_record(
     assert worker._housekeeping.added() == [Partition("few", 1)]
     worker._housekeeping._look_for_growth()
     rig.until(lambda: set(seen) == {0, 1})  # an epoch that was open is run again
-
-
-def test_an_input_that_was_made_again_while_the_app_runs_is_read_from_its_beginning(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its records lie below the position that the topic before it was read to: they would be dropped as known."""
-    app = App("anew", shards=1)
-    again = app.topic("again", value=int)
-    seen: list[str] = []
-
-    @app.on(again)
-    async def see(ctx: Context, value: int) -> None:
-        seen.append(str(ctx.uuid()))  # follows from the id
-
-    rig.log.create_topic("again", 1, {})
-    whole = rig.log.topic
-    topic = rig.log.topic("again")
-    assert topic is not None
-    other = replace(topic, id="another")
-    worker = rig.start(app)
-    rig.publish("again", (None, 0))
-    rig.until(lambda: seen)
-    assert worker._housekeeping.made_anew() == []
-    monkeypatch.setattr(rig.log, "topic", lambda name: other if name == "again" else whole(name))
-    assert worker._housekeeping.made_anew() == ["again"]
-    worker._housekeeping.look_at_inputs()
-    rig.until(lambda: len(set(seen)) == 2)  # and what lies at the same offset is another record: another invocation

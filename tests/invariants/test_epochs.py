@@ -68,6 +68,15 @@ def test_the_store_is_written_after_the_commit_alone(stage: MakeStage) -> None:
     assert shard.store.get(keys.STORE_POSITION) != position, "in one batch with the changelog's positions"
 
 
+def test_a_clock_that_is_set_back_does_not_keep_the_store_behind(stage: MakeStage) -> None:
+    here = opened(stage)
+    here.publish(IN.topic, ("k", 1))
+    here.let_through()
+    here.now_ms -= 3_600_000
+    here.turn()
+    assert here.machine.shards[0].store.get(COUNT) == b"1"
+
+
 def test_several_epochs_go_into_the_store_at_once(stage: MakeStage) -> None:
     here = opened(stage)
     shard = here.machine.shards[0]

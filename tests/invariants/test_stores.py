@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,26 @@ def test_a_quiet_store_is_flushed_by_time(
     eventually(lambda: list(files.glob("*.sst")) != [])
     stopping.set()
     keeper.join()
+
+
+def test_a_store_that_is_closed_while_it_is_flushed_can_be_opened_again(tmp_path: Path) -> None:
+    """A worker that loses its shard and gets it back opens the same store, perhaps amid a flush by time."""
+    kept: list[RocksStore] = []  # as a handler's context keeps the shard that ran last
+    for number in range(3):
+        store = RocksStore(tmp_path)
+        kept.append(store)
+        store.write([(b"%d/%d" % (number, key), os.urandom(2000)) for key in range(8_000)])
+        begun = threading.Event()
+
+        def flush(store: RocksStore = store, begun: threading.Event = begun) -> None:
+            begun.set()
+            store.flush()
+
+        flushing = threading.Thread(target=flush)
+        flushing.start()
+        begun.wait()
+        time.sleep(0.002)
+        store.close()
+        flushing.join()
+        store.flush()
+    RocksStore(tmp_path).close()
