@@ -12,7 +12,7 @@ ARGS    ?=
         constraints clean
 
 help: ## show this
-	@echo "odradek: durable execution for Python, on Kafka. Needs Python 3.11+, Java 17 and Maven on the PATH."
+	@echo "odradek: durable execution for Python, on Kafka. Needs Python 3.11+; for Kafka (tests, demo-kafka, bench) also Java 17 and Maven."
 	@echo
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
