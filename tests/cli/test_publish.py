@@ -167,6 +167,21 @@ def test_what_cannot_be_done_is_said_with_its_remedy(run: Run, folder: Path, arg
     assert "Traceback" not in failed.output
 
 
+@pytest.mark.parametrize("part", ["commands", "journal", "state"])
+def test_topics_internal_to_an_app_take_nothing(run: Run, folder: Path, part: str) -> None:
+    for name in ("orders", "shop.commands", "shop.journal", "shop.state"):
+        run("topics", "--create", name)
+    failed = run("publish", f"shop.{part}", "-", "--key", "a", ok=False, stdin="{}")
+    assert failed.exit_code == 2
+    assert f"topic 'shop.{part}' is internal to an app" in failed.stderr
+    assert "→ publish to a topic that the app reads" in failed.stderr
+    assert run("consume", f"shop.{part}").stdout == ""
+    for command_name in ("publish", "consume"):
+        hint = run(command_name, "zzz", *(["-"] if command_name == "publish" else []), ok=False, stdin="{}").stderr
+        assert "there are: orders" in hint
+        assert "shop." not in hint
+
+
 def test_a_finished_run_has_nothing_to_resume_and_a_plain_one_starts_anew(run: Run, folder: Path) -> None:
     (folder / "a.jsonl").write_text("1\n2\n3\n")
     run("publish", "t", "a.jsonl", "--create", "--partitions", "1")

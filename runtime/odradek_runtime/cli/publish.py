@@ -19,6 +19,7 @@ from odradek_runtime.cli.appref import load_topics
 from odradek_runtime.cli.errors import INTERRUPTED, USAGE, CommandError, err, near, out
 from odradek_runtime.cli.record import CASTS, BadField, Options, Rows
 from odradek_runtime.cli.source import BadRow, Row, Source
+from odradek_runtime.cli.topics import is_internal, of_users
 from odradek_runtime.log.port import Log, LogError, Output
 
 BATCH_RECORDS = 2_000
@@ -78,6 +79,12 @@ def publish(
     kafka: options.Kafka = None,
 ) -> None:
     """Publish the rows of a file: JSON lines or CSV, one record a row."""
+    if is_internal(topic):
+        raise CommandError(
+            f"topic {topic!r} is internal to an app: only its workers write it",
+            "publish to a topic that the app reads (odradek topics), or call its handlers: odradek call",
+            code=USAGE,
+        )
     settings = options.settings(bootstrap_servers=bootstrap_servers, data_dir=data_dir, kafka=kafka)
     with Source(file, format) as source, connect.log(settings) as log:
         run = name or (f"publish:{topic}:{source.identity}" if source.identity else None)
@@ -236,7 +243,7 @@ def _find_topic(log: Log, topic: str, partitions: int | None) -> None:
     if log.topic(topic) is not None:
         return
     if partitions is None:
-        hint = near(topic, log.topics())
+        hint = near(topic, of_users(log))
         raise CommandError(f"topic {topic!r} does not exist", f"{hint + '; ' if hint else ''}--create makes it", code=USAGE)
     made = log.create_topic(topic, partitions, {})
     err().print(f"[dim]created {escape(topic)} with {made.partitions} partitions[/]")
