@@ -136,6 +136,19 @@ def test_a_port_in_use_is_named(folder: Path) -> None:
     assert f"127.0.0.1:{port}: the port is in use" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("data_dir", "reason"),
+    [("/proc/nope", "No such file or directory"), ("shop.py", "it is a file, not a folder"), ("shop.py/x", "Not a directory")],
+)
+def test_a_data_folder_that_cannot_be_used_ends_it_at_once(folder: Path, data_dir: str, reason: str) -> None:
+    done = odradek("dev", "shop:app", "--no-reload", "--port", "0", "--admin-port", "0", "--data-dir", data_dir)
+    assert done.returncode == 2
+    said = f"error: the data folder {data_dir} cannot be used: {reason}\n  → name another: --data-dir DIR\n"
+    assert done.stderr == said
+    made = odradek("topics", "--create", "t", "--data-dir", data_dir)
+    assert (made.returncode, made.stderr) == (2, said)
+
+
 def test_a_second_worker_in_the_same_folder_is_refused(folder: Path) -> None:
     with Serving("dev", "shop:app") as serving:
         serving.worker()

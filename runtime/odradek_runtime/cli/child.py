@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from odradek_runtime.cli.announce import Announcer
 from odradek_runtime.cli.appref import load_app
+from odradek_runtime.cli.connect import make_data_dir
 from odradek_runtime.cli.errors import FAILED, USAGE, CommandError
 from odradek_runtime.cli.logs import set_up_logging
 from odradek_runtime.cli.supervisor import decode_settings
@@ -37,6 +38,7 @@ def run_worker(reference: str, *, lifeline: int, index: int, workers: int) -> No
     settings = decode_settings(pipe.readline())
     threading.Thread(target=_watch_supervisor, args=(pipe.fileno(), stopping), name="odradek-lifeline", daemon=True).start()
     app = load_app(reference)
+    make_data_dir(settings)
     set_up_logging()
     # After the app, which is what most often fails: the engine and its web server take a while to load.
     from odradek_runtime.node import Node
