@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -131,6 +133,29 @@ def test_packed_files_and_standard_input(run: Run, folder: Path, form: str) -> N
     flags = ["--format", "csv"] if form == "-" else []
     run("publish", "t", form, "--create", *flags, "--partitions", "1", stdin=text)
     assert values(run, "t") == [{"n": 1, "s": "x"}, {"n": 2, "s": "y"}]
+
+
+@pytest.mark.parametrize(("name", "text"), [("pipe", '{"n": 1}\n{"n": 2}\n'), ("pipe.csv", "n\n1\n2\n"), ("zero.gz", "")])
+def test_a_pipe_with_a_name_is_read_as_it_comes(run: Run, folder: Path, name: str, text: str) -> None:
+    os.mkfifo(folder / name)
+    packed = gzip.compress(text.encode()) if name.endswith(".gz") else text.encode()
+    for number in range(2):
+        writer = threading.Thread(target=(folder / name).write_bytes, args=(packed,), daemon=True)
+        writer.start()
+        said = run("publish", "t", name, "--create", "--partitions", "1", "--resume", "--name", f"run {number}")
+        writer.join(10)
+        assert f"published {2 if text else 0} records" in said.stdout
+    assert values(run, "t") == ([{"n": 1}, {"n": 2}] * 2 if text else [])
+
+
+def test_devices_are_read_and_folders_are_not(run: Run, folder: Path) -> None:
+    assert "published 0 records" in run("publish", "t", "/dev/null", "--create").stdout
+    args = command(["publish", "t", "/dev/stdin"])
+    done = subprocess.run(args, env=environment(), input="1\n2\n", capture_output=True, text=True, check=False, timeout=60)
+    assert "published 2 records" in done.stdout
+    assert "--name" in run("publish", "t", "/dev/null", "--resume", ok=False).stderr
+    (folder / "a.jsonl").mkdir()
+    assert "a.jsonl is a folder" in run("publish", "t", "a.jsonl", ok=False).stderr
 
 
 def test_a_damaged_file_is_said_in_words(run: Run, folder: Path) -> None:

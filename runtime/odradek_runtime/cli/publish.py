@@ -90,7 +90,7 @@ def publish(
         run = name or (f"publish:{topic}:{source.identity}" if source.identity else None)
         if run is None and resume:
             raise CommandError(
-                "--resume cannot recognise standard input",
+                f"--resume cannot recognise {source.name}, which is read as it comes",
                 "name the run: --name NAME, at the first run too",
                 code=USAGE,
             )
