@@ -14,6 +14,10 @@ class SettingsError(Exception):
     """A setting has a name or value that cannot be used; the message names it and says what is expected."""
 
 
+class ProjectFileError(SettingsError):
+    """pyproject.toml itself cannot be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Every knob of a worker. Bounds are limits past which inputs are paused, never dropped."""
@@ -59,7 +63,7 @@ class Settings:
     ) -> Settings:
         """Merge flags (None values are absent), the environment and `[tool.odradek]`.
 
-        Raises SettingsError naming the setting that is unknown or whose value does not fit its type.
+        Raises SettingsError naming the setting that is unknown or whose value does not fit its type, and ProjectFileError.
 
         >>> Settings.load({"port": 9000}, env={"ODRADEK_PORT": "1", "ODRADEK_EPOCH_EVENTS": "5"}, project=Path("/none")).port
         9000
@@ -82,7 +86,12 @@ class Settings:
 def _from_project(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    table = tomllib.loads(path.read_text()).get("tool", {}).get("odradek", {})
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("odradek", {})
+    except (OSError, ValueError) as error:
+        raise ProjectFileError(f"{path} cannot be read: {error}") from None
+    if not isinstance(table, dict):
+        raise ProjectFileError(f"{path}: tool.odradek is no table")
     return {name.replace("-", "_"): value for name, value in table.items()}
 
 

@@ -104,3 +104,19 @@ def test_a_wrong_setting_is_named(run: Run, folder: Path, monkeypatch: pytest.Mo
     said = run("topics", ok=False)
     assert said.exit_code == 2
     assert "setting port: 'many' is not a int" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"[tool.odradek", "pyproject.toml cannot be read: Expected"),
+        (b'name = "\xff"', "pyproject.toml cannot be read: 'utf-8' codec"),
+        (b"[tool]\nodradek = 3", "pyproject.toml: tool.odradek is no table"),
+    ],
+)
+def test_a_broken_project_file_is_named(run: Run, folder: Path, text: bytes, said: str) -> None:
+    (folder / "pyproject.toml").write_bytes(text)
+    failed = run("topics", ok=False)
+    assert failed.exit_code == 2
+    assert f"error: {said}" in failed.stderr
+    assert "→ correct it" in failed.stderr
