@@ -14,7 +14,7 @@ from odradek_runtime.cli.reload import SourceWatch
 from odradek_runtime.cli.serve import per_worker
 from odradek_runtime.cli.supervisor import decode_settings, encode_settings
 from odradek_runtime.settings import Settings
-from tests.cli.conftest import Run
+from tests.cli.conftest import ROOT, Run
 
 
 def test_the_watch_sees_files_written_made_and_removed(tmp_path: Path) -> None:
@@ -120,3 +120,11 @@ def test_a_broken_project_file_is_named(run: Run, folder: Path, text: bytes, sai
     assert failed.exit_code == 2
     assert f"error: {said}" in failed.stderr
     assert "→ correct it" in failed.stderr
+
+
+def test_the_examples_of_call_name_a_handler_of_the_readme(run: Run) -> None:
+    assert "async def total" in (ROOT / "README.md").read_text()
+    assert "odradek call customer/bob/total " in run("call", "--help").stdout
+    failed = run("call", "customer", ok=False)
+    assert "is no target" in failed.stderr
+    assert "e.g. customer/bob/total" in failed.stderr

@@ -17,7 +17,7 @@ EXAMPLES = """
 [bold]Examples[/]
 
   odradek call greeter/hello '"Ada"'                       SERVICE/HANDLER and its argument as JSON
-  odradek call customer/bob/spent                          OBJECT/KEY/HANDLER
+  odradek call customer/bob/total                          OBJECT/KEY/HANDLER
   odradek call mailer/remind '{"to": "bob"}' --delay 30s   one-way, later
   odradek call shop/pay '{"eur": 5}' --idempotency-key 7f3a
   echo '{"eur": 5}' | odradek call shop/pay -
@@ -71,7 +71,7 @@ def _path(target: str) -> str:
     if len(parts) < 2 or not all((parts[0], parts[-1])):
         raise CommandError(
             f"{target!r} is no target",
-            "write SERVICE/HANDLER or OBJECT/KEY/HANDLER, e.g. customer/bob/spent",
+            "write SERVICE/HANDLER or OBJECT/KEY/HANDLER, e.g. customer/bob/total",
             code=USAGE,
         )
     if len(parts) == 2:
