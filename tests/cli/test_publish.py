@@ -34,6 +34,24 @@ def test_json_lines_keep_their_text_and_take_their_key_from_a_field(run: Run, fo
     assert lines[0] in run("consume", "people", "--format", "raw").stdout
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"id": 7, "who": "bob"}\n{"id": 8, "age": 3}\n', "there are: id, who, age\n"),
+        ('{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1}', "there are: a, b, c, d, e, f, g, h …\n"),
+        ("1\n2\n", "there is none\n"),
+    ],
+)
+def test_a_key_that_no_row_has_is_warned_of(run: Run, folder: Path, text: str, said: str) -> None:
+    (folder / "a.jsonl").write_text(text)
+    warned = run("publish", "people", "a.jsonl", "--key", "nokey", "--create")
+    assert warned.stderr.endswith(f"warning: --key nokey: no row has this field; {said}")
+    assert "warning" not in run("publish", "people", "a.jsonl").output
+    assert "warning" not in run("publish", "people", "a.jsonl", "--key", "nokey", "--resume").output
+    (folder / "b.jsonl").write_text(text + '\n{"nokey": null}')
+    assert "warning" not in run("publish", "people", "b.jsonl", "--key", "nokey").output
+
+
 def test_csv_without_a_type_is_guessed_per_column_and_said(run: Run, folder: Path) -> None:
     (folder / "a.csv").write_text("n,price,code,on,name\n1,2.5,007,true,\n,3,008,false,ann\n")
     said = run("publish", "t", "a.csv", "--create", "--partitions", "1")

@@ -210,6 +210,9 @@ class Sending:
             parts.append(f"[yellow]{tally.bad:,} bad rows left out[/]")
         parts.append(f"{seconds:.1f} s, {tally.published / max(seconds, 1e-6):,.0f} records/s")
         out().print(", ".join(parts))
+        missed = self._rows.key_missed()
+        if tally.published and tally.without_key == tally.published and missed:
+            err().print(f"[yellow]warning:[/] {escape(missed)}")
 
 
 class Bar:
