@@ -116,4 +116,5 @@ def _convert(name: str, value: Any, default: Any) -> Any:
             return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[str(value).lower()]
         return type(default)(value) if not isinstance(default, Path) else Path(value)
     except (KeyError, TypeError, ValueError):
-        raise SettingsError(f"setting {name}: {value!r} is not a {type(default).__name__}") from None
+        kind = type(default).__name__
+        raise SettingsError(f"setting {name}: {value!r} is not {'an' if kind == 'int' else 'a'} {kind}") from None

@@ -103,7 +103,7 @@ def test_a_wrong_setting_is_named(run: Run, folder: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("ODRADEK_PORT", "many")
     said = run("topics", ok=False)
     assert said.exit_code == 2
-    assert "setting port: 'many' is not a int" in said.stderr
+    assert "setting port: 'many' is not an int" in said.stderr
 
 
 @pytest.mark.parametrize(
@@ -128,3 +128,25 @@ def test_the_examples_of_call_name_a_handler_of_the_readme(run: Run) -> None:
     failed = run("call", "customer", ok=False)
     assert "is no target" in failed.stderr
     assert "e.g. customer/bob/total" in failed.stderr
+
+
+@pytest.mark.parametrize("url", ["nonsense", "localhost:8080", "http://", "http://h:port", "ftp://h:1"])
+def test_a_url_that_is_none_is_said(run: Run, folder: Path, url: str) -> None:
+    failed = run("call", "customer/bob/total", "--url", url, ok=False)
+    assert failed.exit_code == 2
+    assert failed.stderr == f"error: --url '{url}' is no URL of a worker\n  → write http://host:port\n"
+
+
+def test_a_choice_that_there_is_not_is_said_plainly(run: Run, folder: Path) -> None:
+    failed = run("publish", "t", "-", "--format", "xml", ok=False)
+    assert failed.exit_code == 2
+    assert "'--format': 'xml' is not one of" in failed.stderr
+    assert "Value error" not in failed.stderr
+
+
+def test_one_is_counted_as_one(run: Run, folder: Path) -> None:
+    (folder / "a.jsonl").write_text("1\n{\n")
+    said = run("publish", "t", "a.jsonl", "--create", "--partitions", "1", "--skip-bad")
+    assert "created t with 1 partition\n" in said.stderr
+    assert "published 1 record to t, 1 without key, 1 bad row left out, " in said.stdout
+    assert "t has 1 partition, " in run("consume", "t", "--partition", "1", ok=False).stderr

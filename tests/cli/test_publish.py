@@ -91,7 +91,7 @@ def test_types_come_from_the_topic(run: Run, folder: Path) -> None:
     ("file", "text", "said"),
     [
         ("a.csv", "customer,cents\nbob,5\nann,five\n", "a.csv, line 3, field cents: Expected `int`, got `str` ('five')"),
-        ("a.csv", "customer,cents\nbob,5\nann\n", "a.csv, line 3: 1 cells where the header names 2 columns"),
+        ("a.csv", "customer,cents\nbob,5\nann\n", "a.csv, line 3: 1 cell where the header names 2 columns"),
         ("a.jsonl", '{"customer": "b", "cents": 1}\n{"customer": "b"}\n', "a.jsonl, line 2, field cents"),
         ("a.jsonl", '{"customer": "b", "cents": 1}\n{"customer"\n', "a.jsonl, line 2: not JSON"),
         ("a.jsonl", '{"customer": "b", "cents": 1}\n{"customer": "b", "cents": "x"}\n', "a.jsonl, line 2, field cents"),
@@ -105,11 +105,11 @@ def test_a_bad_row_is_named_and_resume_goes_on_after_its_correction(
     failed = run(*args, "--create", "--partitions", "1", ok=False)
     assert failed.exit_code == 1
     assert said in failed.stderr
-    assert "1 records before it are published" in failed.stderr
+    assert "published before it: 1 record; correct it" in failed.stderr
     assert "Traceback" not in failed.output
     good, bad = (folder / file).read_text().splitlines()[-2:]
     (folder / file).write_text(text.replace(bad, good))
-    assert "published 1 records" in run(*args, "--resume").stdout
+    assert "published 1 record to" in run(*args, "--resume").stdout
     assert len(values(run, "orders")) == 2
 
 

@@ -40,7 +40,7 @@ def call(
 ) -> None:
     """Call a handler and print its result."""
     settings = options.settings(data_dir=data_dir)
-    base = (url or connect.worker_url(settings) or f"http://127.0.0.1:{settings.port}").rstrip("/")
+    base = (_url(url) or connect.worker_url(settings) or f"http://127.0.0.1:{settings.port}").rstrip("/")
     body = _body(argument)
     headers = {"content-type": "application/json"} if body else {}
     if idempotency_key is not None:
@@ -63,6 +63,20 @@ def call(
     except httpx.HTTPError as error:
         raise CommandError(f"{base}: {error or type(error).__name__}", "the worker went away: try again") from None
     _show(reply, sent=path.endswith("/send"))
+
+
+def _url(url: str | None) -> str | None:
+    """The same, when it is one. Raises CommandError."""
+    if not url:
+        return None
+    try:
+        parts = httpx.URL(url)
+        usable = parts.scheme in ("http", "https") and parts.host
+    except httpx.InvalidURL:
+        usable = False
+    if not usable:
+        raise CommandError(f"--url {url!r} is no URL of a worker", "write http://host:port", code=USAGE)
+    return url
 
 
 def _path(target: str) -> str:

@@ -32,6 +32,10 @@ class Commands(TyperGroup):
         except (CommandError, LogError) as error:
             known = error if isinstance(error, CommandError) else CommandError(str(error))
             raise typer.Exit(explain(known, debug=bool(ctx.obj))) from None
+        except typer.BadParameter as error:
+            # Typer's converters put their library's name for the error in front of what is wrong.
+            error.message = error.message.removeprefix("Value error, ")
+            raise
         except (typer.Exit, typer.Abort, typer.TyperException, KeyboardInterrupt):
             raise
         except Exception as error:  # noqa: BLE001 - the outermost layer: a defect is told in two lines, with the way to the trace

@@ -13,7 +13,7 @@ import msgspec.inspect
 
 from odradek import Topic
 from odradek._serde import BadInput, explain, topic_serde
-from odradek_runtime.cli.errors import USAGE, CommandError, near
+from odradek_runtime.cli.errors import USAGE, CommandError, counted, near
 from odradek_runtime.cli.source import BadRow, Row
 
 SAMPLED_ROWS = 1_000
@@ -154,7 +154,9 @@ class Rows:
             self._value = self._guessed_value
             self._casts = {name: CASTS[self._options.columns.get(name) or self._guess(name, sample)] for name in columns}
             types = {name: _kind(self._casts[name]) for name in columns}
-            source = f"guessed from the first {len(sample):,} rows" if len(self._options.columns) < len(columns) else "as told"
+            source = (
+                f"guessed from the first {counted(len(sample), 'row')}" if len(self._options.columns) < len(columns) else "as told"
+            )
             self.said.append(f"types {source}: " + ", ".join(f"{name} {kind}" for name, kind in types.items()))
         else:
             self._value = self._typed_value

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
-from odradek_runtime.cli.errors import USAGE, CommandError
+from odradek_runtime.cli.errors import USAGE, CommandError, counted
 
 if TYPE_CHECKING:
     from _csv import Reader as CsvReader
@@ -190,4 +190,4 @@ def _cells(reader: CsvReader) -> Iterator[Row | BadRow]:
         if len(cells) == width:
             yield Row(reader.line_num, dict(zip(columns, cells, strict=True)), None)
         elif cells:
-            yield BadRow(reader.line_num, "", f"{len(cells)} cells where the header names {width} columns")
+            yield BadRow(reader.line_num, "", f"{counted(len(cells), 'cell')} where the header names {counted(width, 'column')}")
