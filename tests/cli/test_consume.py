@@ -90,6 +90,13 @@ def test_what_is_not_there_is_said(run: Run, filled: Path, args: tuple[str, ...]
     assert said in failed.stderr
 
 
+def test_publishing_makes_no_log_unless_told(run: Run, folder: Path) -> None:
+    failed = run("publish", "t", "-", ok=False, stdin="1")
+    assert "there is no log in .odradek" in failed.stderr
+    assert not (folder / ".odradek").exists()
+    run("publish", "t", "-", "--create", stdin="1")
+
+
 def test_reading_makes_no_log(run: Run, folder: Path) -> None:
     assert "there is no log in .odradek" in run("consume", "t", ok=False).stderr
     assert "there is no log in .odradek" in run("topics", ok=False).stderr

@@ -58,7 +58,7 @@ def beside(settings: Settings) -> Log:
 
 @contextmanager
 def log(settings: Settings, *, must_exist: bool = False) -> Generator[Log]:
-    """The log for one command, closed afterwards. `must_exist`: an embedded log is opened, never made, for reading."""
+    """The log for one command, closed afterwards. `must_exist`: an embedded log is opened, never made."""
     opened = _open(settings, must_exist=must_exist)
     try:
         yield opened

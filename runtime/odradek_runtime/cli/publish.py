@@ -86,7 +86,7 @@ def publish(
             code=USAGE,
         )
     settings = options.settings(bootstrap_servers=bootstrap_servers, data_dir=data_dir, kafka=kafka)
-    with Source(file, format) as source, connect.log(settings) as log:
+    with Source(file, format) as source, connect.log(settings, must_exist=not create) as log:
         run = name or (f"publish:{topic}:{source.identity}" if source.identity else None)
         if run is None and resume:
             raise CommandError(
