@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -124,14 +123,6 @@ def test_topics_shows_partitions_and_sizes(run: Run, filled: Path) -> None:
 def test_topics_makes_one(run: Run, folder: Path) -> None:
     run("topics", "--create", "new", "--partitions", "3")
     assert run("topics").stdout.splitlines()[1].split() == ["new", "3", "0"]
-
-
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """What is started from here hears Ctrl-C, also where the tests themselves run in the background and were told to ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("ctrl_c")

@@ -94,13 +94,17 @@ def _tune_interpreter() -> None:
 
 
 def _listen(stopping: threading.Event) -> None:
-    """SIGTERM drains. Ctrl-C reaches the supervisor too, which sends SIGTERM: here it would come twice."""
+    """SIGTERM drains. Ctrl-C reaches the supervisor too, which sends SIGTERM: here it would come twice.
+
+    The supervisor had Ctrl-C held back until now; what the app starts of its own need not inherit that.
+    """
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopping.set()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, stop)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
@@ -84,9 +83,3 @@ cli.command(epilog=consume.EXAMPLES)(consume.consume)
 # A negative number is an argument of `call`, not an option that it does not know.
 cli.command(epilog=call.EXAMPLES, context_settings={"ignore_unknown_options": True})(call.call)
 cli.command(epilog=topics.EXAMPLES)(topics.topics)
-
-
-def main() -> None:
-    """Entry point of the `odradek` script."""
-    cli(prog_name="odradek")
-    sys.exit(0)

@@ -126,7 +126,8 @@ class Supervisor:
         command += ["--index", str(child.index), "--workers", str(len(self._children))]
         command += ["--debug"] if self._debug else []
         try:
-            child.process = subprocess.Popen(command, pass_fds=[theirs])  # noqa: S603 - this very program
+            with _ctrl_c_held():
+                child.process = subprocess.Popen(command, pass_fds=[theirs])  # noqa: S603 - this very program
         finally:
             os.close(theirs)
         child.started_s = time.monotonic()
@@ -183,6 +184,16 @@ class Supervisor:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextmanager
+def _ctrl_c_held() -> Generator[None]:
+    """A worker started herein is born deaf to Ctrl-C, until it has set its own signals; here it comes a moment later."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def encode_settings(settings: Settings) -> bytes:
