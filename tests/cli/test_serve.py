@@ -167,6 +167,26 @@ def test_a_port_in_use_is_named(folder: Path) -> None:
     assert f"127.0.0.1:{port}: the port is in use" in done.stderr
 
 
+def test_of_several_workers_one_says_why_they_cannot_start(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = odradek("run", "shop:app", "-b", "127.0.0.1:1", "--workers", "3", "--port", port, "--admin-port", "0")
+    assert done.returncode == 2
+    assert done.stderr.count("error:") == done.stderr.count("the port is in use") == 1
+
+
+def test_of_several_workers_one_says_so_after_each_change(folder: Path) -> None:
+    (folder / "broken.py").write_text("1 / 0\n")
+    with Serving("run", "broken:app", "-b", "127.0.0.1:1", "--workers", "2", "--reload") as serving:
+        serving.hears("waiting for a change of the source")
+        serving.hears("ZeroDivisionError")
+        (folder / "broken.py").write_text("import absent_thing\n")
+        serving.hears("No module named 'absent_thing'")
+        until(lambda: serving.said.count("waiting for a change") == 2, "both to have ended")
+        assert serving.stop() == 0
+    assert serving.said.count("error:") == 2
+
+
 @pytest.mark.parametrize(
     ("data_dir", "reason"),
     [("/proc/nope", "No such file or directory"), ("shop.py", "it is a file, not a folder"), ("shop.py/x", "Not a directory")],

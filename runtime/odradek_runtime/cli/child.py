@@ -60,6 +60,16 @@ def run_worker(reference: str, *, lifeline: int, index: int, workers: int) -> No
         node.stop()
 
 
+def takes_word(voice: int) -> bool:
+    """Whether this worker is to say why it cannot start: the first that asks. The others most likely fail alike."""
+    if voice < 0:
+        return True
+    try:
+        return bool(os.read(voice, 1))
+    except BlockingIOError:
+        return False
+
+
 def _started(make: Callable[[], Node], announcer: Announcer, stopping: threading.Event) -> Node | None:
     """A running node, after waiting for a log that cannot be reached; None when it was told to stop meanwhile."""
     wait_s = FIRST_WAIT_S
