@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 
 class SettingsError(Exception):
@@ -92,7 +92,7 @@ def _from_project(path: Path) -> dict[str, Any]:
         raise ProjectFileError(f"{path} cannot be read: {error}") from None
     if not isinstance(table, dict):
         raise ProjectFileError(f"{path}: tool.odradek is no table")
-    return {name.replace("-", "_"): value for name, value in table.items()}
+    return {name.replace("-", "_"): value for name, value in cast("dict[str, Any]", table).items()}
 
 
 _NOT_SETTINGS = {"app", "workers", "admin_url", "url"}
