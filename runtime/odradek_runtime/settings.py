@@ -7,11 +7,15 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 
 class SettingsError(Exception):
     """A setting has a name or value that cannot be used; the message names it and says what is expected."""
+
+
+class ProjectFileError(SettingsError):
+    """pyproject.toml itself cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ class Settings:
     ) -> Settings:
         """Merge flags (None values are absent), the environment and `[tool.odradek]`.
 
-        Raises SettingsError naming the setting that is unknown or whose value does not fit its type.
+        Raises SettingsError naming the setting that is unknown or whose value does not fit its type, and ProjectFileError.
 
         >>> Settings.load({"port": 9000}, env={"ODRADEK_PORT": "1", "ODRADEK_EPOCH_EVENTS": "5"}, project=Path("/none")).port
         9000
@@ -82,8 +86,13 @@ class Settings:
 def _from_project(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    table = tomllib.loads(path.read_text()).get("tool", {}).get("odradek", {})
-    return {name.replace("-", "_"): value for name, value in table.items()}
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("odradek", {})
+    except (OSError, ValueError) as error:
+        raise ProjectFileError(f"{path} cannot be read: {error}") from None
+    if not isinstance(table, dict):
+        raise ProjectFileError(f"{path}: tool.odradek is no table")
+    return {name.replace("-", "_"): value for name, value in cast("dict[str, Any]", table).items()}
 
 
 _NOT_SETTINGS = {"app", "workers", "admin_url", "url"}
@@ -107,4 +116,5 @@ def _convert(name: str, value: Any, default: Any) -> Any:
             return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[str(value).lower()]
         return type(default)(value) if not isinstance(default, Path) else Path(value)
     except (KeyError, TypeError, ValueError):
-        raise SettingsError(f"setting {name}: {value!r} is not a {type(default).__name__}") from None
+        kind = type(default).__name__
+        raise SettingsError(f"setting {name}: {value!r} is not {'an' if kind == 'int' else 'a'} {kind}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -81,6 +82,14 @@ def run(folder: Path) -> Run:
         return result
 
     return invoke
+
+
+@pytest.fixture
+def ctrl_c() -> Generator[None]:
+    """What is started from here hears Ctrl-C, also where the tests themselves run in the background and were told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def environment() -> dict[str, str]:

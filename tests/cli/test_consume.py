@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -90,6 +89,13 @@ def test_what_is_not_there_is_said(run: Run, filled: Path, args: tuple[str, ...]
     assert said in failed.stderr
 
 
+def test_publishing_makes_no_log_unless_told(run: Run, folder: Path) -> None:
+    failed = run("publish", "t", "-", ok=False, stdin="1")
+    assert "there is no log in .odradek" in failed.stderr
+    assert not (folder / ".odradek").exists()
+    run("publish", "t", "-", "--create", stdin="1")
+
+
 def test_reading_makes_no_log(run: Run, folder: Path) -> None:
     assert "there is no log in .odradek" in run("consume", "t", ok=False).stderr
     assert "there is no log in .odradek" in run("topics", ok=False).stderr
@@ -117,14 +123,6 @@ def test_topics_shows_partitions_and_sizes(run: Run, filled: Path) -> None:
 def test_topics_makes_one(run: Run, folder: Path) -> None:
     run("topics", "--create", "new", "--partitions", "3")
     assert run("topics").stdout.splitlines()[1].split() == ["new", "3", "0"]
-
-
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """What is started from here hears Ctrl-C, also where the tests themselves run in the background and were told to ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("ctrl_c")

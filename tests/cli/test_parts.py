@@ -14,7 +14,7 @@ from odradek_runtime.cli.reload import SourceWatch
 from odradek_runtime.cli.serve import per_worker
 from odradek_runtime.cli.supervisor import decode_settings, encode_settings
 from odradek_runtime.settings import Settings
-from tests.cli.conftest import Run
+from tests.cli.conftest import ROOT, Run
 
 
 def test_the_watch_sees_files_written_made_and_removed(tmp_path: Path) -> None:
@@ -103,4 +103,50 @@ def test_a_wrong_setting_is_named(run: Run, folder: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("ODRADEK_PORT", "many")
     said = run("topics", ok=False)
     assert said.exit_code == 2
-    assert "setting port: 'many' is not a int" in said.stderr
+    assert "setting port: 'many' is not an int" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"[tool.odradek", "pyproject.toml cannot be read: Expected"),
+        (b'name = "\xff"', "pyproject.toml cannot be read: 'utf-8' codec"),
+        (b"[tool]\nodradek = 3", "pyproject.toml: tool.odradek is no table"),
+    ],
+)
+def test_a_broken_project_file_is_named(run: Run, folder: Path, text: bytes, said: str) -> None:
+    (folder / "pyproject.toml").write_bytes(text)
+    failed = run("topics", ok=False)
+    assert failed.exit_code == 2
+    assert f"error: {said}" in failed.stderr
+    assert "→ correct it" in failed.stderr
+
+
+def test_the_examples_of_call_name_a_handler_of_the_readme(run: Run) -> None:
+    assert "async def total" in (ROOT / "README.md").read_text()
+    assert "odradek call customer/bob/total " in run("call", "--help").stdout
+    failed = run("call", "customer", ok=False)
+    assert "is no target" in failed.stderr
+    assert "e.g. customer/bob/total" in failed.stderr
+
+
+@pytest.mark.parametrize("url", ["nonsense", "localhost:8080", "http://", "http://h:port", "ftp://h:1"])
+def test_a_url_that_is_none_is_said(run: Run, folder: Path, url: str) -> None:
+    failed = run("call", "customer/bob/total", "--url", url, ok=False)
+    assert failed.exit_code == 2
+    assert failed.stderr == f"error: --url '{url}' is no URL of a worker\n  → write http://host:port\n"
+
+
+def test_a_choice_that_there_is_not_is_said_plainly(run: Run, folder: Path) -> None:
+    failed = run("publish", "t", "-", "--format", "xml", ok=False)
+    assert failed.exit_code == 2
+    assert "'--format': 'xml' is not one of" in failed.stderr
+    assert "Value error" not in failed.stderr
+
+
+def test_one_is_counted_as_one(run: Run, folder: Path) -> None:
+    (folder / "a.jsonl").write_text("1\n{\n")
+    said = run("publish", "t", "a.jsonl", "--create", "--partitions", "1", "--skip-bad")
+    assert "created t with 1 partition\n" in said.stderr
+    assert "published 1 record to t, 1 without key, 1 bad row left out, " in said.stdout
+    assert "t has 1 partition, " in run("consume", "t", "--partition", "1", ok=False).stderr

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,24 @@ def test_json_lines_keep_their_text_and_take_their_key_from_a_field(run: Run, fo
     assert "2 without key" in said.stdout
     assert [record["key"] for record in records(run, "people")] == ["bob", None, None, "3"]
     assert lines[0] in run("consume", "people", "--format", "raw").stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"id": 7, "who": "bob"}\n{"id": 8, "age": 3}\n', "there are: id, who, age\n"),
+        ('{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1}', "there are: a, b, c, d, e, f, g, h …\n"),
+        ("1\n2\n", "there is none\n"),
+    ],
+)
+def test_a_key_that_no_row_has_is_warned_of(run: Run, folder: Path, text: str, said: str) -> None:
+    (folder / "a.jsonl").write_text(text)
+    warned = run("publish", "people", "a.jsonl", "--key", "nokey", "--create")
+    assert warned.stderr.endswith(f"warning: --key nokey: no row has this field; {said}")
+    assert "warning" not in run("publish", "people", "a.jsonl").output
+    assert "warning" not in run("publish", "people", "a.jsonl", "--key", "nokey", "--resume").output
+    (folder / "b.jsonl").write_text(text + '\n{"nokey": null}')
+    assert "warning" not in run("publish", "people", "b.jsonl", "--key", "nokey").output
 
 
 def test_csv_without_a_type_is_guessed_per_column_and_said(run: Run, folder: Path) -> None:
@@ -71,7 +91,7 @@ def test_types_come_from_the_topic(run: Run, folder: Path) -> None:
     ("file", "text", "said"),
     [
         ("a.csv", "customer,cents\nbob,5\nann,five\n", "a.csv, line 3, field cents: Expected `int`, got `str` ('five')"),
-        ("a.csv", "customer,cents\nbob,5\nann\n", "a.csv, line 3: 1 cells where the header names 2 columns"),
+        ("a.csv", "customer,cents\nbob,5\nann\n", "a.csv, line 3: 1 cell where the header names 2 columns"),
         ("a.jsonl", '{"customer": "b", "cents": 1}\n{"customer": "b"}\n', "a.jsonl, line 2, field cents"),
         ("a.jsonl", '{"customer": "b", "cents": 1}\n{"customer"\n', "a.jsonl, line 2: not JSON"),
         ("a.jsonl", '{"customer": "b", "cents": 1}\n{"customer": "b", "cents": "x"}\n', "a.jsonl, line 2, field cents"),
@@ -85,11 +105,11 @@ def test_a_bad_row_is_named_and_resume_goes_on_after_its_correction(
     failed = run(*args, "--create", "--partitions", "1", ok=False)
     assert failed.exit_code == 1
     assert said in failed.stderr
-    assert "1 records before it are published" in failed.stderr
+    assert "published before it: 1 record; correct it" in failed.stderr
     assert "Traceback" not in failed.output
     good, bad = (folder / file).read_text().splitlines()[-2:]
     (folder / file).write_text(text.replace(bad, good))
-    assert "published 1 records" in run(*args, "--resume").stdout
+    assert "published 1 record to" in run(*args, "--resume").stdout
     assert len(values(run, "orders")) == 2
 
 
@@ -133,6 +153,29 @@ def test_packed_files_and_standard_input(run: Run, folder: Path, form: str) -> N
     assert values(run, "t") == [{"n": 1, "s": "x"}, {"n": 2, "s": "y"}]
 
 
+@pytest.mark.parametrize(("name", "text"), [("pipe", '{"n": 1}\n{"n": 2}\n'), ("pipe.csv", "n\n1\n2\n"), ("zero.gz", "")])
+def test_a_pipe_with_a_name_is_read_as_it_comes(run: Run, folder: Path, name: str, text: str) -> None:
+    os.mkfifo(folder / name)
+    packed = gzip.compress(text.encode()) if name.endswith(".gz") else text.encode()
+    for number in range(2):
+        writer = threading.Thread(target=(folder / name).write_bytes, args=(packed,), daemon=True)
+        writer.start()
+        said = run("publish", "t", name, "--create", "--partitions", "1", "--resume", "--name", f"run {number}")
+        writer.join(10)
+        assert f"published {2 if text else 0} records" in said.stdout
+    assert values(run, "t") == ([{"n": 1}, {"n": 2}] * 2 if text else [])
+
+
+def test_devices_are_read_and_folders_are_not(run: Run, folder: Path) -> None:
+    assert "published 0 records" in run("publish", "t", "/dev/null", "--create").stdout
+    args = command(["publish", "t", "/dev/stdin"])
+    done = subprocess.run(args, env=environment(), input="1\n2\n", capture_output=True, text=True, check=False, timeout=60)
+    assert "published 2 records" in done.stdout
+    assert "--name" in run("publish", "t", "/dev/null", "--resume", ok=False).stderr
+    (folder / "a.jsonl").mkdir()
+    assert "a.jsonl is a folder" in run("publish", "t", "a.jsonl", ok=False).stderr
+
+
 def test_a_damaged_file_is_said_in_words(run: Run, folder: Path) -> None:
     packed = gzip.compress(b'{"a": 1}\n' * 10_000)
     (folder / "a.jsonl.gz").write_bytes(packed[: len(packed) // 2])
@@ -165,6 +208,21 @@ def test_what_cannot_be_done_is_said_with_its_remedy(run: Run, folder: Path, arg
     assert said in failed.stderr
     assert "→" in failed.stderr
     assert "Traceback" not in failed.output
+
+
+@pytest.mark.parametrize("part", ["commands", "journal", "state"])
+def test_topics_internal_to_an_app_take_nothing(run: Run, folder: Path, part: str) -> None:
+    for name in ("orders", "shop.commands", "shop.journal", "shop.state"):
+        run("topics", "--create", name)
+    failed = run("publish", f"shop.{part}", "-", "--key", "a", ok=False, stdin="{}")
+    assert failed.exit_code == 2
+    assert f"topic 'shop.{part}' is internal to an app" in failed.stderr
+    assert "→ publish to a topic that the app reads" in failed.stderr
+    assert run("consume", f"shop.{part}").stdout == ""
+    for command_name in ("publish", "consume"):
+        hint = run(command_name, "zzz", *(["-"] if command_name == "publish" else []), ok=False, stdin="{}").stderr
+        assert "there are: orders" in hint
+        assert "shop." not in hint
 
 
 def test_a_finished_run_has_nothing_to_resume_and_a_plain_one_starts_anew(run: Run, folder: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,36 @@ def test_ctrl_c_stops_it_cleanly(folder: Path) -> None:
     assert "Traceback" not in serving.said
 
 
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize("after_s", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_ctrl_c_ends_it_quietly_however_early(folder: Path, after_s: float) -> None:
+    with Serving("dev", "shop:app") as serving:
+        time.sleep(after_s)
+        os.killpg(serving.process.pid, signal.SIGINT)
+        code = serving.process.wait(60)
+    assert code in (0, 130)
+    assert "Traceback" not in serving.said
+    assert "error" not in serving.said
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_worker_is_deaf_to_ctrl_c_from_its_start(folder: Path) -> None:
+    bit = 1 << (signal.SIGINT - 1)
+
+    def shut_out() -> bool:
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+        return bool((int(status["SigBlk"], 16) | int(status["SigIgn"], 16)) & bit)
+
+    with Serving("dev", "shop:app") as serving:
+        children = Path(f"/proc/{serving.process.pid}/task/{serving.process.pid}/children")
+        pid = int(until(lambda: children.read_text().split(), "the worker's process")[0])
+        until(lambda: b"worker" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"), "its program")
+        looks = [shut_out()]
+        while not (folder / ".odradek" / "worker.json").exists():
+            looks.append(shut_out())
+        assert all(looks)
+
+
 def test_dev_restarts_on_a_change_and_waits_out_a_broken_one(run: Run, folder: Path) -> None:
     with Serving("dev", "shop:app") as serving:
         pid = serving.worker()["pid"]
@@ -134,6 +165,39 @@ def test_a_port_in_use_is_named(folder: Path) -> None:
         done = odradek("run", "shop:app", "--port", port, "--admin-port", "0")
     assert done.returncode == 2
     assert f"127.0.0.1:{port}: the port is in use" in done.stderr
+
+
+def test_of_several_workers_one_says_why_they_cannot_start(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = odradek("run", "shop:app", "-b", "127.0.0.1:1", "--workers", "3", "--port", port, "--admin-port", "0")
+    assert done.returncode == 2
+    assert done.stderr.count("error:") == done.stderr.count("the port is in use") == 1
+
+
+def test_of_several_workers_one_says_so_after_each_change(folder: Path) -> None:
+    (folder / "broken.py").write_text("1 / 0\n")
+    with Serving("run", "broken:app", "-b", "127.0.0.1:1", "--workers", "2", "--reload") as serving:
+        serving.hears("waiting for a change of the source")
+        serving.hears("ZeroDivisionError")
+        (folder / "broken.py").write_text("import absent_thing\n")
+        serving.hears("No module named 'absent_thing'")
+        until(lambda: serving.said.count("waiting for a change") == 2, "both to have ended")
+        assert serving.stop() == 0
+    assert serving.said.count("error:") == 2
+
+
+@pytest.mark.parametrize(
+    ("data_dir", "reason"),
+    [("/proc/nope", "No such file or directory"), ("shop.py", "it is a file, not a folder"), ("shop.py/x", "Not a directory")],
+)
+def test_a_data_folder_that_cannot_be_used_ends_it_at_once(folder: Path, data_dir: str, reason: str) -> None:
+    done = odradek("dev", "shop:app", "--no-reload", "--port", "0", "--admin-port", "0", "--data-dir", data_dir)
+    assert done.returncode == 2
+    said = f"error: the data folder {data_dir} cannot be used: {reason}\n  → name another: --data-dir DIR\n"
+    assert done.stderr == said
+    made = odradek("topics", "--create", "t", "--data-dir", data_dir)
+    assert (made.returncode, made.stderr) == (2, said)
 
 
 def test_a_second_worker_in_the_same_folder_is_refused(folder: Path) -> None:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from odradek_runtime.cli.main import main
+from odradek_runtime.cli import main
 
 main()

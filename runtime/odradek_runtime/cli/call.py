@@ -17,7 +17,7 @@ EXAMPLES = """
 [bold]Examples[/]
 
   odradek call greeter/hello '"Ada"'                       SERVICE/HANDLER and its argument as JSON
-  odradek call customer/bob/spent                          OBJECT/KEY/HANDLER
+  odradek call customer/bob/total                          OBJECT/KEY/HANDLER
   odradek call mailer/remind '{"to": "bob"}' --delay 30s   one-way, later
   odradek call shop/pay '{"eur": 5}' --idempotency-key 7f3a
   echo '{"eur": 5}' | odradek call shop/pay -
@@ -40,7 +40,7 @@ def call(
 ) -> None:
     """Call a handler and print its result."""
     settings = options.settings(data_dir=data_dir)
-    base = (url or connect.worker_url(settings) or f"http://127.0.0.1:{settings.port}").rstrip("/")
+    base = (_url(url) or connect.worker_url(settings) or f"http://127.0.0.1:{settings.port}").rstrip("/")
     body = _body(argument)
     headers = {"content-type": "application/json"} if body else {}
     if idempotency_key is not None:
@@ -65,13 +65,27 @@ def call(
     _show(reply, sent=path.endswith("/send"))
 
 
+def _url(url: str | None) -> str | None:
+    """The same, when it is one. Raises CommandError."""
+    if not url:
+        return None
+    try:
+        parts = httpx.URL(url)
+        usable = parts.scheme in ("http", "https") and parts.host
+    except httpx.InvalidURL:
+        usable = False
+    if not usable:
+        raise CommandError(f"--url {url!r} is no URL of a worker", "write http://host:port", code=USAGE)
+    return url
+
+
 def _path(target: str) -> str:
     """`service/handler` or `object/key/handler` as a URL path; the key may hold slashes."""
     parts = target.strip("/").split("/")
     if len(parts) < 2 or not all((parts[0], parts[-1])):
         raise CommandError(
             f"{target!r} is no target",
-            "write SERVICE/HANDLER or OBJECT/KEY/HANDLER, e.g. customer/bob/spent",
+            "write SERVICE/HANDLER or OBJECT/KEY/HANDLER, e.g. customer/bob/total",
             code=USAGE,
         )
     if len(parts) == 2:

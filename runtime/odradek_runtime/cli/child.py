@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from odradek_runtime.cli.announce import Announcer
 from odradek_runtime.cli.appref import load_app
+from odradek_runtime.cli.connect import make_data_dir
 from odradek_runtime.cli.errors import FAILED, USAGE, CommandError
 from odradek_runtime.cli.logs import set_up_logging
 from odradek_runtime.cli.supervisor import decode_settings
@@ -37,6 +38,7 @@ def run_worker(reference: str, *, lifeline: int, index: int, workers: int) -> No
     settings = decode_settings(pipe.readline())
     threading.Thread(target=_watch_supervisor, args=(pipe.fileno(), stopping), name="odradek-lifeline", daemon=True).start()
     app = load_app(reference)
+    make_data_dir(settings)
     set_up_logging()
     # After the app, which is what most often fails: the engine and its web server take a while to load.
     from odradek_runtime.node import Node
@@ -56,6 +58,16 @@ def run_worker(reference: str, *, lifeline: int, index: int, workers: int) -> No
             announcer.look(node)
     finally:
         node.stop()
+
+
+def takes_word(voice: int) -> bool:
+    """Whether this worker is to say why it cannot start: the first that asks. The others most likely fail alike."""
+    if voice < 0:
+        return True
+    try:
+        return bool(os.read(voice, 1))
+    except BlockingIOError:
+        return False
 
 
 def _started(make: Callable[[], Node], announcer: Announcer, stopping: threading.Event) -> Node | None:
@@ -92,13 +104,17 @@ def _tune_interpreter() -> None:
 
 
 def _listen(stopping: threading.Event) -> None:
-    """SIGTERM drains. Ctrl-C reaches the supervisor too, which sends SIGTERM: here it would come twice."""
+    """SIGTERM drains. Ctrl-C reaches the supervisor too, which sends SIGTERM: here it would come twice.
+
+    The supervisor had Ctrl-C held back until now; what the app starts of its own need not inherit that.
+    """
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopping.set()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, stop)
 

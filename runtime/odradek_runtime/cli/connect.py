@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from odradek_runtime.admin.client import RemoteLog
-from odradek_runtime.cli.errors import CommandError
+from odradek_runtime.cli.errors import USAGE, CommandError
 from odradek_runtime.log.port import Log, LogError
 from odradek_runtime.log_opening import open_log
 from odradek_runtime.settings import Settings
@@ -58,12 +58,28 @@ def beside(settings: Settings) -> Log:
 
 @contextmanager
 def log(settings: Settings, *, must_exist: bool = False) -> Generator[Log]:
-    """The log for one command, closed afterwards. `must_exist`: an embedded log is opened, never made, for reading."""
+    """The log for one command, closed afterwards. `must_exist`: an embedded log is opened, never made."""
     opened = _open(settings, must_exist=must_exist)
     try:
         yield opened
     finally:
         opened.close()
+
+
+def make_data_dir(settings: Settings) -> None:
+    """Make the data folder if need be. Raises CommandError when it cannot be had or written to."""
+    folder = settings.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        reason = "it is a file, not a folder"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    else:
+        if os.access(folder, os.W_OK | os.X_OK):
+            return
+        reason = "it cannot be written to"
+    raise CommandError(f"the data folder {folder} cannot be used: {reason}", "name another: --data-dir DIR", code=USAGE)
 
 
 def _open(settings: Settings, *, must_exist: bool) -> Log:
@@ -76,6 +92,8 @@ def _open(settings: Settings, *, must_exist: bool) -> Log:
             f"there is no log in {settings.data_dir}",
             "go to the folder where odradek dev runs, or name the log: --data-dir, --bootstrap-servers",
         )
+    if not must_exist:
+        make_data_dir(settings)
     return open_log(settings)
 
 

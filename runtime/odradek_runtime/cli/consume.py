@@ -16,7 +16,8 @@ import msgspec
 import typer
 
 from odradek_runtime.cli import connect, options
-from odradek_runtime.cli.errors import INTERRUPTED, USAGE, CommandError, near
+from odradek_runtime.cli.errors import INTERRUPTED, USAGE, CommandError, counted, near
+from odradek_runtime.cli.topics import of_users
 from odradek_runtime.log.port import Log, Message, Partition
 
 POLL_S = 0.2
@@ -57,10 +58,10 @@ def consume(
     with connect.log(settings, must_exist=True) as log:
         info = log.topic(topic)
         if info is None:
-            raise CommandError(f"topic {topic!r} does not exist", near(topic, log.topics()), code=USAGE)
+            raise CommandError(f"topic {topic!r} does not exist", near(topic, of_users(log)), code=USAGE)
         if partition is not None and partition >= info.partitions:
             raise CommandError(
-                f"{topic} has {info.partitions} partitions, counted from 0",
+                f"{topic} has {counted(info.partitions, 'partition')}, counted from 0",
                 "leave --partition out to read all",
                 code=USAGE,
             )

@@ -57,6 +57,15 @@ def explain(error: BaseException, *, debug: bool) -> int:
     return code
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "record"), counted(2_000, "record")
+    ('1 record', '2,000 records')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """`did you mean ...` with the names nearest to this one; the first few that exist when none is near; else empty.
 

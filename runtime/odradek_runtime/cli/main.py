@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
@@ -32,6 +31,10 @@ class Commands(TyperGroup):
         except (CommandError, LogError) as error:
             known = error if isinstance(error, CommandError) else CommandError(str(error))
             raise typer.Exit(explain(known, debug=bool(ctx.obj))) from None
+        except typer.BadParameter as error:
+            # Typer's converters put their library's name for the error in front of what is wrong.
+            error.message = error.message.removeprefix("Value error, ")
+            raise
         except (typer.Exit, typer.Abort, typer.TyperException, KeyboardInterrupt):
             raise
         except Exception as error:  # noqa: BLE001 - the outermost layer: a defect is told in two lines, with the way to the trace
@@ -80,9 +83,3 @@ cli.command(epilog=consume.EXAMPLES)(consume.consume)
 # A negative number is an argument of `call`, not an option that it does not know.
 cli.command(epilog=call.EXAMPLES, context_settings={"ignore_unknown_options": True})(call.call)
 cli.command(epilog=topics.EXAMPLES)(topics.topics)
-
-
-def main() -> None:
-    """Entry point of the `odradek` script."""
-    cli(prog_name="odradek")
-    sys.exit(0)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from odradek_runtime.cli.errors import USAGE, CommandError
-from odradek_runtime.settings import Settings, SettingsError
+from odradek_runtime.settings import ProjectFileError, Settings, SettingsError
 
 BootstrapServers = Annotated[
     str | None,
@@ -51,6 +51,8 @@ def settings(**flags: Any) -> Settings:
         pairs[name] = value
     try:
         return Settings.load({**flags, "kafka": pairs})
+    except ProjectFileError as error:
+        raise CommandError(str(error), "correct it: odradek takes its settings from [tool.odradek]", code=USAGE) from None
     except SettingsError as error:
         raise CommandError(
             str(error), "a flag, an ODRADEK_* variable or [tool.odradek] of pyproject.toml says so", code=USAGE

@@ -16,9 +16,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from odradek import Topic
 from odradek_runtime.cli import connect, options
 from odradek_runtime.cli.appref import load_topics
-from odradek_runtime.cli.errors import INTERRUPTED, USAGE, CommandError, err, near, out
+from odradek_runtime.cli.errors import INTERRUPTED, USAGE, CommandError, counted, err, near, out
 from odradek_runtime.cli.record import CASTS, BadField, Options, Rows
 from odradek_runtime.cli.source import BadRow, Row, Source
+from odradek_runtime.cli.topics import is_internal, of_users
 from odradek_runtime.log.port import Log, LogError, Output
 
 BATCH_RECORDS = 2_000
@@ -78,12 +79,18 @@ def publish(
     kafka: options.Kafka = None,
 ) -> None:
     """Publish the rows of a file: JSON lines or CSV, one record a row."""
+    if is_internal(topic):
+        raise CommandError(
+            f"topic {topic!r} is internal to an app: only its workers write it",
+            "publish to a topic that the app reads (odradek topics), or call its handlers: odradek call",
+            code=USAGE,
+        )
     settings = options.settings(bootstrap_servers=bootstrap_servers, data_dir=data_dir, kafka=kafka)
-    with Source(file, format) as source, connect.log(settings) as log:
+    with Source(file, format) as source, connect.log(settings, must_exist=not create) as log:
         run = name or (f"publish:{topic}:{source.identity}" if source.identity else None)
         if run is None and resume:
             raise CommandError(
-                "--resume cannot recognise standard input",
+                f"--resume cannot recognise {source.name}, which is read as it comes",
                 "name the run: --name NAME, at the first run too",
                 code=USAGE,
             )
@@ -114,17 +121,17 @@ class Sending:
             stored = self._publisher.position()
             self._tally.position = stored if resume else 0
             if resume and stored:
-                err().print(f"[dim]resuming after {stored:,} rows[/]")
+                err().print(f"[dim]resuming after {counted(stored, 'row')}[/]")
             elif stored:
                 # An earlier, longer run under this name must not be what a later --resume finds.
                 self._publisher.publish([], 0)
             with _progress(self._source) as bar:
                 self._send_all(skip_bad, bar)
         except KeyboardInterrupt:
-            said = f"interrupted: {self._tally.published:,} records went into {self._topic}"
+            said = f"interrupted: {counted(self._tally.published, 'record')} went into {self._topic}"
             raise CommandError(said, RESUME, code=INTERRUPTED) from None
         except LogError as error:
-            raise CommandError(str(error), f"{self._tally.published:,} records are in: {RESUME}") from error
+            raise CommandError(str(error), f"{counted(self._tally.published, 'record')} went in: {RESUME}") from error
         finally:
             with suppress(LogError):
                 self._publisher.close()
@@ -191,18 +198,21 @@ class Sending:
 
     def _bad(self, row: BadRow) -> CommandError:
         where = f"{self._source.name}, line {row.line:,}" + (f", field {row.field}" if row.field else "")
-        sent = f"{self._tally.published:,} records before it are published: "
+        sent = f"published before it: {counted(self._tally.published, 'record')}; "
         return CommandError(f"{where}: {row.reason}", f"{sent}correct it and --resume, or go on without it: --resume --skip-bad")
 
     def _summary(self, seconds: float) -> None:
         tally = self._tally
-        parts = [f"[green]✓[/] published [bold]{tally.published:,}[/] records to {escape(self._topic)}"]
+        parts = [f"[green]✓[/] published [bold]{counted(tally.published, 'record')}[/] to {escape(self._topic)}"]
         if tally.without_key:
             parts.append(f"{tally.without_key:,} without key")
         if tally.bad:
-            parts.append(f"[yellow]{tally.bad:,} bad rows left out[/]")
+            parts.append(f"[yellow]{counted(tally.bad, 'bad row')} left out[/]")
         parts.append(f"{seconds:.1f} s, {tally.published / max(seconds, 1e-6):,.0f} records/s")
         out().print(", ".join(parts))
+        missed = self._rows.key_missed()
+        if tally.published and tally.without_key == tally.published and missed:
+            err().print(f"[yellow]warning:[/] {escape(missed)}")
 
 
 class Bar:
@@ -236,10 +246,10 @@ def _find_topic(log: Log, topic: str, partitions: int | None) -> None:
     if log.topic(topic) is not None:
         return
     if partitions is None:
-        hint = near(topic, log.topics())
+        hint = near(topic, of_users(log))
         raise CommandError(f"topic {topic!r} does not exist", f"{hint + '; ' if hint else ''}--create makes it", code=USAGE)
     made = log.create_topic(topic, partitions, {})
-    err().print(f"[dim]created {escape(topic)} with {made.partitions} partitions[/]")
+    err().print(f"[dim]created {escape(topic)} with {counted(made.partitions, 'partition')}[/]")
 
 
 def _declared(reference: str | None, name: str, *, required: bool) -> Topic[Any, Any] | None:

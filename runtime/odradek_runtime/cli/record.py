@@ -13,11 +13,14 @@ import msgspec.inspect
 
 from odradek import Topic
 from odradek._serde import BadInput, explain, topic_serde
-from odradek_runtime.cli.errors import USAGE, CommandError, near
+from odradek_runtime.cli.errors import USAGE, CommandError, counted, near
 from odradek_runtime.cli.source import BadRow, Row
 
 SAMPLED_ROWS = 1_000
 """How many rows decide the type of a column that nothing else decides."""
+
+FIELDS_NAMED = 8
+"""How many of the fields that there are a hint names."""
 
 JSON = "application/json"
 
@@ -68,7 +71,8 @@ class Options:
 class Rows:
     """Turns rows into (key, value); made for one source, after a look at its first rows.
 
-    `said` holds what a user should read before the data goes out: guessed types, columns left out.
+    `said` holds what a user should read before the data goes out: guessed types, columns left out. `key_missed` is for
+    after it: JSON lines need not be alike, so that only their end tells whether `--key` names anything.
     """
 
     def __init__(self, rows: Iterator[Row | BadRow], topic: Topic[Any, Any] | None, options: Options) -> None:
@@ -76,6 +80,8 @@ class Rows:
         head = list(itertools.islice(rows, SAMPLED_ROWS))
         self.rows: Iterator[Row | BadRow] = itertools.chain(head, rows)
         self.said: list[str] = []
+        self._key_found = False
+        self._fields: dict[str, None] = {}
         self._options = options
         self._topic = topic
         sample = [row for row in head if isinstance(row, Row)]
@@ -98,6 +104,15 @@ class Rows:
         except UnicodeEncodeError:
             raise BadField(_not_utf8(row), "is not UTF-8") from None
 
+    def key_missed(self) -> str:
+        """What to say when `--key` names a field that no row so far had; else empty."""
+        name = self._options.key
+        if name is None or self._key_found:
+            return ""
+        there = list(self._fields)
+        named = ", ".join(there[:FIELDS_NAMED]) + (" …" if len(there) > FIELDS_NAMED else "")
+        return f"--key {name}: no row has this field; {'there are: ' + named if there else 'there is none'}"
+
     # --- key ----------------------------------------------------------------------------------------------------------
 
     def _key(self, row: Row) -> bytes | None:
@@ -105,6 +120,10 @@ class Rows:
         fields = _object(row.fields)
         if name is None or fields is None:
             return None
+        if not self._key_found:
+            self._key_found = name in fields
+            if len(self._fields) <= FIELDS_NAMED:
+                self._fields.update(dict.fromkeys(fields))
         found = fields.get(name)
         if found is None or found == self._options.null or (found == "" and row.raw is None and self._options.null is None):
             return None
@@ -135,7 +154,9 @@ class Rows:
             self._value = self._guessed_value
             self._casts = {name: CASTS[self._options.columns.get(name) or self._guess(name, sample)] for name in columns}
             types = {name: _kind(self._casts[name]) for name in columns}
-            source = f"guessed from the first {len(sample):,} rows" if len(self._options.columns) < len(columns) else "as told"
+            source = (
+                f"guessed from the first {counted(len(sample), 'row')}" if len(self._options.columns) < len(columns) else "as told"
+            )
             self.said.append(f"types {source}: " + ", ".join(f"{name} {kind}" for name, kind in types.items()))
         else:
             self._value = self._typed_value

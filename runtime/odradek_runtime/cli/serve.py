@@ -189,8 +189,14 @@ def worker(
     lifeline: Annotated[int, typer.Option()],
     index: Annotated[int, typer.Option()] = 0,
     workers: Annotated[int, typer.Option()] = 1,
+    voice: Annotated[int, typer.Option()] = -1,
 ) -> None:
     """One worker of a supervisor; its settings come through the lifeline."""
-    from odradek_runtime.cli.child import run_worker
+    from odradek_runtime.cli.child import run_worker, takes_word
 
-    run_worker(reference, lifeline=lifeline, index=index, workers=workers)
+    try:
+        run_worker(reference, lifeline=lifeline, index=index, workers=workers)
+    except CommandError as error:
+        if error.code == USAGE and not takes_word(voice):
+            raise typer.Exit(USAGE) from None
+        raise

@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
-from odradek_runtime.cli.errors import USAGE, CommandError
+from odradek_runtime.cli.errors import USAGE, CommandError, counted
 
 if TYPE_CHECKING:
     from _csv import Reader as CsvReader
@@ -53,12 +53,16 @@ class Source:
     """
 
     def __init__(self, name: str, format: Format | None) -> None:
-        """`name`: a path, or "-" for stdin. Raises CommandError: no such file, or a format that cannot be told."""
+        """`name`: a path, or "-" for stdin. Raises CommandError: no such file, or a format that cannot be told.
+
+        A pipe or a device with a path (`<(…)`, /dev/stdin) is read as stdin is: as it comes, and no later run finds it again.
+        """
         self.name = "stdin" if name == "-" else name
         self._path = None if name == "-" else Path(name)
-        if self._path is not None and not self._path.is_file():
+        if self._path is not None and (self._path.is_dir() or not self._path.exists()):
             what = "is a folder" if self._path.is_dir() else "does not exist"
             raise CommandError(f"{name} {what}", "give a file, or - for standard input", code=USAGE)
+        self._seekable = self._path is not None and self._path.is_file()
         self._format: Format | None = format
         self._stack = ExitStack()
         self._raw: IO[bytes] | None = None
@@ -67,8 +71,8 @@ class Source:
 
     @property
     def identity(self) -> str | None:
-        """What names this source across runs: the absolute path; None for stdin."""
-        return None if self._path is None else str(self._path.resolve())
+        """What names this source across runs: the absolute path; None for stdin and pipes."""
+        return str(self._path.resolve()) if self._path is not None and self._seekable else None
 
     @property
     def format(self) -> Format:
@@ -79,6 +83,8 @@ class Source:
             return "jsonl"
         name = self._member or self._path.name.removesuffix(".gz").removesuffix(".zip")
         found = _SUFFIXES.get(Path(name).suffix.lower())
+        if found is None and not self._seekable:
+            return "jsonl"
         if found is None:
             raise CommandError(
                 f"cannot tell the format of {self.name} from its name", "add --format csv or --format jsonl", code=USAGE
@@ -87,22 +93,25 @@ class Source:
 
     @property
     def size_bytes(self) -> int | None:
-        """Size of the file as it lies on disk; None for stdin."""
-        return None if self._path is None else self._path.stat().st_size
+        """Size of the file as it lies on disk; None for stdin and pipes."""
+        return self._path.stat().st_size if self._path is not None and self._seekable else None
 
     def done_bytes(self) -> int:
         """How much of `size_bytes` has been read."""
-        return 0 if self._raw is None or self._path is None else self._raw.tell()
+        return self._raw.tell() if self._raw is not None and self._seekable else 0
 
     def __enter__(self) -> Source:
         if self._path is None:
             self._text = sys.stdin.buffer
             return self
         with ExitStack() as opening:
-            raw = self._raw = opening.enter_context(self._path.open("rb"))
+            try:
+                raw = self._raw = opening.enter_context(self._path.open("rb"))
+            except OSError as error:
+                raise CommandError(f"{self.name} cannot be read: {error.strerror or error}", code=USAGE) from None
             if self._path.suffix == ".gz":
                 self._text = cast("IO[bytes]", opening.enter_context(gzip.GzipFile(fileobj=raw)))
-            elif self._path.suffix == ".zip":
+            elif self._path.suffix == ".zip" and self._seekable:
                 self._text = self._open_zip(raw, opening)
             else:
                 self._text = raw
@@ -181,4 +190,4 @@ def _cells(reader: CsvReader) -> Iterator[Row | BadRow]:
         if len(cells) == width:
             yield Row(reader.line_num, dict(zip(columns, cells, strict=True)), None)
         elif cells:
-            yield BadRow(reader.line_num, "", f"{len(cells)} cells where the header names {width} columns")
+            yield BadRow(reader.line_num, "", f"{counted(len(cells), 'cell')} where the header names {counted(width, 'column')}")

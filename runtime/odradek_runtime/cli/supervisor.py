@@ -1,7 +1,8 @@
 """Keeps worker processes alive: starts them, restarts the dead with backoff, passes SIGTERM on and waits for the drain.
 
 A worker is `python -m odradek_runtime.cli worker`. It holds one end of a pipe, its lifeline: its settings come through
-it, and its end tells an orphan that the supervisor is gone.
+it, and its end tells an orphan that the supervisor is gone. Several share a second pipe, their voice, with one byte in it:
+who takes that says why they cannot start.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -71,10 +72,13 @@ class Supervisor:
         self._changed = changed
         self._stopping = threading.Event()
         self._exit_code = 0
+        self._voice: tuple[int, ...] = ()
+        """Both ends of the pipe, when there are several workers."""
 
     def run(self) -> int:
         """Blocks. The exit code: 0 after a signal, 2 when the app or a setting is unusable."""
-        with self._signals():
+        with self._signals(), self._voices():
+            self._give_word()
             for child in self._children:
                 self._start(child)
             while not self._stopping.wait(POLL_S):
@@ -99,7 +103,8 @@ class Supervisor:
                 self._exit_code = USAGE
                 self._stopping.set()
                 return
-            err().print("[yellow]waiting for a change of the source[/]")
+            if all(one.next_start_s != float("inf") for one in self._children):
+                err().print("[yellow]waiting for a change of the source[/]")
             child.next_start_s = float("inf")
             return
         now = time.monotonic()
@@ -116,7 +121,9 @@ class Supervisor:
         shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
         err().print(f"[cyan]{escape(str(shown))} changed:[/] restarting")
         self._drain(self._children)
+        self._give_word()
         for child in self._children:
+            child.next_start_s = 0.0
             child.backoff_s = FIRST_BACKOFF_S
             self._start(child)
 
@@ -124,9 +131,11 @@ class Supervisor:
         theirs, child.lifeline = os.pipe()
         command = [sys.executable, "-m", "odradek_runtime.cli", "worker", self._reference, "--lifeline", str(theirs)]
         command += ["--index", str(child.index), "--workers", str(len(self._children))]
+        command += ["--voice", str(self._voice[0])] if self._voice else []
         command += ["--debug"] if self._debug else []
         try:
-            child.process = subprocess.Popen(command, pass_fds=[theirs])  # noqa: S603 - this very program
+            with _ctrl_c_held():
+                child.process = subprocess.Popen(command, pass_fds=[theirs, *self._voice[:1]])  # noqa: S603 - this very program
         finally:
             os.close(theirs)
         child.started_s = time.monotonic()
@@ -169,6 +178,24 @@ class Supervisor:
         os.close(child.lifeline)
 
     @contextmanager
+    def _voices(self) -> Generator[None]:
+        self._voice = os.pipe() if len(self._children) > 1 else ()
+        for end in self._voice:
+            os.set_blocking(end, False)
+        try:
+            yield
+        finally:
+            for end in self._voice:
+                os.close(end)
+
+    def _give_word(self) -> None:
+        """There is one byte in the pipe, whether or not somebody has taken the last one."""
+        if self._voice:
+            with suppress(BlockingIOError):
+                os.read(self._voice[0], 1)
+            os.write(self._voice[1], b"!")
+
+    @contextmanager
     def _signals(self) -> Generator[None]:
         def stop(_number: int, _frame: FrameType | None) -> None:
             if self._stopping.is_set():
@@ -183,6 +210,16 @@ class Supervisor:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextmanager
+def _ctrl_c_held() -> Generator[None]:
+    """A worker started herein is born deaf to Ctrl-C, until it has set its own signals; here it comes a moment later."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def encode_settings(settings: Settings) -> bytes:

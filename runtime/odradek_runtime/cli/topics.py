@@ -21,6 +21,16 @@ INTERNAL = (".commands", ".journal", ".state")
 """How the topics of an app's own bookkeeping end."""
 
 
+def is_internal(name: str) -> bool:
+    """Whether this topic is an app's own bookkeeping, which only its workers may write."""
+    return name.endswith(INTERNAL)
+
+
+def of_users(log: Log) -> list[str]:
+    """The topics without those that are internal to an app."""
+    return [name for name in log.topics() if not is_internal(name)]
+
+
 def topics(
     all: Annotated[bool, typer.Option("--all", "-a", help="Also each app's commands, journal and state.")] = False,
     create: Annotated[str | None, typer.Option("--create", metavar="NAME", help="Make this topic first.")] = None,
@@ -38,9 +48,8 @@ def topics(
     with connect.log(settings, must_exist=create is None) as log:
         if create is not None:
             log.create_topic(create, partitions, {})
-        for name in log.topics():
-            if all or not name.endswith(INTERNAL):
-                table.add_row(name, *_figures(log, name))
+        for name in log.topics() if all else of_users(log):
+            table.add_row(name, *_figures(log, name))
     if table.row_count:
         out().print(table)
     else:
