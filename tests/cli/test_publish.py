@@ -225,6 +225,11 @@ def test_topics_internal_to_an_app_take_nothing(run: Run, folder: Path, part: st
         assert "shop." not in hint
 
 
+def test_a_topic_of_ones_own_may_be_named_like_an_internal_one(run: Run, folder: Path) -> None:
+    assert "published 1 record to bank.commands" in run("publish", "bank.commands", "-", "--create", stdin="{}").stdout
+    assert "bank.commands" in run("topics").stdout
+
+
 def test_a_finished_run_has_nothing_to_resume_and_a_plain_one_starts_anew(run: Run, folder: Path) -> None:
     (folder / "a.jsonl").write_text("1\n2\n3\n")
     run("publish", "t", "a.jsonl", "--create", "--partitions", "1")

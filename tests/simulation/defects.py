@@ -200,7 +200,8 @@ DEFECTS = (
     ),
     Defect(
         "search-undone", "each end of small epochs begins the search for a culprit anew", "isolation.py",
-        "            self._machine.bare.clear()\n", "            self._machine.bare.clear()\n            self._poisonings = 0\n", poison=0.1,
+        "            self._machine.bare.clear()\n", "            self._machine.bare.clear()\n            self._poisonings = 0\n",
+        poison=0.1,
     ),
     Defect(
         "last-not-first", "of the invocations of an event the first is suspected, not the last", "isolation.py",

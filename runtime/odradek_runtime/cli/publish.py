@@ -19,7 +19,7 @@ from odradek_runtime.cli.appref import load_topics
 from odradek_runtime.cli.errors import INTERRUPTED, USAGE, CommandError, counted, err, near, out
 from odradek_runtime.cli.record import CASTS, BadField, Options, Rows
 from odradek_runtime.cli.source import BadRow, Row, Source
-from odradek_runtime.cli.topics import is_internal, of_users
+from odradek_runtime.cli.topics import internal, of_users
 from odradek_runtime.log.port import Log, LogError, Output
 
 BATCH_RECORDS = 2_000
@@ -79,12 +79,6 @@ def publish(
     kafka: options.Kafka = None,
 ) -> None:
     """Publish the rows of a file: JSON lines or CSV, one record a row."""
-    if is_internal(topic):
-        raise CommandError(
-            f"topic {topic!r} is internal to an app: only its workers write it",
-            "publish to a topic that the app reads (odradek topics), or call its handlers: odradek call",
-            code=USAGE,
-        )
     settings = options.settings(bootstrap_servers=bootstrap_servers, data_dir=data_dir, kafka=kafka)
     with Source(file, format) as source, connect.log(settings, must_exist=not create) as log:
         run = name or (f"publish:{topic}:{source.identity}" if source.identity else None)
@@ -96,6 +90,12 @@ def publish(
             )
         declared = _declared(app or connect.app_reference(settings), topic, required=app is not None)
         rows = Rows(source.rows(), declared, Options(key, null, _columns(column)))
+        if topic in internal(log):
+            raise CommandError(
+                f"topic {topic!r} is internal to an app: only its workers write it",
+                "publish to a topic that the app reads (odradek topics), or call its handlers: odradek call",
+                code=USAGE,
+            )
         _find_topic(log, topic, partitions if create else None)
         for line in rows.said:
             err().print(f"[dim]{escape(line)}[/]")

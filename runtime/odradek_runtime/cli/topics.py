@@ -21,14 +21,18 @@ INTERNAL = (".commands", ".journal", ".state")
 """How the topics of an app's own bookkeeping end."""
 
 
-def is_internal(name: str) -> bool:
-    """Whether this topic is an app's own bookkeeping, which only its workers may write."""
-    return name.endswith(INTERNAL)
+def internal(log: Log) -> set[str]:
+    """The topics of apps' own bookkeeping, which only their workers may write. Each has all three: one alone is a user's."""
+    names = set(log.topics())
+    apps = {name.removesuffix(INTERNAL[0]) for name in names if name.endswith(INTERNAL[0])}
+    families = [{app + kind for kind in INTERNAL} for app in apps]
+    return {name for family in families if family <= names for name in family}
 
 
 def of_users(log: Log) -> list[str]:
     """The topics without those that are internal to an app."""
-    return [name for name in log.topics() if not is_internal(name)]
+    hidden = internal(log)
+    return [name for name in log.topics() if name not in hidden]
 
 
 def topics(
