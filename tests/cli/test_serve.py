@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -100,10 +99,14 @@ def test_ctrl_c_stops_it_cleanly(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("ctrl_c")
-@pytest.mark.parametrize("after_s", [0.1, 0.3, 0.5, 0.7, 0.9])
-def test_ctrl_c_ends_it_quietly_however_early(folder: Path, after_s: float) -> None:
+@pytest.mark.parametrize("moment", ["msgspec", "pydantic_core", "a worker"])
+def test_ctrl_c_ends_it_quietly_however_early(folder: Path, moment: str) -> None:
+    """Amid the imports, near their end, and when the first worker begins with its own."""
     with Serving("dev", "shop:app") as serving:
-        time.sleep(after_s)
+        process = Path(f"/proc/{serving.process.pid}")
+        children = process / "task" / process.name / "children"
+        there = children.read_text if moment == "a worker" else lambda: moment in (process / "maps").read_text()
+        until(there, moment)
         os.killpg(serving.process.pid, signal.SIGINT)
         code = serving.process.wait(60)
     assert code in (0, 130)
