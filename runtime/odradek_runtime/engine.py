@@ -14,7 +14,8 @@ from odradek._current import CURRENT
 
 from .epoch import Epoch
 from .executor import Executor, StepEnded
-from .handover import Flags, Handover
+from .flags import Flags
+from .handover import Handover
 from .intake import Intake
 from .isolation import Isolation
 from .log.port import (

@@ -6,25 +6,14 @@ Stands between the group's events and the ownership: a shard is let go of once e
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from .epoch import Epoch
+from .flags import Flags
 from .intake import Intake
 from .log.port import Gained, Losing
 from .machine import Machine
 from .ownership import Asked, Ownership
 from .request import Reply
-
-
-@dataclass(slots=True)
-class Flags:
-    """What the engine is about to do, or has run into."""
-
-    joined: bool = False
-    stopping: bool = False
-    start_over: str = ""
-    paused: bool = False
-    fatal: str = ""
 
 
 class Handover:

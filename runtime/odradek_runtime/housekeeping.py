@@ -1,4 +1,4 @@
-"""Housekeeping beside the engine: commands that are done are deleted, quiet stores flushed, lag measured, new partitions found.
+"""Housekeeping beside the engine: commands that are done are deleted, quiet stores flushed, lag measured, inputs watched.
 
 None of it may delay the engine, so it runs in a thread of its own and reads what the engine has already committed.
 """
@@ -20,7 +20,7 @@ logger = logging.getLogger("odradek")
 
 TURN_S = 5.0
 FLUSH_S = 60.0
-GROWTH_S = 30.0
+INPUTS_S = 30.0
 TOLD = 100
 
 
@@ -34,7 +34,7 @@ class Housekeeping:
         self._stopping = stopping
         self._trimmed: dict[Partition, int] = {}
         self._told: set[str] = set()
-        self._flushed_s = self._grown_s = time.monotonic()
+        self._flushed_s = self._watched_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="odradek-housekeeping", daemon=True)
 
     def start(self) -> None:
@@ -50,7 +50,7 @@ class Housekeeping:
 
     def round(self) -> None:
         """Each task once; one that fails does not keep the others from their work."""
-        for task in (self._trim, self._measure, self._flush, self._look_for_growth):
+        for task in (self._trim, self._measure, self._flush, self._watch_inputs):
             try:
                 task()
             except (LogError, StoreError) as error:
@@ -90,17 +90,17 @@ class Housekeeping:
         for shard in list(self._engine.machine.shards.values()):
             try:
                 shard.store.flush()
-            except StoreError as error:  # it may just have been closed
+            except StoreError as error:  # the others must not wait for its disk
                 self._tell(error)
 
-    def _look_for_growth(self) -> None:
-        if time.monotonic() - self._grown_s >= GROWTH_S:
-            self._grown_s = time.monotonic()
+    def _watch_inputs(self) -> None:
+        if time.monotonic() - self._watched_s >= INPUTS_S:
+            self._watched_s = time.monotonic()
             self.look_at_inputs()
 
     def look_at_inputs(self) -> None:
         """Where an input is not what it was at the take-over, shards are restored again: that sees to it. Raises LogError."""
-        new, anew = self.added(), self.made_anew()
+        new, anew = self.changed()
         if new:
             named = ", ".join(f"{topic}[{number}]" for topic, number in new)
             logger.info("partitions have been added: %s; starting over to read them", named)
@@ -109,25 +109,19 @@ class Housekeeping:
             logger.error("topics were deleted and made again: %s; starting over to read them from their beginning", ", ".join(anew))
             self._engine.flags.start_over = "topics were made again"
 
-    def added(self) -> list[Partition]:
-        """Partitions of the inputs that belong to shards here and are not read. Raises LogError."""
+    def changed(self) -> tuple[list[Partition], list[str]]:
+        """Partitions of inputs that belong to shards here and are not read; inputs that are other topics now. Raises LogError."""
         machine = self._engine.machine
         new: list[Partition] = []
-        for name in machine.subscriptions:
-            topic = self._log.topic(name)
-            if topic is not None:
-                for number, shard in list(machine.shards.items()):
-                    all_ = [Partition(name, partition) for partition in range(number, topic.partitions, machine.n)]
-                    new.extend(partition for partition in all_ if partition not in shard.positions)
-        return new
-
-    def made_anew(self) -> list[str]:
-        """Inputs that are other topics than those whose positions the shards here have. Raises LogError."""
-        machine = self._engine.machine
         anew: list[str] = []
         for name in machine.subscriptions:
             topic = self._log.topic(name)
-            known = {shard.topic_ids.get(name, "") for shard in list(machine.shards.values())}
-            if topic is not None and not known <= {"", topic.id}:
+            if topic is None:
+                continue
+            shards = list(machine.shards.items())
+            for number, shard in shards:
+                all_ = [Partition(name, partition) for partition in range(number, topic.partitions, machine.n)]
+                new.extend(partition for partition in all_ if partition not in shard.positions)
+            if any(shard.topic_ids.get(name, "") not in ("", topic.id) for _, shard in shards):
                 anew.append(name)
-        return anew
+        return new, anew

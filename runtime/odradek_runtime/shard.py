@@ -92,9 +92,7 @@ class Shard:
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Pairs with start <= key < stop in order, the epochs in flight laid over the store."""
-        self.write_back()
-        laid = {k: v for k, v in self.unstored.items() if start <= k < stop}
-        laid.update((k, v) for k, v in self.committing.items() if start <= k < stop)
+        laid = {k: v for k, v in self.committing.items() if start <= k < stop}
         laid.update((k, v) for k, v in self.changes.items() if start <= k < stop)
         return self._over_store(start, stop, laid)
 
@@ -103,14 +101,14 @@ class Shard:
 
     def scan_chunks(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """As `scan_prefix`, for the journal of one invocation: every replay asks, so it must not walk the whole epoch."""
-        self.write_back()
         found = [*self._chunks_committing.get(prefix, ()), *self._chunks.get(prefix, ())]
-        laid = {key: value for key, value in self.unstored.items() if key.startswith(prefix)}
-        laid.update((key, self.changes[key] if key in self.changes else self.committing[key]) for key in found)
+        laid = {key: self.changes[key] if key in self.changes else self.committing[key] for key in found}
         return self._over_store(prefix, prefix[:-1] + bytes([prefix[-1] + 1]), laid)
 
     def _over_store(self, start: bytes, stop: bytes, laid: Changes) -> Iterator[tuple[bytes, bytes]]:
-        over = sorted(laid.items())
+        self.write_back()
+        unstored = {k: v for k, v in self.unstored.items() if start <= k < stop}  # what the store has refused
+        over = sorted((unstored | laid).items())
         index = 0
         for key, value in self.store.scan(start, stop):
             while index < len(over) and over[index][0] < key:

@@ -38,7 +38,6 @@ V = TypeVar("V")
 Ts = TypeVarTuple("Ts")
 
 _NO_HEADERS: Mapping[str, str | bytes] = {}
-_class_of = type  # `type` itself is the name of a parameter
 
 
 class Context(Calls):
@@ -203,14 +202,14 @@ class Context(Calls):
 
             ctx.publish(invoices, invoice, key=ctx.key)
         """
-        raw_key = None if key is None else topic.encode_key(key)
-        raw_value = None if value is None else topic.encode(value)
-        if not headers and partition is None and timestamp is None:
-            self._ops.publish(topic.name, raw_key, raw_value)
-            return
-        raw_headers = [(name, text.encode() if isinstance(text, str) else text) for name, text in (headers or _NO_HEADERS).items()]
-        timestamp_ms = None if timestamp is None else _unix_ms("ctx.publish: timestamp", timestamp)
-        self._ops.publish(topic.name, raw_key, raw_value, raw_headers or None, partition, timestamp_ms)
+        self._ops.publish(
+            topic.name,
+            None if key is None else topic.encode_key(key),
+            None if value is None else topic.encode(value),
+            [(name, text.encode() if isinstance(text, str) else text) for name, text in headers.items()] if headers else None,
+            partition,
+            None if timestamp is None else _unix_ms("ctx.publish: timestamp", timestamp),
+        )
 
     def awakeable(self, type: TypeForm[T], /) -> Awakeable[T]:
         """Wait for a value from outside, given by `resolve(awakeable.id, value)`."""
@@ -283,7 +282,7 @@ class SharedContext(Context):
             ctx.get(spent)
             ctx.get("spent", int, 0)
         """
-        if _class_of(state) is not State:
+        if state.__class__ is not State:
             return self._get_named(state, type, default)
         raw = self._ops.read(state.name)
         if raw is None:
@@ -338,7 +337,7 @@ class ObjectContext(SharedContext):
 
         Setting None deletes a State that has no default. Raises TypeError when the value cannot be encoded.
         """
-        if _class_of(state) is not State:
+        if state.__class__ is not State:
             self._ops.write(state, encode_any(value))
         elif value is None and state.deletes_none:
             self._ops.write(state.name, None)

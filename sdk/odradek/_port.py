@@ -97,9 +97,9 @@ class Operations(Protocol):
         topic: str,
         key: bytes | None,
         value: bytes | None,
-        headers: Headers | None = None,
-        partition: int | None = None,
-        timestamp_ms: int | None = None,
+        headers: Headers | None,
+        partition: int | None,
+        timestamp_ms: int | None,
     ) -> None:
         """Add one record to the epoch. Topic, partition, size, time and key are checked here."""
         ...

@@ -362,10 +362,10 @@ def test_partitions_that_are_added_are_noticed_and_read_from_their_first_record(
     worker = rig.start(app)
     rig.publish("few", (None, 0), partition=0)
     rig.until(lambda: 0 in seen)
-    assert worker._housekeeping.added() == []
+    assert worker._housekeeping.changed() == ([], [])
     rig.publish("few", (None, 1), partition=1)
-    monkeypatch.setattr(housekeeping, "GROWTH_S", 0.0)
+    monkeypatch.setattr(housekeeping, "INPUTS_S", 0.0)
     monkeypatch.setattr(rig.log, "topic", whole)
-    assert worker._housekeeping.added() == [Partition("few", 1)]
-    worker._housekeeping._look_for_growth()
+    assert worker._housekeeping.changed() == ([Partition("few", 1)], [])
+    worker._housekeeping._watch_inputs()
     rig.until(lambda: set(seen) == {0, 1})  # an epoch that was open is run again

@@ -30,9 +30,9 @@ def test_an_input_that_was_made_again_while_the_app_runs_is_read_from_its_beginn
     worker = rig.start(app)
     rig.publish("again", (None, 0))
     rig.until(lambda: seen)
-    assert worker._housekeeping.made_anew() == []
+    assert worker._housekeeping.changed() == ([], [])
     monkeypatch.setattr(rig.log, "topic", lambda name: other if name == "again" else whole(name))
-    assert worker._housekeeping.made_anew() == ["again"]
+    assert worker._housekeeping.changed() == ([], ["again"])
     worker._housekeeping.look_at_inputs()
     rig.until(lambda: len(set(seen)) == 2)  # and what lies at the same offset is another record: another invocation
 
@@ -63,7 +63,7 @@ def test_an_input_that_is_made_again_with_fewer_partitions_is_noticed_and_holds_
     rig.publish("again", (None, 1), partition=0)
     rig.publish("again", (None, 2), partition=1)
     rig.until(lambda: len(seen) == 2)
-    monkeypatch.setattr(housekeeping, "GROWTH_S", 0)
+    monkeypatch.setattr(housekeeping, "INPUTS_S", 0)
     monkeypatch.setattr(rig.log, "topic", lambda name: fewer if name == "again" else whole(name))
     monkeypatch.setattr(rig.log, "offsets", only_one)
     worker._housekeeping.round()

@@ -4,6 +4,7 @@ from odradek import App, Context
 from odradek_runtime import keys
 from odradek_runtime.formats import POSITIONS
 from odradek_runtime.log.port import Losing, Partition
+from odradek_runtime.request import Reply
 from odradek_runtime.routing import shard_of
 from odradek_runtime.shard import WRITE_BACK_MS
 from tests.invariants.conftest import MakeStage
@@ -221,9 +222,9 @@ def test_batches_fetched_before_a_start_over_are_dropped(stage: MakeStage) -> No
     assert here.values("counting-out") == ["k=1", "k=3"]
 
 
-def test_a_result_that_came_during_a_backoff_is_seen_after_its_commit(stage: MakeStage) -> None:
-    """It is journaled while its invocation cannot run; a retry before the commit rebuilds the invocation, and must not see it."""
-    app, seen, failing = App("during", shards=1), list[int](), [True]
+def backing_off(stage: MakeStage, seen: list[int]) -> tuple[Stage, list[Reply]]:
+    """A task that waits to be tried again, which it will survive, and whose step has ended meanwhile: that commit is held."""
+    app, failing = App("during", shards=1), [True]
 
     async def work() -> int:
         return 8
@@ -246,6 +247,13 @@ def test_a_result_that_came_during_a_backoff_is_seen_after_its_commit(stage: Mak
     here.held()
     failing.clear()
     here.now_ms += 100_000
+    return here, replies
+
+
+def test_a_result_that_came_during_a_backoff_is_seen_after_its_commit(stage: MakeStage) -> None:
+    """It is journaled while its invocation cannot run; a retry before the commit rebuilds the invocation, and must not see it."""
+    seen: list[int] = []
+    here, replies = backing_off(stage, seen)
     for _ in range(5):
         here.turn()
     assert seen == [], "its epoch is not committed"
@@ -256,28 +264,7 @@ def test_a_result_that_came_during_a_backoff_is_seen_after_its_commit(stage: Mak
 
 def test_a_retry_runs_no_step_again_whose_result_came_during_the_backoff(stage: MakeStage) -> None:
     """A second result would come when nobody expects it: a replay took it for the first, not yet durable, and diverged."""
-    app, failing = App("once", shards=1), [True]
-
-    async def work() -> int:
-        return 8
-
-    @app.handler
-    async def go(ctx: Context) -> int:
-        future = ctx.run(work)
-        await ctx.sleep(0.001)
-        if failing:
-            raise OSError("not now")
-        return await future
-
-    here = stage(app).open()
-    replies = here.ask("once/go")
-    here.until(lambda: here.executor.submitted)
-    here.now_ms += 1000
-    here.until(lambda: here.machine.metrics.retries == 1 and here.quiet)
-    here.step_ends(here.executor.submitted[0], 8)
-    here.held()
-    failing.clear()
-    here.now_ms += 100_000
+    here, replies = backing_off(stage, [])
     here.until(lambda: replies)
 
     assert len(here.executor.submitted) == 1

@@ -47,9 +47,9 @@ class Notes:
         topic: str,
         key: bytes | None,
         value: bytes | None,
-        headers: Headers | None = None,
-        partition: int | None = None,
-        timestamp_ms: int | None = None,
+        headers: Headers | None,
+        partition: int | None,
+        timestamp_ms: int | None,
     ) -> None:
         self.published.append((topic, key, value, headers, partition, timestamp_ms))
 

@@ -13,15 +13,12 @@ from odradek_runtime.log.port import Partition
 
 from .model import Outcome, Wrong, compare, expect
 from .program import HELD
+from .scheduler import SKEW_MS, START_MS
 
 if TYPE_CHECKING:
     from .deployment import Deployment
     from .log import SimLog
     from .world import World
-
-START_MS = 1_700_000_000_000.0
-SKEW_MS = 5_000.0
-"""The clocks of two workers may be twice as far apart."""
 
 
 def settled(world: World, deployment: Deployment) -> bool:

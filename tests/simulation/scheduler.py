@@ -14,6 +14,10 @@ from random import Random
 from greenlet import getcurrent, greenlet
 
 Action = Callable[[], None]
+START_MS = 1_700_000_000_000.0
+"""When a world begins."""
+SKEW_MS = 5_000.0
+"""The clocks of two workers may be twice as far apart."""
 HISTORY = 50_000
 """Events that are remembered."""
 

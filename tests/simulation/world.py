@@ -21,11 +21,11 @@ from .audit import Audit
 from .client import Client
 from .deployment import Deployment
 from .faults import Faults
-from .judgement import SKEW_MS, START_MS, judge, lag, positions, settled
+from .judgement import judge, lag, positions, settled
 from .log import SimLog
 from .partition import PartitionLog
 from .program import APP, BRIEF, OTHER, Entry, Generator
-from .scheduler import Scheduler, Stuck
+from .scheduler import SKEW_MS, START_MS, Scheduler, Stuck
 from .store import Disk
 from .worker import SimWorker
 

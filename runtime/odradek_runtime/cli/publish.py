@@ -19,7 +19,7 @@ from odradek_runtime.cli.appref import load_topics
 from odradek_runtime.cli.errors import INTERRUPTED, USAGE, CommandError, counted, err, near, out
 from odradek_runtime.cli.record import CASTS, BadField, Options, Rows
 from odradek_runtime.cli.source import BadRow, Row, Source
-from odradek_runtime.cli.topics import internal, of_users
+from odradek_runtime.cli.topics import SUFFIXES, internal, of_users
 from odradek_runtime.log.port import Log, LogError, Output
 
 BATCH_RECORDS = 2_000
@@ -90,7 +90,7 @@ def publish(
             )
         declared = _declared(app or connect.app_reference(settings), topic, required=app is not None)
         rows = Rows(source.rows(), declared, Options(key, null, _columns(column)))
-        if topic in internal(log):
+        if topic.endswith(SUFFIXES) and topic in internal(log.topics()):
             raise CommandError(
                 f"topic {topic!r} is internal to an app: only its workers write it",
                 "publish to a topic that the app reads (odradek topics), or call its handlers: odradek call",

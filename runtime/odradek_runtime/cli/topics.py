@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from rich.table import Table
 from odradek_runtime.cli import connect, options
 from odradek_runtime.cli.errors import out
 from odradek_runtime.log.port import Log, Partition
+from odradek_runtime.startup import INTERNAL
 
 EXAMPLES = """
 [bold]Examples[/]
@@ -17,22 +19,23 @@ EXAMPLES = """
   odradek topics
   odradek topics --create invoices --partitions 16
 """
-INTERNAL = (".commands", ".journal", ".state")
+SUFFIXES = tuple(f".{kind}" for kind in INTERNAL)
 """How the topics of an app's own bookkeeping end."""
 
 
-def internal(log: Log) -> set[str]:
-    """The topics of apps' own bookkeeping, which only their workers may write. Each has all three: one alone is a user's."""
-    names = set(log.topics())
-    apps = {name.removesuffix(INTERNAL[0]) for name in names if name.endswith(INTERNAL[0])}
-    families = [{app + kind for kind in INTERNAL} for app in apps]
-    return {name for family in families if family <= names for name in family}
+def internal(names: Iterable[str]) -> set[str]:
+    """Those that are apps' own bookkeeping, which only their workers may write. Each app has all: one alone is a user's."""
+    known = set(names)
+    apps = {name.removesuffix(SUFFIXES[0]) for name in known if name.endswith(SUFFIXES[0])}
+    families = [{app + suffix for suffix in SUFFIXES} for app in apps]
+    return {name for family in families if family <= known for name in family}
 
 
 def of_users(log: Log) -> list[str]:
     """The topics without those that are internal to an app."""
-    hidden = internal(log)
-    return [name for name in log.topics() if name not in hidden]
+    names = log.topics()
+    hidden = internal(names)
+    return [name for name in names if name not in hidden]
 
 
 def topics(

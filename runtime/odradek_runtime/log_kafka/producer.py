@@ -143,10 +143,7 @@ class TransactionalProducer:
             for index, (key, value) in enumerate(records):
                 reported = self._delivered if index == last else None
                 try:
-                    if reported is None and listed is None:
-                        produce(topic, value, key, shard)
-                    else:
-                        produce(topic, value, key, shard, reported, None, 0, listed)
+                    produce(topic, value, key, shard, reported, None, 0, listed)
                 except BufferError:
                     self._produce_later(topic, value, key, shard, reported, 0, listed)
         except KafkaException as error:

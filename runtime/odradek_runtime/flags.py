@@ -1,0 +1,16 @@
+"""The engine's flags: what it is about to do, or has run into. Set by whoever finds out, obeyed at the engine's next turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Flags:
+    """`start_over` and `fatal` say why."""
+
+    joined: bool = False
+    stopping: bool = False
+    start_over: str = ""
+    paused: bool = False
+    fatal: str = ""
