@@ -25,6 +25,7 @@ class HeldFrame:
 
     api_key: int
     sent_at_once: bool = False
+    then_silent: bool = False
     version: int = -1
     _frame: bytes = b""
     _upstream: socket.socket | None = None
@@ -103,9 +104,13 @@ class TcpProxy:
         with self._lock:
             return self._requests_seen.get(api_key, 0)
 
-    def hold(self, api_key: int) -> HeldFrame:
-        """Hold back the next request with this API key, and cut its client's connection at that moment."""
-        return self._single_out(HeldFrame(api_key))
+    def hold(self, api_key: int, *, then_silent: bool = False) -> HeldFrame:
+        """Hold back the next request with this API key, and cut its client's connection at that moment.
+
+        Args:
+            then_silent: a blackhole from before the cut, so that the client cannot send it again and be answered first.
+        """
+        return self._single_out(HeldFrame(api_key, then_silent=then_silent))
 
     def lose_answer(self, api_key: int) -> HeldFrame:
         """Pass on the next request with this API key, but cut its client's connection before the answer arrives."""
@@ -245,6 +250,8 @@ class _Connection:
             held = self._proxy.holder_of(api_key)
             if held is not None:
                 self._keeps_upstream = True
+                if held.then_silent:
+                    self._proxy.blackhole()
                 _shut(self._client)
                 held.catch(version, frame, self._upstream)
                 return False
