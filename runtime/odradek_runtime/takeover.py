@@ -217,22 +217,31 @@ class Takeover:
         met = {partition.topic for partition in shard.positions}
         shard.positions[commands] = self._kept(commands, shard.positions.get(commands, 0))
         for subscription in self._subscriptions:
-            topic = self._log.topic(subscription.topic.name)
-            if topic is None:
-                raise LogError(f"topic {subscription.topic.name} is gone: create it again, or take the subscription out of the app")
-            same = shard.topic_ids.get(topic.name, topic.id) in ("", topic.id)
-            if not same:
-                logger.error("topic %s was deleted and made again: it is read from its beginning", topic.name)
-            for gone in [p for p in shard.positions if p.topic == topic.name and p.partition >= topic.partitions]:
-                logger.error("%s[%d]: the topic was made again without this partition", *gone)
-                del shard.positions[gone]  # Kafka takes no offset for it: nothing would ever commit again
-            for number in range(shard.number, topic.partitions, self._n):
-                partition = Partition(topic.name, number)
-                known = shard.positions.get(partition) if same else self._log.offsets(partition)[0]
-                if known is None and topic.name in met:  # a partition that was added: all of it came after the start
-                    known = self._log.offsets(partition)[0]
-                shard.positions[partition] = self._start(partition, subscription) if known is None else self._kept(partition, known)
+            topic = self._input(subscription.topic.name)
+            self._resolve_input(shard, subscription, topic, topic.name in met)
+            if self._input(topic.name).id != topic.id:
+                raise LogError(f"topic {topic.name} was made again while its positions were looked up")
             shard.topic_ids[topic.name] = topic.id
+
+    def _input(self, name: str) -> TopicInfo:
+        topic = self._log.topic(name)
+        if topic is None:
+            raise LogError(f"topic {name} is gone: create it again, or take the subscription out of the app")
+        return topic
+
+    def _resolve_input(self, shard: Shard, subscription: Subscription, topic: TopicInfo, met: bool) -> None:
+        same = shard.topic_ids.get(topic.name, topic.id) in ("", topic.id)
+        if not same:
+            logger.error("topic %s was deleted and made again: it is read from its beginning", topic.name)
+        for gone in [p for p in shard.positions if p.topic == topic.name and p.partition >= topic.partitions]:
+            logger.error("%s[%d]: the topic was made again without this partition", *gone)
+            del shard.positions[gone]  # Kafka takes no offset for it: nothing would ever commit again
+        for number in range(shard.number, topic.partitions, self._n):
+            partition = Partition(topic.name, number)
+            known = shard.positions.get(partition) if same else self._log.offsets(partition)[0]
+            if known is None and met:  # a partition that was added: all of it came after the start
+                known = self._log.offsets(partition)[0]
+            shard.positions[partition] = self._start(partition, subscription) if known is None else self._kept(partition, known)
 
     def _start(self, partition: Partition, subscription: Subscription) -> int:
         first, end = self._log.offsets(partition)

@@ -1,9 +1,11 @@
 """What the simulation has found, each as the shortest way to see it (`test_simulation.FOUND` has seeds for the rest)."""
 
+import pytest
+
 from odradek import App, ObjectContext
 from odradek_runtime.formats import COMMAND, Command, StorePosition
 from odradek_runtime.handler_loop import handler_loop
-from odradek_runtime.log.port import Output, Partition
+from odradek_runtime.log.port import LogError, Output, Partition
 from odradek_runtime.machine import Machine
 from odradek_runtime.metrics import Metrics
 from odradek_runtime.routing import shard_of
@@ -92,3 +94,32 @@ def test_a_forwarded_record_is_of_the_topic_that_its_reader_knew() -> None:
     old, old_again, new, new_again = seen
     assert (old, new) == (old_again, new_again)
     assert old != new
+
+
+def test_an_input_made_again_amid_a_take_over_gets_no_position_under_its_old_id() -> None:
+    """It would be read on from there, and from its beginning once somebody notices: what came meanwhile twice."""
+    log = cluster()
+    old = log.create_topic("in", 1, {})
+    app = App("found", shards=1)
+
+    @app.object("some").on(app.topic("in", value=int))
+    async def see(ctx: ObjectContext, _: int) -> None: ...
+
+    asked = log.offsets
+
+    def made_again_just_before(partition: Partition) -> tuple[int, int]:
+        if partition.topic == "in" and (known := log.topic("in")) is not None and known.id == old.id:
+            log.make_anew("in")
+        return asked(partition)
+
+    log.offsets = made_again_just_before  # type: ignore[method-assign]
+    takeover = Takeover("found", 1, log, log.member("found", 1, None), app.subscriptions(), None)
+
+    with pytest.raises(LogError, match="in was made again") as refused:
+        takeover.run(0, 1, lambda: log.scheduler.now_ms, Progress())
+    shard = takeover.run(0, 1, lambda: log.scheduler.now_ms, Progress())
+
+    new = log.topic("in")
+    assert refused.value.retriable
+    assert new is not None
+    assert shard.topic_ids["in"] == new.id != old.id

@@ -25,6 +25,7 @@ FOUND = [
     (173, None, "an input that was made again while the app ran was read on from the old position"),
     (248, None, "a record of a topic that was made again had the id of one that was still under way"),
     (629, None, "a forwarded record took its id from the topic that its key's shard knew, made again meanwhile"),
+    (46843, None, "an input that was made again while a shard was restored got the new one's position under the old one's id"),
 ]
 """Seeds (with how much poison) that find a defect when it is put back, and what it was."""
 
