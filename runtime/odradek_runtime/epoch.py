@@ -13,7 +13,7 @@ from odradek._port import StepBody
 
 from . import keys
 from .formats import POSITIONS, Position, Positions
-from .log.port import Output, Partition, Transaction
+from .log.port import Outgoing, Partition, Transaction
 from .request import Answer, Reply
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Epoch:
     roots: list[str] = field(default_factory=list[str])
     condemned: dict[str, str] = field(default_factory=dict[str, str])
     """Suspects that it fails, and why: they stay suspects if it does not commit for another reason."""
-    outputs: list[Output] = field(default_factory=list[Output])
+    outputs: list[Outgoing] = field(default_factory=list[Outgoing])
     replies: list[tuple[Answer, Reply]] = field(default_factory=list[tuple[Answer, Reply]])
     steps: list[StepRun] = field(default_factory=list[StepRun])
     deliveries: list[Live] = field(default_factory=list["Live"])

@@ -16,7 +16,7 @@ MARK = b"poison"
 def marked(transaction: Transaction) -> bool:
     """Some output (not a dead letter) carries the mark."""
     letters = ("mill.dead-letters", "mill.commands")
-    return any(MARK in (o.value or b"") and o.topic not in letters for o in transaction.outputs)
+    return any(MARK in (value or b"") and topic not in letters for topic, _, _, value, *_ in transaction.outputs)
 
 
 def refuse_marked(transaction: Transaction) -> Verdict:
@@ -112,7 +112,7 @@ def test_a_poisonous_send_is_found_behind_its_sender(rig: Rig) -> None:
     """The sender and the callee run in one epoch: the callee is the culprit, the sender's work stays."""
     app = mill()
     rig.start(app)
-    rig.log.judge = lambda t: "poison" if any((o.value or b"") == b"poison" for o in t.outputs) else "pass"
+    rig.log.judge = lambda t: "poison" if any(value == b"poison" for _, _, _, value, *_ in t.outputs) else "pass"
     rig.publish("grain", ("a", b"good"), ("a", b"send poison"), ("a", b"good"))
     rig.until(lambda: rig.state(app, "stone", "a", "count") == 3)
     rig.settled(app)

@@ -19,7 +19,7 @@ def refuse_the_bad_one(here: Stage) -> list[int]:
     sizes: list[int] = []
 
     def outputs(sent: Transaction) -> list[bytes | None]:
-        return [output.value for output in sent.outputs if output.topic == "counting-out"]
+        return [value for topic, _, _, value, *_ in sent.outputs if topic == "counting-out"]
 
     def turn() -> bool:
         held = here.member.held
@@ -66,7 +66,7 @@ def test_a_poisonous_command_is_found_though_it_runs_nothing(stage: MakeStage, l
     def turn() -> bool:
         held = here.member.held
         if held is not None:
-            if any(output.value == b"13" for output in held.outputs):
+            if any(value == b"13" for _, _, _, value, *_ in held.outputs):
                 here.refuse("aborted", poison=True)
             else:
                 here.member.let_through()

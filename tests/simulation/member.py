@@ -16,6 +16,7 @@ from odradek_runtime.log.port import (
     Gained,
     LogError,
     Losing,
+    Output,
     Partition,
     Records,
     Refused,
@@ -251,7 +252,7 @@ class SimMember:
         self._unfinished.append(transaction)
         try:
             for output in order.outputs:
-                self._log.take(output)
+                self._log.take(Output(*output))
         except LogError as error:
             transaction.decide(commit=False)
             self._refuse(order, "aborted", str(error), poison=True)
@@ -368,7 +369,7 @@ class SimMember:
 
 def _invoked(order: Transaction, app: str) -> list[int]:
     """The shards to which it sends calls by way of their commands."""
-    outputs = [output for output in order.outputs if output.topic == f"{app}.commands"]
+    outputs = [output for output in map(Output._make, order.outputs) if output.topic == f"{app}.commands"]
     return [out.partition for out in outputs if out.partition is not None and COMMAND.decode(out.value or b"").kind == "invoke"]
 
 

@@ -85,7 +85,7 @@ def test_a_forwarded_record_is_of_the_topic_that_its_reader_knew() -> None:
     for read in ("old", "new"):
         reader.topic_ids["in"] = read
         machine.record(reader, SimMessage(Partition("in", 0), 0, Output("in", 0, key, b"1"), 0, None))
-        (command,) = machine.epoch.outputs
+        (command,) = map(Output._make, machine.epoch.outputs)
         for known in ("old", "new"):
             home.topic_ids["in"] = known
             machine.command(home, SimMessage(Partition("found.commands", 1), 0, command, 0, None))

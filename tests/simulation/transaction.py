@@ -49,7 +49,7 @@ class SimTransaction:
         """Append every record; gives where the changelogs would end."""
         app = self._log.app_of(self._group)
         for output in self.order.outputs:
-            self._append(output)
+            self._append(Output(*output))
         positions: dict[int, ChangelogPosition] = {}
         for number in self.order.stamps:
             ends: list[int | None] = []

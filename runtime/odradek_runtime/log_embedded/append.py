@@ -16,7 +16,7 @@ from odradek_runtime.log_embedded.framing import encode_headers, encode_pair, en
 from odradek_runtime.log_embedded.partitioner import partition_of
 
 if TYPE_CHECKING:
-    from odradek_runtime.log.port import Headers, Output, Partition
+    from odradek_runtime.log.port import Headers, Outgoing, Partition
     from odradek_runtime.log_embedded.catalog import Catalog, Tail, Topic
 
 BLOCK_RECORDS = 1_000
@@ -52,7 +52,7 @@ class Append:
         self._now_ms = now_ms
         self._now = long(now_ms)
 
-    def outputs(self, outputs: Sequence[Output]) -> None:
+    def outputs(self, outputs: Sequence[Outgoing]) -> None:
         """Raises BadRecordError."""
         topics = self._catalog.topics
         growths = self._growths

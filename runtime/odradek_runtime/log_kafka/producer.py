@@ -12,7 +12,7 @@ from typing import Literal
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from odradek_runtime.log.port import ChangelogPosition, Headers, LogError, Message, Output, Partition, Transaction
+from odradek_runtime.log.port import ChangelogPosition, Headers, LogError, Message, Outgoing, Partition, Transaction
 from odradek_runtime.log_kafka.clients import Clients, Options
 from odradek_runtime.log_kafka.confluent import Delivered, GroupMetadata, ProducerClient
 from odradek_runtime.log_kafka.connection import CoordinatorWatch
@@ -112,7 +112,7 @@ class TransactionalProducer:
         except KafkaException as error:
             raise self._judge(error, committing=False) from None
 
-    def write_outputs(self, outputs: Sequence[Output]) -> None:
+    def write_outputs(self, outputs: Sequence[Outgoing]) -> None:
         """Produce published records and commands."""
         produce = self._client.produce
         topic = ""

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 
 from confluent_kafka import KafkaException, TopicPartition
 
-from odradek_runtime.log.port import Committed, LogError, Output, Refused, Sink, Transaction
+from odradek_runtime.log.port import Committed, LogError, Outgoing, Refused, Sink, Transaction
 from odradek_runtime.log_kafka.confluent import GroupMetadata
 from odradek_runtime.log_kafka.errors import cause
 from odradek_runtime.log_kafka.owner import Owner
@@ -27,9 +27,9 @@ from odradek_runtime.log_kafka.targets import Targets
 from odradek_runtime.log_kafka.trouble import TroubleReporter, vital
 
 IDLE_S = 1.0
-_TARGET: Callable[[Output], tuple[str, int | None]] = itemgetter(0, 1)
-_TOPIC: Callable[[Output], str] = itemgetter(0)
-_PARTITION: Callable[[Output], int | None] = itemgetter(1)
+_TARGET: Callable[[Outgoing], tuple[str, int | None]] = itemgetter(0, 1)
+_TOPIC: Callable[[Outgoing], str] = itemgetter(0)
+_PARTITION: Callable[[Outgoing], int | None] = itemgetter(1)
 Phase = Literal["idle", "sending", "committing"]
 MakeProducer = Callable[[str, int], TransactionalProducer]
 """(transactional id, batch bytes) -> a producer not yet initialised."""
