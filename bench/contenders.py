@@ -58,12 +58,15 @@ class Contender:
     counted: bool = True
 
 
-def odradek(run: Run) -> list[str]:
-    return [
-        *odradek_command(), "run", "bench.apps.keyed_count:app", "--workers", "1",
-        "--bootstrap-servers", run.bootstrap_servers, "--data-dir", str(run.directory / "data"),
-        "--port", "0", "--admin-port", "0",
-    ]  # fmt: skip
+def odradek(app: str) -> Callable[[Run], list[str]]:
+    def command(run: Run) -> list[str]:
+        return [
+            *odradek_command(), "run", f"bench.apps.{app}:app", "--workers", "1",
+            "--bootstrap-servers", run.bootstrap_servers, "--data-dir", str(run.directory / "data"),
+            "--port", "0", "--admin-port", "0",
+        ]  # fmt: skip
+
+    return command
 
 
 def odradek_command() -> list[str]:
@@ -142,7 +145,8 @@ def _peer_options(run: Run) -> list[str]:
 CONTENDERS = {
     contender.name: contender
     for contender in (
-        Contender("odradek", "odradek", odradek),
+        Contender("odradek", "odradek", odradek("keyed_count")),
+        Contender("odradek-struct", "odradek, msgspec.Struct", odradek("keyed_count_struct")),
         Contender("streams-1", "Kafka Streams, 1 thread", streams(1), build_streams),
         Contender("streams-2", "Kafka Streams, 2 threads", streams(2), build_streams),
         Contender("streams-1-uncached", "Kafka Streams, no record cache", streams(1, caching=False), build_streams),

@@ -25,17 +25,17 @@ def test_records_arrive_in_the_order_of_their_partition(log: Log, topic: str, st
         assert [m.offset() for m in mine] == [m.offset() for m in content(log, Partition(topic, partition))]
 
 
-def test_a_batch_has_at_most_a_thousand_records_and_its_generation(log: Log, topic: str, station: Station) -> None:
-    publish(log, numbers(topic, 0, 0, 2500))
+def test_a_batch_has_at_most_four_thousand_records_and_its_generation(log: Log, topic: str, station: Station) -> None:
+    publish(log, numbers(topic, 0, 0, 9000))
 
     station.member.read({Partition(topic, 0): 0}, 5)
 
     count = 0
     for records in station.batches():
-        assert 0 < len(records.messages) <= 1000
+        assert 0 < len(records.messages) <= 4000
         assert records.generation == 5
         count += len(records.messages)
-        if count == 2500:
+        if count == 9000:
             break
 
 

@@ -23,7 +23,11 @@ from odradek_runtime.log_kafka.stamps import Stamps
 from odradek_runtime.log_kafka.trouble import TroubleReporter, vital
 
 TURN_S = 0.01
-"""Between two looks at the consumer: short, because a rebalance is only noticed there."""
+"""Between two looks at the consumer while the group moves: short, because a rebalance goes on only there."""
+QUIET_TURN_S = 0.1
+"""The same when it has not moved for a while: each look takes the interpreter's lock from the engine twice."""
+LIVELY_S = 5.0
+"""So long after its last step a rebalance may go on."""
 
 Busy = Callable[[Sequence[int]], bool]
 """Whether a transaction that touches one of these shards is being sent at this moment."""
@@ -92,6 +96,7 @@ class Membership:
         self._requests: deque[Future[GroupMetadata]] = deque()
         self._wake = threading.Event()
         self._leaving = False
+        self._moved_s = time.monotonic()
         self.assigned = False
         """Whether the group has ever given us anything; before that no transaction may be sent."""
         self.member_id = ""
@@ -140,7 +145,8 @@ class Membership:
         if event is not None and (failure := event.error()) is not None:
             self._trouble.group_error(failure)
         self._answer()
-        self._wake.wait(TURN_S)
+        lively = not self.assigned or time.monotonic() - self._moved_s < LIVELY_S
+        self._wake.wait(TURN_S if lively else QUIET_TURN_S)
         self._wake.clear()
 
     def _answer(self) -> None:
@@ -151,6 +157,7 @@ class Membership:
                 request.set_result(self._consumer.consumer_group_metadata())
 
     def _gained(self, consumer: ConsumerClient, partitions: list[TopicPartition]) -> None:
+        self._moved_s = time.monotonic()
         if not partitions:
             self._sink(Gained({}))
             return
@@ -162,6 +169,7 @@ class Membership:
         self._sink(Gained(self._stamps.gain(sorted(tp.partition for tp in partitions))))
 
     def _revoked(self, consumer: ConsumerClient, partitions: list[TopicPartition]) -> None:
+        self._moved_s = time.monotonic()
         shards = tuple(sorted(tp.partition for tp in partitions))
         if shards and not self._leaving:
             self._let_go(shards, lost=False)
@@ -171,6 +179,7 @@ class Membership:
             consumer.incremental_unassign(partitions)
 
     def _lost(self, consumer: ConsumerClient, partitions: list[TopicPartition]) -> None:
+        self._moved_s = time.monotonic()
         shards = tuple(sorted(tp.partition for tp in partitions))
         self._stamps.bump(shards)
         if shards and not self._leaving:
