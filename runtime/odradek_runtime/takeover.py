@@ -218,9 +218,18 @@ class Takeover:
         shard.positions[commands] = self._kept(commands, shard.positions.get(commands, 0))
         for subscription in self._subscriptions:
             topic = self._input(subscription.topic.name)
-            self._resolve_input(shard, subscription, topic, topic.name in met)
-            if self._input(topic.name).id != topic.id:
-                raise LogError(f"topic {topic.name} was made again while its positions were looked up")
+            failed: LogError | None = None
+            try:
+                self._resolve_input(shard, subscription, topic, topic.name in met)
+            except LogError as error:
+                if error.retriable:
+                    raise
+                failed = error  # perhaps only because the topic is being made again
+            known = self._input(topic.name)
+            if (known.id, known.partitions) != (topic.id, topic.partitions):
+                raise LogError(f"topic {topic.name} was made again while its positions were looked up") from failed
+            if failed is not None:
+                raise failed
             shard.topic_ids[topic.name] = topic.id
 
     def _input(self, name: str) -> TopicInfo:

@@ -25,17 +25,17 @@ def test_records_arrive_in_the_order_of_their_partition(log: Log, topic: str, st
         assert [m.offset() for m in mine] == [m.offset() for m in content(log, Partition(topic, partition))]
 
 
-def test_a_batch_has_at_most_four_thousand_records_and_its_generation(log: Log, topic: str, station: Station) -> None:
-    publish(log, numbers(topic, 0, 0, 9000))
+def test_a_batch_has_at_most_two_thousand_records_and_its_generation(log: Log, topic: str, station: Station) -> None:
+    publish(log, numbers(topic, 0, 0, 5000))
 
     station.member.read({Partition(topic, 0): 0}, 5)
 
     count = 0
     for records in station.batches():
-        assert 0 < len(records.messages) <= 4000
+        assert 0 < len(records.messages) <= 2000
         assert records.generation == 5
         count += len(records.messages)
-        if count == 9000:
+        if count == 5000:
             break
 
 
@@ -65,8 +65,8 @@ def test_records_of_the_own_commit_arrive(topic: str, station: Station) -> None:
 
 
 def test_another_read_repositions_and_marks_older_batches_stale(log: Log, topic: str, station: Station) -> None:
-    publish(log, numbers(topic, 0, 0, 3000))
-    offset = content(log, Partition(topic, 0))[2990].offset()
+    publish(log, numbers(topic, 0, 0, 9000))
+    offset = content(log, Partition(topic, 0))[8990].offset()
     station.member.read({Partition(topic, 0): 0}, 1)
     held = station.wait(Records)
 
@@ -142,8 +142,8 @@ def test_only_a_few_batches_are_outstanding(log: Log, topic: str, station: Stati
 
     held = station.drain(Records)
 
-    assert 1 <= len(held) <= 8
-    assert sum(len(records.messages) for records in held) < 20_000
+    assert 1 <= len(held) <= 4
+    assert sum(len(records.messages) for records in held) <= 6_000
     for records in held:
         records.taken()
     found = [m for records in held for m in records.messages] + station.messages(

@@ -96,7 +96,8 @@ def test_a_forwarded_record_is_of_the_topic_that_its_reader_knew() -> None:
     assert old != new
 
 
-def test_an_input_made_again_amid_a_take_over_gets_no_position_under_its_old_id() -> None:
+@pytest.mark.parametrize("absent", [False, True])
+def test_an_input_made_again_amid_a_take_over_gets_no_position_under_its_old_id(absent: bool) -> None:
     """It would be read on from there, and from its beginning once somebody notices: what came meanwhile twice."""
     log = cluster()
     old = log.create_topic("in", 1, {})
@@ -110,6 +111,8 @@ def test_an_input_made_again_amid_a_take_over_gets_no_position_under_its_old_id(
     def made_again_just_before(partition: Partition) -> tuple[int, int]:
         if partition.topic == "in" and (known := log.topic("in")) is not None and known.id == old.id:
             log.make_anew("in")
+            if absent:
+                raise LogError("in[0]: there is no such partition", retriable=False)
         return asked(partition)
 
     log.offsets = made_again_just_before  # type: ignore[method-assign]
@@ -123,3 +126,28 @@ def test_an_input_made_again_amid_a_take_over_gets_no_position_under_its_old_id(
     assert refused.value.retriable
     assert new is not None
     assert shard.topic_ids["in"] == new.id != old.id
+    assert shard.positions[Partition("in", 0)] == 0
+
+
+def test_a_partition_that_is_not_there_ends_the_worker_if_nobody_made_its_topic_again() -> None:
+    log = cluster()
+    log.create_topic("in", 1, {})
+    app = App("found", shards=1)
+
+    @app.object("some").on(app.topic("in", value=int))
+    async def see(ctx: ObjectContext, _: int) -> None: ...
+
+    asked = log.offsets
+
+    def absent(partition: Partition) -> tuple[int, int]:
+        if partition.topic == "in":
+            raise LogError("in[0]: there is no such partition", retriable=False)
+        return asked(partition)
+
+    log.offsets = absent  # type: ignore[method-assign]
+    takeover = Takeover("found", 1, log, log.member("found", 1, None), app.subscriptions(), None)
+
+    with pytest.raises(LogError, match="no such partition") as refused:
+        takeover.run(0, 1, lambda: log.scheduler.now_ms, Progress())
+
+    assert not refused.value.retriable

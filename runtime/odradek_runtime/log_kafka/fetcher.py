@@ -19,9 +19,9 @@ from odradek_runtime.log_kafka.confluent import Fetched
 from odradek_runtime.log_kafka.errors import cause
 from odradek_runtime.log_kafka.trouble import TroubleReporter, vital
 
-BATCH = 4_000
+BATCH = 2_000
 """At most: whatever is there is posted at once. Each fetch takes the interpreter's lock from the engine several times."""
-OUTSTANDING = 2
+OUTSTANDING = 3
 POLL_S = 0.02
 """How long an order may wait behind an empty fetch."""
 METADATA_TIMEOUT_S = 5.0

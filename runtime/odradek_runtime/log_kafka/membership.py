@@ -145,7 +145,7 @@ class Membership:
         if event is not None and (failure := event.error()) is not None:
             self._trouble.group_error(failure)
         self._answer()
-        lively = not self.assigned or time.monotonic() - self._moved_s < LIVELY_S
+        lively = time.monotonic() - self._moved_s < LIVELY_S
         self._wake.wait(TURN_S if lively else QUIET_TURN_S)
         self._wake.clear()
 
@@ -169,7 +169,6 @@ class Membership:
         self._sink(Gained(self._stamps.gain(sorted(tp.partition for tp in partitions))))
 
     def _revoked(self, consumer: ConsumerClient, partitions: list[TopicPartition]) -> None:
-        self._moved_s = time.monotonic()
         shards = tuple(sorted(tp.partition for tp in partitions))
         if shards and not self._leaving:
             self._let_go(shards, lost=False)
@@ -177,9 +176,9 @@ class Membership:
         if shards:
             self._drain(shards)
             consumer.incremental_unassign(partitions)
+        self._moved_s = time.monotonic()
 
     def _lost(self, consumer: ConsumerClient, partitions: list[TopicPartition]) -> None:
-        self._moved_s = time.monotonic()
         shards = tuple(sorted(tp.partition for tp in partitions))
         self._stamps.bump(shards)
         if shards and not self._leaving:
@@ -187,6 +186,7 @@ class Membership:
         if shards:
             self._drain(shards)
             consumer.incremental_unassign(partitions)
+        self._moved_s = time.monotonic()
 
     def _let_go(self, shards: tuple[int, ...], *, lost: bool) -> None:
         """Hold the rebalance until the engine releases the shards, or the deadline."""
