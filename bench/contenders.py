@@ -61,7 +61,7 @@ class Contender:
 def odradek(app: str) -> Callable[[Run], list[str]]:
     def command(run: Run) -> list[str]:
         return [
-            *odradek_command(), "run", f"bench.apps.{app}:app", "--workers", "1",
+            *odradek_command(), "run", f"bench.apps.keyed_count:{app}", "--workers", "1",
             "--bootstrap-servers", run.bootstrap_servers, "--data-dir", str(run.directory / "data"),
             "--port", "0", "--admin-port", "0",
         ]  # fmt: skip
@@ -145,8 +145,8 @@ def _peer_options(run: Run) -> list[str]:
 CONTENDERS = {
     contender.name: contender
     for contender in (
-        Contender("odradek", "odradek", odradek("keyed_count")),
-        Contender("odradek-struct", "odradek, msgspec.Struct", odradek("keyed_count_struct")),
+        Contender("odradek", "odradek", odradek("app")),
+        Contender("odradek-struct", "odradek, msgspec.Struct", odradek("struct_app")),
         Contender("streams-1", "Kafka Streams, 1 thread", streams(1), build_streams),
         Contender("streams-2", "Kafka Streams, 2 threads", streams(2), build_streams),
         Contender("streams-1-uncached", "Kafka Streams, no record cache", streams(1, caching=False), build_streams),

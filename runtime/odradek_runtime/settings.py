@@ -41,7 +41,7 @@ class Settings:
     """How long an epoch may gather work when nobody waits for its commit."""
     epoch_backlog_s: float = 0.2
     """How long when records wait that are fetched already: fewer and larger transactions cost less a record."""
-    epoch_events: int = 20_000
+    epoch_events: int = 50_000
     epoch_bytes: int = 16 * 1024 * 1024
     coroutine_cache: int = 10_000
     """Suspended coroutines kept live; 0 forces a replay at every wait."""

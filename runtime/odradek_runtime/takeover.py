@@ -218,19 +218,17 @@ class Takeover:
         shard.positions[commands] = self._kept(commands, shard.positions.get(commands, 0))
         for subscription in self._subscriptions:
             topic = self._input(subscription.topic.name)
-            failed: LogError | None = None
             try:
                 self._resolve_input(shard, subscription, topic, topic.name in met)
-            except LogError as error:
-                if error.retriable:
-                    raise
-                failed = error  # perhaps only because the topic is being made again
-            known = self._input(topic.name)
-            if (known.id, known.partitions) != (topic.id, topic.partitions):
-                raise LogError(f"topic {topic.name} was made again while its positions were looked up") from failed
-            if failed is not None:
-                raise failed
+            finally:  # what failed may have done so only because the topic is being made again
+                self._refuse_remade(topic)
             shard.topic_ids[topic.name] = topic.id
+
+    def _refuse_remade(self, topic: TopicInfo) -> None:
+        """What was looked up may belong to another topic than was known before: it has to be looked up again."""
+        known = self._input(topic.name)
+        if (known.id, known.partitions) != (topic.id, topic.partitions):
+            raise LogError(f"topic {topic.name} was made again while its positions were looked up")
 
     def _input(self, name: str) -> TopicInfo:
         topic = self._log.topic(name)

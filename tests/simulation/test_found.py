@@ -96,16 +96,22 @@ def test_a_forwarded_record_is_of_the_topic_that_its_reader_knew() -> None:
     assert old != new
 
 
-@pytest.mark.parametrize("absent", [False, True])
-def test_an_input_made_again_amid_a_take_over_gets_no_position_under_its_old_id(absent: bool) -> None:
-    """It would be read on from there, and from its beginning once somebody notices: what came meanwhile twice."""
-    log = cluster()
-    old = log.create_topic("in", 1, {})
+def take_over(log: SimLog) -> Shard:
+    """Of the one shard, by an app that reads `in`."""
     app = App("found", shards=1)
 
     @app.object("some").on(app.topic("in", value=int))
     async def see(ctx: ObjectContext, _: int) -> None: ...
 
+    takeover = Takeover("found", 1, log, log.member("found", 1, None), app.subscriptions(), None)
+    return takeover.run(0, 1, lambda: log.scheduler.now_ms, Progress())
+
+
+@pytest.mark.parametrize("absent", [False, True])
+def test_an_input_made_again_amid_a_take_over_gets_no_position_under_its_old_id(absent: bool) -> None:
+    """It would be read on from there, and from its beginning once somebody notices: what came meanwhile twice."""
+    log = cluster()
+    old = log.create_topic("in", 1, {})
     asked = log.offsets
 
     def made_again_just_before(partition: Partition) -> tuple[int, int]:
@@ -116,11 +122,10 @@ def test_an_input_made_again_amid_a_take_over_gets_no_position_under_its_old_id(
         return asked(partition)
 
     log.offsets = made_again_just_before  # type: ignore[method-assign]
-    takeover = Takeover("found", 1, log, log.member("found", 1, None), app.subscriptions(), None)
 
     with pytest.raises(LogError, match="in was made again") as refused:
-        takeover.run(0, 1, lambda: log.scheduler.now_ms, Progress())
-    shard = takeover.run(0, 1, lambda: log.scheduler.now_ms, Progress())
+        take_over(log)
+    shard = take_over(log)
 
     new = log.topic("in")
     assert refused.value.retriable
@@ -132,11 +137,6 @@ def test_an_input_made_again_amid_a_take_over_gets_no_position_under_its_old_id(
 def test_a_partition_that_is_not_there_ends_the_worker_if_nobody_made_its_topic_again() -> None:
     log = cluster()
     log.create_topic("in", 1, {})
-    app = App("found", shards=1)
-
-    @app.object("some").on(app.topic("in", value=int))
-    async def see(ctx: ObjectContext, _: int) -> None: ...
-
     asked = log.offsets
 
     def absent(partition: Partition) -> tuple[int, int]:
@@ -145,9 +145,8 @@ def test_a_partition_that_is_not_there_ends_the_worker_if_nobody_made_its_topic_
         return asked(partition)
 
     log.offsets = absent  # type: ignore[method-assign]
-    takeover = Takeover("found", 1, log, log.member("found", 1, None), app.subscriptions(), None)
 
     with pytest.raises(LogError, match="no such partition") as refused:
-        takeover.run(0, 1, lambda: log.scheduler.now_ms, Progress())
+        take_over(log)
 
     assert not refused.value.retriable

@@ -95,7 +95,7 @@ CoroutineCache = Annotated[
 ]
 EpochEvents = Annotated[
     int | None,
-    typer.Option("--epoch-events", min=1, help="The most records in one commit. Default: 20000", rich_help_panel="Limits"),
+    typer.Option("--epoch-events", min=1, help="The most records in one commit. Default: 50000", rich_help_panel="Limits"),
 ]
 MaxRecordBytes = Annotated[int | None, typer.Option("--max-record-bytes", min=1, help="Default: 1000000", rich_help_panel="Limits")]
 StepThreads = Annotated[
