@@ -25,6 +25,7 @@ def open_log(settings: Settings) -> Log:
             group_protocol=settings.group_protocol,
             group_instance_id=settings.group_instance_id,
             replication_factor=settings.replication_factor,
+            producer_processes=settings.producer_processes,
         )
     from odradek_runtime.log_embedded import EmbeddedLog
 

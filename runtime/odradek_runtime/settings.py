@@ -52,6 +52,8 @@ class Settings:
     max_record_bytes: int = 1_000_000
     replication_factor: int = 0
     """Of internal topics; 0 = the broker's default (at most the number of brokers)."""
+    producer_processes: bool = True
+    """Kafka only: a worker's two producers run in processes of their own, which leaves the interpreter's lock to the engine."""
     fsync: bool = True
     """Embedded log only: every commit reaches the disk before it is acknowledged."""
     kafka: Mapping[str, str] = field(default_factory=dict[str, str])

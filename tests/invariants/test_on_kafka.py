@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -16,7 +16,8 @@ from odradek_runtime.log.port import Gained, Log, Losing, Output, Partition, Tra
 from odradek_runtime.log_kafka import KafkaLog
 from odradek_runtime.log_kafka.confluent import GroupMetadata
 from odradek_runtime.log_kafka.membership import Membership
-from odradek_runtime.log_kafka.producer import TransactionalProducer, TransactionFailedError
+from odradek_runtime.log_kafka.producer import TransactionFailedError
+from odradek_runtime.log_kafka.remote_producer import RemoteProducer
 from odradek_runtime.log_kafka.stamps import Stamps
 from odradek_runtime.settings import Settings
 from odradek_runtime.takeover import Progress, Takeover
@@ -115,14 +116,14 @@ def test_a_shard_does_not_move_while_a_transaction_that_touches_it_is_on_its_way
     """Its offsets are with the group already: committed after the move, it would be a zombie's."""
     station = join().own({0, 1})
     on_its_way, go = threading.Event(), threading.Event()
-    commit = TransactionalProducer.commit
+    commit = RemoteProducer.commit
 
-    def slow(producer: TransactionalProducer) -> None:
+    def slow(producer: RemoteProducer) -> Mapping[Partition, int]:
         on_its_way.set()
         go.wait(30)
-        commit(producer)
+        return commit(producer)
 
-    monkeypatch.setattr(TransactionalProducer, "commit", slow)
+    monkeypatch.setattr(RemoteProducer, "commit", slow)
     transaction = station.transaction([0, 1], [Output(topic, 0, b"k", b"v")])
     station.member.commit(transaction)
     assert on_its_way.wait(30)
@@ -145,12 +146,12 @@ def test_an_unknown_outcome_is_settled_before_anybody_hears_of_it(
     """The commit's answer does not come: when the engine hears of that, a new producer has ended the transaction."""
     station = join().own({0, 1})
 
-    def unanswered(_: TransactionalProducer) -> None:
+    def unanswered(_: RemoteProducer) -> None:
         eventually(lambda: log.offsets(Partition(topic, 0))[1] > 0)
         raise TransactionFailedError("unknown", "the answer was lost (a test)", spent=True)
 
     with monkeypatch.context() as patched:
-        patched.setattr(TransactionalProducer, "commit", unanswered)
+        patched.setattr(RemoteProducer, "commit", unanswered)
         refused = station.refused(station.transaction([0], [Output(topic, 0, b"k", b"unknown")]))
 
     assert refused.reason == "unknown"

@@ -8,7 +8,7 @@ import time
 
 from odradek_runtime.log.port import Output, Partition
 from odradek_runtime.log_kafka import KafkaLog
-from odradek_runtime.log_kafka.producer import TransactionalProducer
+from odradek_runtime.log_kafka.remote_producer import RemoteProducer
 from tests.contract.station import Station
 
 
@@ -18,12 +18,12 @@ def main(servers: str, app: str, topic: str) -> None:
     commands = Partition(f"{app}.commands", 0)
     station.committed(station.transaction([0], [Output(topic, 0, b"k", b"committed")], offsets={commands: 3}))
 
-    def hang(_: TransactionalProducer) -> None:
+    def hang(_: RemoteProducer) -> None:
         sys.stdout.write("pending\n")
         sys.stdout.flush()
         time.sleep(600)
 
-    setattr(TransactionalProducer, "commit", hang)  # noqa: B010  # the moment before the commit, held for ever
+    setattr(RemoteProducer, "commit", hang)  # noqa: B010  # the moment before the commit, held for ever
     station.member.commit(station.transaction([0], [Output(topic, 0, b"k", b"pending")], offsets={commands: 4}))
     time.sleep(600)
 

@@ -62,8 +62,8 @@ class StubConsumer:
     def memberid(self) -> str:
         return "m"
 
-    def consumer_group_metadata(self) -> str:
-        return "metadata"
+    def consumer_group_metadata(self) -> bytes:
+        return b"metadata"
 
     def _nothing(self, *_: object) -> None: ...
 
@@ -109,7 +109,7 @@ def test_a_quiet_member_answers_at_once(consumer: StubConsumer) -> None:
     eventually(lambda: quiet(consumer))
     looks = len(consumer.looks)
 
-    assert [member.metadata(10.0) for _ in range(20)] == ["metadata"] * 20
+    assert [member.metadata(10.0) for _ in range(20)] == [b"metadata"] * 20
     assert member.leave(10)
 
     assert len(consumer.looks) <= looks + 2, "neither the questions nor the leave waited for its turns"

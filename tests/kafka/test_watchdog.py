@@ -18,11 +18,11 @@ def hang_once(monkeypatch: pytest.MonkeyPatch, call: str) -> Callable[[], None]:
     freed, original = threading.Event(), getattr(TransactionalProducer, call)
     stuck: list[threading.Thread] = []
 
-    def hanging(producer: TransactionalProducer) -> None:
+    def hanging(producer: TransactionalProducer) -> object:
         if not stuck:
             stuck.append(threading.current_thread())
             assert freed.wait(30)
-        original(producer)
+        return original(producer)
 
     def free() -> None:
         freed.set()
@@ -33,13 +33,13 @@ def hang_once(monkeypatch: pytest.MonkeyPatch, call: str) -> Callable[[], None]:
     return free
 
 
-@pytest.mark.parametrize(("call", "reason"), [("write_offsets", "aborted"), ("commit", "unknown")])
+@pytest.mark.parametrize(("call", "reason"), [("_write_offsets", "aborted"), ("commit", "unknown")])
 def test_a_stuck_call_is_abandoned_and_settled(
     kafka: str, app: str, topic: str, join: Join, monkeypatch: pytest.MonkeyPatch, call: str, reason: str
 ) -> None:
     monkeypatch.setattr(writer, "GRACE_S", 0.2)
     monkeypatch.setattr(committer, "LOOK_S", 0.1)
-    log = KafkaLog(kafka, transaction_timeout_s=1.0)
+    log = KafkaLog(kafka, transaction_timeout_s=1.0, producer_processes=False)
     station = join(log, app).own({0, 1})
     station.committed(station.transaction([0], [Output(topic, 0, b"k", b"before")]))
     free = hang_once(monkeypatch, call)
@@ -57,7 +57,7 @@ def test_a_stuck_call_is_abandoned_and_settled(
     log.close()
 
 
-@pytest.mark.parametrize("call", ["write_offsets", "commit"])
+@pytest.mark.parametrize("call", ["_write_offsets", "commit"])
 def test_a_publisher_gives_up_a_stuck_call(
     kafka: str, topic: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:

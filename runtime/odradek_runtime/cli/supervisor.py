@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,13 @@ class Child:
     started_s: float = 0.0
     next_start_s: float = 0.0
     backoff_s: float = FIRST_BACKOFF_S
+
+
+def reap_orphans(workers: Collection[int]) -> None:
+    """Take the exit status of every process but these: the first process of a container inherits a killed worker's producers."""
+    with suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid not in workers:
+            os.waitpid(ended.si_pid, 0)
 
 
 class Supervisor:
@@ -85,6 +92,8 @@ class Supervisor:
                 self._reload()
                 for child in self._children:
                     self._watch(child)
+                if os.getpid() == 1:
+                    reap_orphans({child.process.pid for child in self._children if child.process is not None})
             self._stop_all()
         return self._exit_code
 

@@ -44,7 +44,7 @@ class Clients:
                 retriable=False,
             )
         self.servers = servers
-        self._options = dict(options)
+        self.options = dict(options)
 
     def consumer(self, group: str, options: Options, on_error: ErrorCallback) -> ConsumerClient:
         """A consumer that commits nothing on its own and reads only what is committed."""
@@ -96,8 +96,8 @@ class Clients:
         on_error: ErrorCallback,
         log: LibraryLog | None = None,
     ) -> object:
-        debug = [topic for topic in (config.get("debug"), self._options.get("debug")) if topic]
-        merged: dict[str, Any] = {**config, **self._options, "error_cb": on_error}
+        debug = [topic for topic in (config.get("debug"), self.options.get("debug")) if topic]
+        merged: dict[str, Any] = {**config, **self.options, "error_cb": on_error}
         if debug:
             merged["debug"] = ",".join(debug)
         try:
@@ -109,5 +109,5 @@ class Clients:
 
     def _refused(self, reason: str) -> LogError:
         # librdkafka names an option by its main name, which may not be the one that was written (linger.ms).
-        given = ", ".join(sorted(self._options)) or "none"
+        given = ", ".join(sorted(self.options)) or "none"
         return LogError(f"a Kafka option was refused: {reason} (options passed through: {given})", retriable=False)

@@ -19,7 +19,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from odradek_runtime.log.port import Message
 
-GroupMetadata = object
+GroupMetadata = bytes
 """A member's generation as librdkafka encodes it; opaque."""
 
 

@@ -1,4 +1,4 @@
-"""The fetch thread: reads the partitions it is told to and posts batches, a few at a time.
+"""The fetcher: reads the partitions it is told to and posts batches, a few at a time, in a thread of its own or the taker's.
 
 First station of every record. Its consumer is in no group: positions come from the engine, and no rebalance stops it.
 """
@@ -53,7 +53,9 @@ class Fetcher:
         self._paused: set[Partition] = set()
         self._met: set[str] = set()
         self._generation = 0
-        self._posted = 0  # written by the thread
+        self._using = threading.Lock()
+        """Held by whoever uses the consumer, until what it has read is posted: the order of a partition is that of the posts."""
+        self._posted = 0
         self._taken = 0  # written by whoever takes batches
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="odradek-fetch", daemon=True)
@@ -97,19 +99,22 @@ class Fetcher:
                 except KafkaException as error:
                     self._trouble.tell("fetch", f"reading from Kafka: {error.args[0]}")
                     self._wake.wait(0.5)
-            self._consumer.close()
+            with self._using:
+                self._consumer.close()
 
     def _turn(self) -> None:
         self._wake.clear()
-        while self._orders:
-            self._orders.popleft()()
-        if self._posted - self._taken >= OUTSTANDING or not self._reading:
-            self._wake.wait(0.5)
-            return
-        first = self._consumer.poll(POLL_S)
-        if first is None:
-            return
-        batch = [first, *self._consumer.consume(BATCH - 1, 0)]
+        with self._using:
+            while self._orders:
+                self._orders.popleft()()
+            if self._posted - self._taken < OUTSTANDING and self._reading:
+                first = self._consumer.poll(POLL_S)
+                if first is not None:
+                    self._post([first, *self._consumer.consume(BATCH - 1, 0)])
+                return
+        self._wake.wait(0.5)
+
+    def _post(self, batch: list[Fetched]) -> None:
         if any(map(_ERROR, batch)):
             batch = [message for message in batch if not self._is_error(message)]
         if batch:
@@ -118,8 +123,31 @@ class Fetcher:
 
     def _take(self) -> None:
         self._taken += 1
-        if self._posted - self._taken == OUTSTANDING - 1:  # it waits only when so many are outstanding
+        if self._posted - self._taken == OUTSTANDING - 1 and not self._refill():  # the thread waits: so many were outstanding
             self._wake.set()
+
+    def _refill(self) -> bool:
+        """Fetch the next batch here, in the thread that took the last one, if it is there already and nothing else is to be done.
+
+        To wake this file's thread for it would take the interpreter's lock from the engine twice, and each time the engine
+        would wait for a core, too.
+        """
+        if not self._using.acquire(blocking=False):
+            return False
+        try:
+            if self._orders or self._closing:
+                return False
+            batch = self._consumer.consume(BATCH, 0)
+            if any(map(_ERROR, batch)):  # what to do about an error may take a while
+                self._orders.append(lambda: self._post(batch))
+                return False
+            self._post(batch)
+            return bool(batch)
+        except KafkaException as error:
+            self._trouble.tell("fetch", f"reading from Kafka: {error.args[0]}")
+            return False
+        finally:
+            self._using.release()
 
     def _read(self, positions: dict[Partition, int], generation: int) -> None:
         self._generation = generation

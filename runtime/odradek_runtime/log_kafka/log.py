@@ -34,6 +34,8 @@ class KafkaLog:
         replication_factor: of topics created here; 0 = the broker's default, at most the number of brokers.
         release_timeout_s: how long a rebalance waits for the engine to let go of a shard.
         request_timeout_s: of each request outside the hot path.
+        producer_processes: a member's two producers run in processes of their own (22 MB each), so that handing records to
+            librdkafka does not hold the interpreter's lock that the engine needs.
         scan_stall_s: a scan that has not moved for so long gives up.
 
     Raises:
@@ -53,6 +55,7 @@ class KafkaLog:
         group_protocol: Literal["classic", "consumer"] | str = "classic",
         group_instance_id: str = "",
         replication_factor: int = 0,
+        producer_processes: bool = True,
         release_timeout_s: float = 5.0,
         request_timeout_s: float = 10.0,
         scan_stall_s: float = 30.0,
@@ -64,6 +67,7 @@ class KafkaLog:
         self._cluster = Cluster(self._clients, replication_factor, request_timeout_s)
         self._scanner = Scanner(self._clients, self._trouble, scan_stall_s)
         self._transaction_timeout_s = transaction_timeout_s
+        self._producer_processes = producer_processes
         self._membership_options = MembershipOptions(
             group_protocol, session_timeout_s, group_instance_id, release_timeout_s, transaction_timeout_s
         )
@@ -112,7 +116,15 @@ class KafkaLog:
 
     def member(self, app: str, shards: int, url: str | None) -> KafkaMember:
         """A member of the app's group, not yet joined."""
-        return KafkaMember(self._clients, self._cluster, app, url, self._membership_options, self._transaction_timeout_s)
+        return KafkaMember(
+            self._clients,
+            self._cluster,
+            app,
+            url,
+            self._membership_options,
+            self._transaction_timeout_s,
+            self._producer_processes,
+        )
 
     def publisher(self, name: str) -> KafkaPublisher:
         """Writes records from outside an app, exactly once across interruptions."""

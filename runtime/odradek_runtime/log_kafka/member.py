@@ -16,11 +16,12 @@ from odradek_runtime.log_kafka.fetcher import Fetcher
 from odradek_runtime.log_kafka.membership import Membership, MembershipOptions
 from odradek_runtime.log_kafka.owner import Owner
 from odradek_runtime.log_kafka.producer import TransactionalProducer
+from odradek_runtime.log_kafka.remote_producer import RemoteProducer
 from odradek_runtime.log_kafka.stamps import Stamps
 from odradek_runtime.log_kafka.takeover import Takeover
 from odradek_runtime.log_kafka.targets import Targets
 from odradek_runtime.log_kafka.trouble import TroubleReporter
-from odradek_runtime.log_kafka.writer import EpochWriter
+from odradek_runtime.log_kafka.writer import EpochWriter, Producer
 
 T = TypeVar("T")
 LEAVE_S = 10.0
@@ -37,8 +38,10 @@ class KafkaMember:
         url: str | None,
         options: MembershipOptions,
         transaction_timeout_s: float,
+        producer_processes: bool,
     ) -> None:
         self.owner = Owner.new(app)
+        self._producer_processes = producer_processes
         self._clients = clients
         self._cluster = cluster
         self._options = options
@@ -123,8 +126,9 @@ class KafkaMember:
     def _sending(self, shards: Sequence[int]) -> bool:
         return self._committer is not None and self._committer.busy(shards)
 
-    def _make_producer(self, transactional_id: str, batch_bytes: int) -> TransactionalProducer:
-        return TransactionalProducer(self._clients, self._trouble, transactional_id, self._transaction_timeout_s, batch_bytes)
+    def _make_producer(self, transactional_id: str, batch_bytes: int) -> Producer:
+        make = RemoteProducer if self._producer_processes else TransactionalProducer
+        return make(self._clients, self._trouble, transactional_id, self._transaction_timeout_s, batch_bytes)
 
 
 def _joined(part: T | None) -> T:

@@ -13,7 +13,7 @@ GRACE_S = 2.0
 """How far a call may outlast its own timeout before it is given up."""
 
 
-def within(timeout_s: float, call: Callable[[], None]) -> None:
+def within(timeout_s: float, call: Callable[[], object]) -> None:
     """Run it in a thread of its own and wait; what it raises is raised here.
 
     Raises:

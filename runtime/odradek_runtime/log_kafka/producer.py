@@ -7,15 +7,15 @@ committer makes a new one with the same transactional id, whose `init_transactio
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from odradek_runtime.log.port import ChangelogPosition, Headers, LogError, Message, Outgoing, Partition, Transaction
+from odradek_runtime.log.port import Headers, LogError, Message, Outgoing, Partition
 from odradek_runtime.log_kafka.clients import Clients, Options
 from odradek_runtime.log_kafka.confluent import Delivered, GroupMetadata, ProducerClient
 from odradek_runtime.log_kafka.connection import CoordinatorWatch
+from odradek_runtime.log_kafka.contents import Contents, Reason
 from odradek_runtime.log_kafka.errors import GROUP_FENCED, POISON, PRODUCER_FENCED, cause
 from odradek_runtime.log_kafka.trouble import TroubleReporter
 
@@ -28,8 +28,6 @@ PRODUCER_OPTIONS: Options = {
     "queue.buffering.max.kbytes": 524_288,
     "sticky.partitioning.linger.ms": 0,
 }
-
-Reason = Literal["fenced", "aborted", "unknown"]
 
 
 class TransactionFailedError(Exception):
@@ -64,7 +62,7 @@ class TransactionalProducer:
         self._watch = CoordinatorWatch()
         self._ends: dict[Partition, int] = {}
         self._offsets: list[TopicPartition] = []
-        self._metadata: GroupMetadata = None
+        self._metadata: GroupMetadata = b""
         options: dict[str, str | int | float | bool] = {
             **PRODUCER_OPTIONS,
             "transaction.timeout.ms": int(transaction_timeout_s * 1000),
@@ -102,18 +100,48 @@ class TransactionalProducer:
             )
         self._watch.lost = 0
 
-    def open(self, offsets: Sequence[TopicPartition], metadata: GroupMetadata) -> None:
-        """Begin a transaction that will carry these offsets."""
+    def fill(self, contents: Contents) -> None:
+        """Begin a transaction and give it all that it carries: records, changelogs, and the group's offsets, which fence it."""
         self._ends = {}
-        self._offsets = list(offsets)
-        self._metadata = metadata
+        self._offsets = [TopicPartition(*position) for position in contents.offsets]
+        self._metadata = contents.metadata
         try:
             self._client.begin_transaction()
         except KafkaException as error:
             raise self._judge(error, committing=False) from None
+        self._write_outputs(contents.outputs)
+        for topic, shard, records, headers in contents.changelogs:
+            self._write_changelog(topic, shard, records, headers)
+        self._write_offsets()
 
-    def write_outputs(self, outputs: Sequence[Outgoing]) -> None:
-        """Produce published records and commands."""
+    def commit(self) -> Mapping[Partition, int]:
+        """End the transaction; returning means that it is committed. Gives where the changelogs end, as far as it was reported."""
+        try:
+            self._client.commit_transaction(self._timeout_s)
+        except KafkaException as error:
+            raise self._judge(error, committing=True) from None
+        return self._ends
+
+    def abort(self) -> bool:
+        """End the transaction without effect; False if that is not certain, and the producer must be replaced."""
+        try:
+            self._client.abort_transaction(self._timeout_s)
+        except KafkaException:
+            return False
+        return not self.doubtful
+
+    def abandon(self) -> None:
+        """A call that does not return cannot be ended from here; what it holds is not used again."""
+
+    def discard(self) -> None:
+        """Drop what is queued; the connections end when the object does."""
+        try:
+            self._client.purge()
+            self._client.poll(0)  # delivery reports hold references to this object
+        except KafkaException:
+            pass  # it is being thrown away whatever its state
+
+    def _write_outputs(self, outputs: Sequence[Outgoing]) -> None:
         produce = self._client.produce
         topic = ""
         try:
@@ -130,12 +158,11 @@ class TransactionalProducer:
         except KafkaException as error:
             raise self._judge(error, committing=False, topic=topic) from None
         except (TypeError, ValueError, OverflowError) as error:
-            raise _unproducible(topic, error) from error
+            raise unproducible(topic, error) from error
 
-    def write_changelog(
+    def _write_changelog(
         self, topic: str, shard: int, records: Sequence[tuple[bytes, bytes | None]], headers: Headers | None
     ) -> None:
-        """Produce one shard's changelog records; the last one's delivery gives the position."""
         produce = self._client.produce
         listed = None if headers is None else list(headers)
         last = len(records) - 1
@@ -149,52 +176,13 @@ class TransactionalProducer:
         except KafkaException as error:
             raise self._judge(error, committing=False, topic=topic) from None
         except (TypeError, ValueError) as error:
-            raise _unproducible(topic, error) from error
+            raise unproducible(topic, error) from error
 
-    def write_offsets(self) -> None:
-        """Send the group's offsets: the fence."""
+    def _write_offsets(self) -> None:
         try:
             self._client.send_offsets_to_transaction(self._offsets, self._metadata, self._timeout_s)
         except KafkaException as error:
             raise self._judge(error, committing=False) from None
-
-    def commit(self) -> None:
-        """End the transaction; returning means that it is committed."""
-        try:
-            self._client.commit_transaction(self._timeout_s)
-        except KafkaException as error:
-            raise self._judge(error, committing=True) from None
-
-    def abort(self) -> bool:
-        """End the transaction without effect; False if that is not certain, and the producer must be replaced."""
-        try:
-            self._client.abort_transaction(self._timeout_s)
-        except KafkaException:
-            return False
-        return not self.doubtful
-
-    def positions(self, transaction: Transaction, journal: str, state: str) -> dict[int, ChangelogPosition]:
-        """Where the changelogs of a committed transaction end.
-
-        Raises:
-            KeyError: a last record was never reported delivered.
-        """
-        ends = self._ends
-        return {
-            shard: ChangelogPosition(
-                ends[Partition(journal, shard)] if transaction.journal.get(shard) else None,
-                ends[Partition(state, shard)] if transaction.state.get(shard) else None,
-            )
-            for shard in {**transaction.stamps, **transaction.journal, **transaction.state}
-        }
-
-    def discard(self) -> None:
-        """Drop what is queued; the connections end when the object does."""
-        try:
-            self._client.purge()
-            self._client.poll(0)  # delivery reports hold references to this object
-        except KafkaException:
-            pass  # it is being thrown away whatever its state
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
@@ -250,6 +238,6 @@ class TransactionalProducer:
         return state
 
 
-def _unproducible(topic: str, error: Exception) -> TransactionFailedError:
+def unproducible(topic: str, error: Exception) -> TransactionFailedError:
     """A record that the client library itself does not take."""
     return TransactionFailedError("aborted", f"a record for {topic!r} cannot be produced: {error}", poison=True)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 
 from odradek_runtime.log.port import LogError, Output
 from odradek_runtime.log_kafka.clients import Clients
 from odradek_runtime.log_kafka.cluster import Cluster
+from odradek_runtime.log_kafka.contents import Contents, Position
 from odradek_runtime.log_kafka.errors import cause, log_error
 from odradek_runtime.log_kafka.patience import GRACE_S, within
 from odradek_runtime.log_kafka.producer import BATCH_BYTES, TransactionalProducer, TransactionFailedError
@@ -74,7 +75,7 @@ class KafkaPublisher:
                 raise LogError(f"publisher {self._name!r}: the last publish did succeed: ask position() and go on from there")
         began = time.monotonic()
         try:
-            self._write(producer, outputs, TopicPartition(topic, 0, position))
+            self._write(producer, outputs, (topic, 0, position, ""))
         except TransactionFailedError as failure:
             self._failed(producer, failure, time.monotonic() - began)
         self._topic, self._position = topic, position
@@ -86,16 +87,12 @@ class KafkaPublisher:
             self._producer = None
         self._consumer.close()
 
-    def _write(self, producer: TransactionalProducer, outputs: Sequence[Output], position: TopicPartition) -> None:
-        def send() -> None:
-            producer.open([position], self._consumer.consumer_group_metadata())
-            producer.write_outputs(outputs)
-            producer.write_offsets()
-
+    def _write(self, producer: TransactionalProducer, outputs: Sequence[Output], position: Position) -> None:
+        contents = Contents(outputs, [], [position], self._consumer.consumer_group_metadata())
         limit_s = self._timeout_s + GRACE_S
         late = f"Kafka gave no answer within {limit_s:g} s"
         try:
-            within(limit_s, send)
+            within(limit_s, lambda: producer.fill(contents))
         except TimeoutError:
             raise TransactionFailedError("aborted", late, spent=True) from None
         try:

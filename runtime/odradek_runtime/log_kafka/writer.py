@@ -9,19 +9,20 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from operator import itemgetter
 from typing import Literal, Protocol
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 
-from odradek_runtime.log.port import Committed, LogError, Outgoing, Refused, Sink, Transaction
+from odradek_runtime.log.port import ChangelogPosition, Committed, LogError, Outgoing, Partition, Refused, Sink, Transaction
 from odradek_runtime.log_kafka.confluent import GroupMetadata
+from odradek_runtime.log_kafka.contents import Changelog, Contents
 from odradek_runtime.log_kafka.errors import cause
 from odradek_runtime.log_kafka.owner import Owner
 from odradek_runtime.log_kafka.patience import GRACE_S
-from odradek_runtime.log_kafka.producer import TransactionalProducer, TransactionFailedError
+from odradek_runtime.log_kafka.producer import TransactionFailedError
 from odradek_runtime.log_kafka.stamps import Stamps
 from odradek_runtime.log_kafka.targets import Targets
 from odradek_runtime.log_kafka.trouble import TroubleReporter, vital
@@ -31,8 +32,6 @@ _TARGET: Callable[[Outgoing], tuple[str, int | None]] = itemgetter(0, 1)
 _TOPIC: Callable[[Outgoing], str] = itemgetter(0)
 _PARTITION: Callable[[Outgoing], int | None] = itemgetter(1)
 Phase = Literal["idle", "sending", "committing"]
-MakeProducer = Callable[[str, int], TransactionalProducer]
-"""(transactional id, batch bytes) -> a producer not yet initialised."""
 
 
 class Group(Protocol):
@@ -44,8 +43,33 @@ class Group(Protocol):
     def metadata(self, timeout_s: float) -> GroupMetadata: ...
 
 
+class Producer(Protocol):
+    """What the commit thread asks of a producer, here (`TransactionalProducer`) or in a process of its own (`RemoteProducer`)."""
+
+    batch_bytes: int
+
+    @property
+    def doubtful(self) -> bool: ...
+    def initialise(self, topic: str | None, timeout_s: float) -> None: ...
+    def fill(self, contents: Contents) -> None: ...
+    def commit(self) -> Mapping[Partition, int]: ...
+    def abort(self) -> bool: ...
+
+    def abandon(self) -> None:
+        """From any thread: end the call that is under way, if that is possible."""
+        ...
+
+    def discard(self) -> None:
+        """Free what it holds; it is not used again."""
+        ...
+
+
 class AbandonedError(Exception):
     """The watchdog has given this thread's work to another one."""
+
+
+MakeProducer = Callable[[str, int], Producer]
+"""(transactional id, batch bytes) -> a producer not yet initialised."""
 
 
 class EpochWriter:
@@ -82,7 +106,7 @@ class EpochWriter:
         self._commands = f"{owner.app}.commands"
         self._journal = f"{owner.app}.journal"
         self._state = f"{owner.app}.state"
-        self._producers: list[TransactionalProducer | None] = [None] * len(owner.transactional_ids)
+        self._producers: list[Producer | None] = [None] * len(owner.transactional_ids)
         self._turn = 0
         self._lock = threading.Lock()
         self._abandoned = False
@@ -102,7 +126,11 @@ class EpochWriter:
         """Never post anything again, send nothing more; says how far the transaction had come."""
         with self._lock:
             self._abandoned = True
-            return self._phase
+            phase = self._phase
+        for producer in self._producers:
+            if producer is not None:
+                producer.abandon()
+        return phase
 
     def close(self, timeout_s: float) -> None:
         """End the thread after the transaction in hand."""
@@ -111,15 +139,20 @@ class EpochWriter:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        with vital(self._trouble, "commit"), suppress(AbandonedError):
-            for turn in range(len(self._producers)):
-                self._replace(turn)
-            self._rest()
-            if self._first is not None:
-                self._sink(self._first)
-            while not self._closing:
-                self._serve()
-        self._producers.clear()
+        try:
+            with vital(self._trouble, "commit"), suppress(AbandonedError):
+                for turn in range(len(self._producers)):
+                    self._replace(turn)
+                self._rest()
+                if self._first is not None:
+                    self._sink(self._first)
+                while not self._closing:
+                    self._serve()
+        finally:
+            for producer in self._producers:
+                if producer is not None:
+                    producer.discard()
+            self._producers.clear()
 
     def _serve(self) -> None:
         try:
@@ -127,7 +160,6 @@ class EpochWriter:
         except queue.Empty:
             for turn in range(len(self._producers)):
                 self._ready(turn)
-            self._rest()
             return
         if transaction is None:
             return
@@ -146,15 +178,24 @@ class EpochWriter:
         except (TimeoutError, KafkaException) as error:
             return Refused(transaction.epoch, "aborted", f"the membership thread gave no group metadata: {error!r}")
         try:
-            self._send(producer, transaction, metadata)
+            ends = self._send(producer, transaction, metadata)
         except TransactionFailedError as failure:
             return self._refuse(turn, producer, transaction, failure)
         try:
-            positions = producer.positions(transaction, self._journal, self._state)
+            return Committed(transaction.epoch, self._positions(transaction, ends))
         except KeyError as error:
             self._replace(turn)
             return Refused(transaction.epoch, "unknown", f"committed, but the delivery of {error} was not reported")
-        return Committed(transaction.epoch, positions)
+
+    def _positions(self, transaction: Transaction, ends: Mapping[Partition, int]) -> dict[int, ChangelogPosition]:
+        """Where the changelogs of a committed transaction end. Raises KeyError: a last record was never reported delivered."""
+        return {
+            shard: ChangelogPosition(
+                ends[Partition(self._journal, shard)] if transaction.journal.get(shard) else None,
+                ends[Partition(self._state, shard)] if transaction.state.get(shard) else None,
+            )
+            for shard in {**transaction.stamps, **transaction.journal, **transaction.state}
+        }
 
     def _obstacle(self, transaction: Transaction) -> Refused | None:
         """What forbids even to begin."""
@@ -175,30 +216,29 @@ class EpochWriter:
             return Refused(transaction.epoch, "aborted", str(error))
         return None if absent is None else Refused(transaction.epoch, "aborted", absent, poison=True)
 
-    def _send(self, producer: TransactionalProducer, transaction: Transaction, metadata: GroupMetadata) -> None:
+    def _send(self, producer: Producer, transaction: Transaction, metadata: GroupMetadata) -> Mapping[Partition, int]:
         """From begin to commit; the stamps are looked at after the metadata was fetched, and at the very end."""
         self._check(transaction)
-        mark = self._owner.mark(self._group.member_id)
-        offsets = [
-            TopicPartition(topic, number, offset, mark if topic == self._commands else "")
-            for (topic, number), offset in transaction.offsets.items()
-        ]
-        self._stage("sending")
-        producer.open(offsets, metadata)
-        producer.write_outputs(transaction.outputs)
-        for shard, records in transaction.state.items():
-            producer.write_changelog(self._state, shard, records, transaction.state_headers.get(shard))
-        for shard, records in transaction.journal.items():
-            producer.write_changelog(self._journal, shard, records, None)
-        self._stage("sending")
-        producer.write_offsets()
+        contents = self._contents(transaction, metadata)
+        self._stage("sending", calls=2)  # the records may have to wait for room, and then the group must answer
+        producer.fill(contents)
         self._check(transaction)
         self._stage("committing")
-        producer.commit()
+        return producer.commit()
 
-    def _refuse(
-        self, turn: int, producer: TransactionalProducer, transaction: Transaction, failure: TransactionFailedError
-    ) -> Refused:
+    def _contents(self, transaction: Transaction, metadata: GroupMetadata) -> Contents:
+        mark = self._owner.mark(self._group.member_id)
+        offsets = [
+            (topic, number, offset, mark if topic == self._commands else "")
+            for (topic, number), offset in transaction.offsets.items()
+        ]
+        changelogs: list[Changelog] = [
+            (self._state, shard, records, transaction.state_headers.get(shard)) for shard, records in transaction.state.items()
+        ]
+        changelogs += [(self._journal, shard, records, None) for shard, records in transaction.journal.items()]
+        return Contents(transaction.outputs, changelogs, offsets, metadata)
+
+    def _refuse(self, turn: int, producer: Producer, transaction: Transaction, failure: TransactionFailedError) -> Refused:
         """End the transaction for certain before anybody hears of it."""
         with self._lock:
             if self._phase == "committing" and failure.reason != "unknown":
@@ -237,19 +277,18 @@ class EpochWriter:
             self._phase = "idle"
             self._stuck_at = None
 
-    def _ready(self, turn: int) -> TransactionalProducer:
+    def _ready(self, turn: int) -> Producer:
         """The producer of this turn, a new one if the old is in doubt or makes batches that a topic does not take."""
+        self._stage("idle")
         producer = self._producers[turn]
         if producer is None or producer.doubtful or producer.batch_bytes > self._targets.smallest_batch_bytes:
-            return self._replace(turn)
+            producer = self._replace(turn)
+        self._rest()
         return producer
 
-    def _replace(self, turn: int) -> TransactionalProducer:
+    def _replace(self, turn: int) -> Producer:
         """A new producer under the same transactional id: what the old one left is settled. Tries for ever."""
-        old, self._producers[turn] = self._producers[turn], None
-        if old is not None:
-            threading.Thread(target=old.discard, name="odradek-discard", daemon=True).start()
-            del old
+        self._drop(turn)
         wait_s = 0.1
         while True:
             if self._closing:
@@ -257,13 +296,19 @@ class EpochWriter:
             self._stage(self._phase, calls=2)
             try:
                 producer = self._make_producer(self._owner.transactional_ids[turn], self._targets.smallest_batch_bytes)
+                self._producers[turn] = producer
                 producer.initialise(self._commands, self._timeout_s)
             except KafkaException as error:
                 self._trouble.error(cause(error))
             except LogError as error:
                 self._trouble.tell("producer", str(error), fatal=not error.retriable)
             else:
-                self._producers[turn] = producer
                 return producer
+            self._drop(turn)
             time.sleep(wait_s)
             wait_s = min(wait_s * 2, 2.0)
+
+    def _drop(self, turn: int) -> None:
+        old, self._producers[turn] = self._producers[turn], None
+        if old is not None:
+            threading.Thread(target=old.discard, name="odradek-discard", daemon=True).start()

@@ -1,0 +1,185 @@
+"""The other end of a `RemoteProducer`: a process that holds one producer and does what it is asked, one thing at a time.
+
+    python -P -m odradek_runtime.log_kafka.producer_process
+
+Requests come on standard input, replies leave on standard output, both framed. It ends at once when its input closes, in the middle
+of whatever it does: its worker is dead then, or has given it up, and whoever comes after settles what was under way.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import logging
+import os
+import queue
+import signal
+import threading
+import time
+import traceback
+from collections import deque
+
+import msgspec
+from confluent_kafka import KafkaException
+
+from odradek_runtime.log.port import LogError
+from odradek_runtime.log_kafka.clients import Clients
+from odradek_runtime.log_kafka.contents import (
+    Abort,
+    ClientFailed,
+    Commit,
+    Contents,
+    Done,
+    Doubt,
+    Initialise,
+    LogFailed,
+    Opening,
+    Outcome,
+    Reply,
+    Request,
+    TransactionFailed,
+)
+from odradek_runtime.log_kafka.errors import cause
+from odradek_runtime.log_kafka.framing import read_frame, write_frame
+from odradek_runtime.log_kafka.producer import TransactionalProducer, TransactionFailedError
+from odradek_runtime.log_kafka.trouble import TroubleReporter
+
+ORPHAN_LOOK_S = 2.0
+"""A process that the worker has forked may hold the pipe open after the worker's death; whose child this is tells of it, too."""
+KEPT = 1_000
+"""Troubles, and log lines, between two replies; the oldest go first."""
+
+
+class Said(logging.Handler):
+    """What was said since the last reply, and leaves with the next one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.troubles: deque[tuple[str, str, bool]] = deque(maxlen=KEPT)
+        self.lines: deque[str] = deque(maxlen=KEPT)
+
+    def listen(self) -> None:
+        """Take the client library's log lines."""
+        library = logging.getLogger("odradek.kafka")
+        library.setLevel(logging.DEBUG)
+        library.propagate = False
+        library.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a log line."""
+        self.lines.append(record.getMessage())
+
+    def reply(self, outcome: Outcome) -> Reply:
+        """The outcome with everything that was said before it."""
+        reply = Reply(outcome, list(self.troubles), list(self.lines))
+        self.troubles.clear()
+        self.lines.clear()
+        return reply
+
+
+class Gathered(TroubleReporter):
+    """Troubles for the worker, which knows what it told a moment ago."""
+
+    def __init__(self, servers: str, said: Said) -> None:
+        super().__init__(servers)
+        self._said = said
+
+    def tell(self, kind: str, message: str, *, fatal: bool = False) -> None:
+        """Keep it for the next reply."""
+        self._said.troubles.append((kind, message, fatal))
+
+
+def main() -> None:
+    """Serve until the input closes."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the worker hears of it; it needs this process to finish its epoch
+    gc.set_threshold(100_000, 50, 100)  # an epoch's records come and go at once
+    requests, replies = _pipes()
+    frames: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_serve, args=(frames, replies), name="odradek-producer", daemon=True).start()
+    threading.Thread(target=_watch_parent, args=(os.getppid(),), name="odradek-parent", daemon=True).start()
+    try:
+        while True:
+            frames.put(read_frame(requests))
+    except EOFError:
+        os._exit(0)
+
+
+def _pipes() -> tuple[io.BufferedReader, io.BufferedWriter]:
+    """Requests and replies. What a library prints goes to standard error: a byte of it among the replies would end everything."""
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return os.fdopen(0, "rb", closefd=False), replies
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(ORPHAN_LOOK_S)
+    os._exit(0)
+
+
+def _serve(frames: queue.SimpleQueue[bytes], replies: io.BufferedWriter) -> None:
+    """Answer each request. An error of this file ends the process, which the worker takes for a producer that failed."""
+    decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+    try:
+        service = Service()
+        while True:
+            reply = service.reply(decoder, frames.get())
+            write_frame(replies, msgspec.msgpack.encode(reply))
+    except BrokenPipeError:
+        os._exit(0)
+    except BaseException:  # noqa: BLE001  (a thread that dies alone would leave a process that never answers)
+        traceback.print_exc()
+        os._exit(1)
+
+
+class Service:
+    """One producer, and what it says."""
+
+    def __init__(self) -> None:
+        self._producer: TransactionalProducer | None = None
+        self._said = Said()
+
+    def reply(self, decoder: msgspec.msgpack.Decoder[Request], frame: bytes) -> Reply:
+        """Do what is asked."""
+        try:
+            outcome: Outcome = self._answer(decoder.decode(frame))
+        except msgspec.ValidationError as error:  # a record whose key or value is not bytes
+            outcome = TransactionFailed("aborted", f"a record cannot be produced: {error}", poison=True, spent=True)
+        except TransactionFailedError as error:
+            outcome = TransactionFailed(error.reason, str(error), error.poison, error.spent)
+        except KafkaException as error:
+            reason = cause(error)
+            outcome = ClientFailed(reason.code(), reason.str(), reason.fatal())
+        except LogError as error:
+            outcome = LogFailed(str(error), error.retriable)
+        return self._said.reply(outcome)
+
+    def _answer(self, request: Request) -> Done:
+        if isinstance(request, Initialise):
+            self._producer = self._open(request.opening)
+            self._producer.initialise(request.topic, request.timeout_s)
+            return Done()
+        producer = self._producer
+        assert producer is not None, "the first request initialises"
+        match request:
+            case Contents():
+                producer.fill(request)
+                return Done()
+            case Commit():
+                return Done(ends=[(topic, number, offset) for (topic, number), offset in producer.commit().items()])
+            case Doubt():
+                return Done(producer.doubtful)
+            case Abort():
+                return Done(producer.abort())
+
+    def _open(self, opening: Opening) -> TransactionalProducer:
+        if opening.verbose:
+            self._said.listen()
+        clients = Clients(opening.servers, opening.options)
+        trouble = Gathered(opening.servers, self._said)
+        return TransactionalProducer(clients, trouble, opening.transactional_id, opening.transaction_timeout_s, opening.batch_bytes)
+
+
+if __name__ == "__main__":
+    main()

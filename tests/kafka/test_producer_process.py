@@ -1,0 +1,289 @@
+"""Producers in processes of their own: killed or frozen at any moment they lose and double nothing, nor outlive their worker."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from odradek_runtime.log.port import Log, LogError, Output, Partition, Refused, Trouble
+from odradek_runtime.log_kafka import KafkaLog, committer, remote_producer, writer
+from odradek_runtime.log_kafka.clients import Clients
+from odradek_runtime.log_kafka.remote_producer import PROGRAM, RemoteProducer
+from odradek_runtime.log_kafka.trouble import TroubleReporter
+from tests.contract.station import Station, values
+from tests.kafka.raw import eventually
+
+Join = Callable[[Log, str], Station]
+ROOT = Path(__file__).parents[2]
+
+
+def fields_of(process: int) -> list[str]:
+    """State, parent and so on, as the kernel says; nothing for a process that does not exist."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def alive(process: int) -> bool:
+    """Whether a process exists and is not merely waiting for its status to be taken."""
+    return fields_of(process)[:1] not in ([], ["Z"])
+
+
+def producers_of(worker: int) -> list[int]:
+    """The producers' processes of a worker that are alive, in the order in which they were made."""
+    every = sorted(int(path.name) for path in Path("/proc").glob("[0-9]*"))
+    children = [process for process in every if alive(process) and fields_of(process)[1:2] == [str(worker)]]
+    return [child for child in children if PROGRAM[-1].encode() in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+@pytest.fixture
+def station(log: KafkaLog, app: str, join: Join) -> Station:
+    """A member that owns both shards."""
+    return join(log, app).own({0, 1})
+
+
+@pytest.fixture
+def impatient(kafka: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[KafkaLog]:
+    """A log whose watchdog gives up after a second."""
+    monkeypatch.setattr(writer, "GRACE_S", 0.2)
+    monkeypatch.setattr(committer, "LOOK_S", 0.1)
+    log = KafkaLog(kafka, transaction_timeout_s=1.0)
+    yield log
+    log.close()
+
+
+def freeze() -> list[int]:
+    """Stop this worker's producers where they are; gives their processes."""
+    processes = producers_of(os.getpid())
+    for process in processes:
+        os.kill(process, signal.SIGSTOP)
+    return processes
+
+
+def kill(process: int) -> None:
+    os.kill(process, signal.SIGKILL)
+    eventually(lambda: not alive(process))
+
+
+def test_processes_killed_between_transactions_are_replaced(log: KafkaLog, topic: str, station: Station) -> None:
+    for value in (b"1", b"2", b"3"):
+        killed = producers_of(os.getpid())
+        assert len(killed) == 2
+        for process in killed:
+            kill(process)
+        station.committed(station.transaction([0], [Output(topic, 0, b"k", value)]))
+        station.committed(station.transaction([0], [Output(topic, 0, b"k", value + b"'")]))
+
+    assert values(log, Partition(topic, 0)) == [b"1", b"1'", b"2", b"2'", b"3", b"3'"]
+
+
+@pytest.mark.parametrize(("when", "reason"), [("fill", "aborted"), ("commit", "unknown")])
+def test_a_process_killed_in_a_transaction_leaves_nothing_of_it(
+    log: KafkaLog, topic: str, station: Station, monkeypatch: pytest.MonkeyPatch, when: str, reason: str
+) -> None:
+    """After `fill` has been asked, or before the commit reaches it: the worker cannot tell the latter from one that did commit."""
+    station.committed(station.transaction([0], [Output(topic, 0, b"k", b"before")]))
+    asked = getattr(RemoteProducer, when)
+
+    def killed_first(producer: RemoteProducer, *contents: object) -> object:
+        for process in producers_of(os.getpid()):
+            kill(process)
+        return asked(producer, *contents)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RemoteProducer, when, killed_first)
+        refused = station.refused(station.transaction([0], [Output(topic, 0, b"k", b"killed")]))
+
+    assert (refused.reason, refused.poison) == (reason, False)
+    assert "signal 9" in refused.message
+    station.committed(station.transaction([0], [Output(topic, 0, b"k", b"after")]))
+    assert values(log, Partition(topic, 0)) == [b"before", b"after"]
+
+
+@pytest.mark.parametrize(("when", "reason"), [("fill", "aborted"), ("commit", "unknown")])
+def test_a_frozen_process_is_given_up_and_ended(
+    impatient: KafkaLog, app: str, topic: str, join: Join, monkeypatch: pytest.MonkeyPatch, when: str, reason: str
+) -> None:
+    station = join(impatient, app).own({0, 1})
+    station.committed(station.transaction([0], [Output(topic, 0, b"k", b"before")]))
+    asked = getattr(RemoteProducer, when)
+    frozen: list[int] = []
+
+    def frozen_first(producer: RemoteProducer, *contents: object) -> object:
+        if not frozen:
+            frozen.extend(freeze())
+        return asked(producer, *contents)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RemoteProducer, when, frozen_first)
+        refused = station.refused(station.transaction([0], [Output(topic, 0, b"k", b"frozen")]))
+
+    assert (refused.reason, refused.poison) == (reason, False)
+    station.committed(station.transaction([0], [Output(topic, 0, b"k", b"after")]))
+    eventually(lambda: not any(alive(process) for process in frozen))
+    station.silence(Refused)
+    assert values(impatient, Partition(topic, 0)) == [b"before", b"after"]
+    station.leave()
+
+
+def test_processes_frozen_before_they_are_asked_anything_are_given_up(
+    impatient: KafkaLog, app: str, topic: str, join: Join
+) -> None:
+    station = join(impatient, app).own({0, 1})
+    station.committed(station.transaction([0], [Output(topic, 0, b"k", b"before")]))
+    frozen = freeze()
+
+    refused = station.refused(station.transaction([0], [Output(topic, 0, b"k", b"frozen")]))
+
+    assert (refused.reason, refused.poison) == ("aborted", False), "asked whether it is in doubt it did not answer"
+    station.committed(station.transaction([0], [Output(topic, 0, b"k", b"after")]))
+    eventually(lambda: not any(alive(process) for process in frozen))
+    assert values(impatient, Partition(topic, 0)) == [b"before", b"after"]
+    station.leave()
+
+
+def test_a_process_frozen_while_nothing_is_to_be_done_is_replaced(impatient: KafkaLog, app: str, topic: str, join: Join) -> None:
+    station = join(impatient, app).own({0, 1})
+    station.committed(station.transaction([0], [Output(topic, 0, b"k", b"before")]))
+    frozen = freeze()
+
+    eventually(lambda: not any(alive(process) for process in frozen))
+    eventually(lambda: len(producers_of(os.getpid())) == 2)
+    station.committed(station.transaction([0], [Output(topic, 0, b"k", b"after")]))
+    assert values(impatient, Partition(topic, 0)) == [b"before", b"after"]
+    station.leave()
+
+
+def test_a_member_that_leaves_takes_its_processes_along(log: KafkaLog, topic: str, station: Station) -> None:
+    station.committed(station.transaction([0], [Output(topic, 0, b"k", b"v")]))
+    assert len(producers_of(os.getpid())) == 2
+
+    station.leave()
+
+    assert producers_of(os.getpid()) == []
+
+
+def test_a_killed_workers_processes_end(kafka: str, app: str, topic: str) -> None:
+    command = [sys.executable, "-m", "tests.kafka.pending_worker", kafka, app, topic]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"pending\n"
+        processes = producers_of(worker.pid)
+        assert len(processes) == 2
+        worker.kill()
+
+    eventually(lambda: not any(alive(process) for process in processes))
+
+
+def test_an_orphan_ends_though_its_pipe_stays_open() -> None:
+    """What a forked child of the worker would do to it: the pipe's other end is held here, its parent is not this process."""
+    ours, theirs = os.pipe()
+    script = (
+        "import subprocess, sys, os\n"
+        f"child = subprocess.Popen([sys.executable, *{PROGRAM!r}], stdin={ours}, stdout=subprocess.PIPE)\n"
+        "print(child.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+        "os._exit(0)\n"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[ours]) as parent:
+        assert parent.stdout is not None
+        process = int(parent.stdout.readline())
+        time.sleep(0.5)
+        assert alive(process)
+        parent.communicate()
+
+    eventually(lambda: not alive(process))
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_signals_of_a_terminal_do_not_end_it(log: KafkaLog, topic: str, station: Station) -> None:
+    """Ctrl-C reaches the whole group: the worker then commits its last epoch, for which it needs its producer."""
+    for _ in range(2):
+        station.committed(station.transaction([0], [Output(topic, 0, b"k", b"v")]))
+    processes = producers_of(os.getpid())
+    for process in processes:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            os.kill(process, number)
+
+    station.committed(station.transaction([0], [Output(topic, 0, b"k", b"v")]))
+    station.committed(station.transaction([0], [Output(topic, 0, b"k", b"v")]))
+    assert producers_of(os.getpid()) == processes
+
+
+def test_a_value_that_is_not_bytes_is_poison_and_named(log: KafkaLog, topic: str, station: Station) -> None:
+    for value in ("text", object(), 2**70):
+        bad = Output(topic, 0, b"k", value)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        refused = station.refused(station.transaction([0], [Output(topic, 0, b"k", b"good"), bad]))
+        assert (refused.reason, refused.poison) == ("aborted", True), refused
+        station.committed(station.transaction([0], [Output(topic, 0, b"k", b"next")]))
+
+    assert values(log, Partition(topic, 0)) == [b"next"] * 3
+
+
+def test_a_refused_option_is_told_and_fatal(kafka: str, app: str, join: Join) -> None:
+    log = KafkaLog(kafka, options={"max.in.flight.requests.per.connection": "10"})  # too many for a transaction
+    trouble = join(log, app).wait(Trouble, lambda event: event.fatal)
+
+    assert "max.in.flight" in trouble.message
+    log.close()
+
+
+TALKATIVE = """
+import sys
+import msgspec
+from odradek_runtime.log_kafka.contents import Done
+from odradek_runtime.log_kafka.framing import read_frame, write_frame
+from odradek_runtime.log_kafka.producer_process import Gathered, Said
+
+said = Said()
+said.listen()
+Gathered("stub:9092", said).tell("tls", "no TLS connection")
+import logging
+logging.getLogger("odradek.kafka").debug("%s [%s]", "FAIL", "producer-1")
+while True:
+    read_frame(sys.stdin.buffer)
+    write_frame(sys.stdout.buffer, msgspec.msgpack.encode(said.reply(Done(yes=False))))
+"""
+
+
+def test_what_a_process_says_is_told_by_its_worker(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(remote_producer, "PROGRAM", ("-c", TALKATIVE))
+    told: list[str] = []
+    trouble = TroubleReporter("stub:9092")
+    trouble.sink = lambda event: told.append(event.message)
+    with caplog.at_level(logging.DEBUG, "odradek.kafka"):
+        producer = RemoteProducer(Clients("stub:9092", {}), trouble, "id", 10.0, 1_000)
+
+        assert not producer.doubtful
+        assert told == ["no TLS connection"]
+        assert [record.message for record in caplog.records] == ["FAIL [producer-1]"]
+        assert not producer.doubtful
+        assert len(told) == len(caplog.records) == 1, "it is said once"
+    producer.discard()
+
+
+def test_a_program_that_does_not_start_is_said_with_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(LogError, match="producer_processes"):
+        RemoteProducer(Clients("stub:9092", {}), TroubleReporter("stub:9092"), "id", 10.0, 1_000)
+
+
+def test_a_program_that_ends_at_once_is_a_producer_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_producer, "PROGRAM", ("-c", "raise SystemExit(5)"))
+    producer = RemoteProducer(Clients("stub:9092", {}), TroubleReporter("stub:9092"), "id", 10.0, 1_000)
+
+    with pytest.raises(LogError, match="exit status 5"):
+        producer.initialise(None, 10.0)
+    assert producer.doubtful
+    assert not producer.abort()
+    producer.discard()
+    producer.discard()
