@@ -45,8 +45,10 @@ def producers_of(worker: int) -> list[int]:
 
 @pytest.fixture
 def station(log: KafkaLog, app: str, join: Join) -> Station:
-    """A member that owns both shards."""
-    return join(log, app).own({0, 1})
+    """A member that owns both shards, and whose producers have their processes."""
+    station = join(log, app).own({0, 1})
+    eventually(lambda: len(producers_of(os.getpid())) == 2)
+    return station
 
 
 @pytest.fixture
