@@ -173,6 +173,31 @@ def test_what_fetching_raises_does_not_reach_the_taker(
     assert any("reading from Kafka" in trouble for trouble in troubles)
 
 
+def test_records_are_posted_though_what_else_is_there_cannot_be_fetched(
+    fetcher: Fetcher, consumer: StubConsumer, posted: list[Records], troubles: list[str]
+) -> None:
+    consumer.queue.extend([StubMessage(0), KafkaException(KafkaError(KafkaError._TRANSPORT)), StubMessage(1)])
+    fetcher.read({INPUT: 0}, 1)
+
+    eventually(lambda: len(offsets(posted)) == 2)
+    assert offsets(posted) == [0, 1]
+    assert any("reading from Kafka" in trouble for trouble in troubles)
+
+
+def test_records_beside_an_error_are_posted_though_nothing_can_be_done_about_it(
+    fetcher: Fetcher, consumer: StubConsumer, posted: list[Records], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> None:
+        raise KafkaException(KafkaError(KafkaError._STATE))
+
+    monkeypatch.setattr(Fetcher, "_out_of_range", failing)
+    consumer.queue.extend([StubMessage(0), StubMessage(9, KafkaError(KafkaError._AUTO_OFFSET_RESET)), StubMessage(1)])
+    fetcher.read({INPUT: 0}, 1)
+
+    eventually(lambda: len(offsets(posted)) == 2)
+    assert offsets(posted) == [0, 1]
+
+
 def test_nothing_is_fetched_after_the_end(fetcher: Fetcher, consumer: StubConsumer, posted: list[Records]) -> None:
     fill(consumer, batches=OUTSTANDING + 1)
     fetcher.read({INPUT: 0}, 1)

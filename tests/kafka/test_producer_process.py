@@ -3,10 +3,12 @@
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
+from enum import IntEnum
 from pathlib import Path
 
 import pytest
@@ -61,12 +63,21 @@ def impatient(kafka: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[KafkaLog]
     log.close()
 
 
-def freeze() -> list[int]:
-    """Stop this worker's producers where they are; gives their processes."""
-    processes = producers_of(os.getpid())
-    for process in processes:
-        os.kill(process, signal.SIGSTOP)
-    return processes
+@pytest.fixture
+def freeze() -> Iterator[Callable[[], list[int]]]:
+    """`freeze()` stops this worker's producers where they are, and gives their processes; none outlives the test."""
+    frozen: list[int] = []
+
+    def stop() -> list[int]:
+        processes = producers_of(os.getpid())
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        frozen.extend(processes)
+        return processes
+
+    yield stop
+    for process in filter(alive, frozen):
+        os.kill(process, signal.SIGKILL)
 
 
 def kill(process: int) -> None:
@@ -111,7 +122,14 @@ def test_a_process_killed_in_a_transaction_leaves_nothing_of_it(
 
 @pytest.mark.parametrize(("when", "reason"), [("fill", "aborted"), ("commit", "unknown")])
 def test_a_frozen_process_is_given_up_and_ended(
-    impatient: KafkaLog, app: str, topic: str, join: Join, monkeypatch: pytest.MonkeyPatch, when: str, reason: str
+    impatient: KafkaLog,
+    app: str,
+    topic: str,
+    join: Join,
+    monkeypatch: pytest.MonkeyPatch,
+    freeze: Callable[[], list[int]],
+    when: str,
+    reason: str,
 ) -> None:
     station = join(impatient, app).own({0, 1})
     station.committed(station.transaction([0], [Output(topic, 0, b"k", b"before")]))
@@ -136,8 +154,9 @@ def test_a_frozen_process_is_given_up_and_ended(
 
 
 def test_processes_frozen_before_they_are_asked_anything_are_given_up(
-    impatient: KafkaLog, app: str, topic: str, join: Join
+    impatient: KafkaLog, app: str, topic: str, join: Join, monkeypatch: pytest.MonkeyPatch, freeze: Callable[[], list[int]]
 ) -> None:
+    monkeypatch.setattr(writer, "IDLE_S", 60.0)  # nobody looks at them in between
     station = join(impatient, app).own({0, 1})
     station.committed(station.transaction([0], [Output(topic, 0, b"k", b"before")]))
     frozen = freeze()
@@ -151,7 +170,9 @@ def test_processes_frozen_before_they_are_asked_anything_are_given_up(
     station.leave()
 
 
-def test_a_process_frozen_while_nothing_is_to_be_done_is_replaced(impatient: KafkaLog, app: str, topic: str, join: Join) -> None:
+def test_a_process_frozen_while_nothing_is_to_be_done_is_replaced(
+    impatient: KafkaLog, app: str, topic: str, join: Join, freeze: Callable[[], list[int]]
+) -> None:
     station = join(impatient, app).own({0, 1})
     station.committed(station.transaction([0], [Output(topic, 0, b"k", b"before")]))
     frozen = freeze()
@@ -172,6 +193,20 @@ def test_a_member_that_leaves_takes_its_processes_along(log: KafkaLog, topic: st
     assert producers_of(os.getpid()) == []
 
 
+def test_a_member_leaves_though_its_processes_do_not_answer(
+    impatient: KafkaLog, app: str, join: Join, freeze: Callable[[], list[int]]
+) -> None:
+    station = join(impatient, app).own({0, 1})
+    eventually(lambda: len(producers_of(os.getpid())) == 2)
+    freeze()
+    station.member.commit(station.transaction([0], []))
+
+    station.leave()
+
+    assert producers_of(os.getpid()) == []
+    assert not any(thread.name == "odradek-commit" for thread in threading.enumerate())
+
+
 def test_a_killed_workers_processes_end(kafka: str, app: str, topic: str) -> None:
     command = [sys.executable, "-m", "tests.kafka.pending_worker", kafka, app, topic]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as worker:
@@ -184,27 +219,60 @@ def test_a_killed_workers_processes_end(kafka: str, app: str, topic: str) -> Non
     eventually(lambda: not any(alive(process) for process in processes))
 
 
-def test_an_orphan_ends_though_its_pipe_stays_open() -> None:
-    """What a forked child of the worker would do to it: the pipe's other end is held here, its parent is not this process."""
-    ours, theirs = os.pipe()
+def test_an_orphan_ends_though_its_socket_stays_open() -> None:
+    """What a fork of the worker would do to it: the other end is held here, and its parent is not this process."""
+    ours, theirs = socket.socketpair()
     script = (
-        "import subprocess, sys, os\n"
-        f"child = subprocess.Popen([sys.executable, *{PROGRAM!r}], stdin={ours}, stdout=subprocess.PIPE)\n"
+        "import os, subprocess, sys\n"
+        f"command = [sys.executable, *{PROGRAM!r}, '{theirs.fileno()}', str(os.getpid())]\n"
+        f"child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=[{theirs.fileno()}])\n"
         "print(child.pid, flush=True)\n"
         "sys.stdin.read()\n"
         "os._exit(0)\n"
     )
     command = [sys.executable, "-c", script]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[ours]) as parent:
+    with ours, subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[theirs.fileno()]) as parent:
+        theirs.close()
         assert parent.stdout is not None
         process = int(parent.stdout.readline())
-        time.sleep(0.5)
         assert alive(process)
         parent.communicate()
+        eventually(lambda: not alive(process))
 
-    eventually(lambda: not alive(process))
-    os.close(ours)
-    os.close(theirs)
+
+def test_a_process_is_given_up_though_a_fork_holds_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[socket.socket] = []
+
+    def connected() -> tuple[socket.socket, socket.socket]:
+        ours, theirs = socket.socketpair()
+        held.append(theirs.dup())
+        return ours, theirs
+
+    monkeypatch.setattr(remote_producer, "connected", connected)
+    monkeypatch.setattr(remote_producer, "PROGRAM", ("-c", "import time; time.sleep(600)"))
+    producer = RemoteProducer(Clients("stub:9092", {}), TroubleReporter("stub:9092"), "id", 10.0, 1_000)
+    doubts: list[bool] = []
+    asking = threading.Thread(target=lambda: doubts.append(producer.doubtful))
+    asking.start()
+
+    producer.abandon()
+
+    asking.join(30)
+    assert doubts == [True]
+    producer.discard()
+    held[0].close()
+
+
+def test_what_is_printed_there_does_no_harm(
+    log: KafkaLog, app: str, topic: str, join: Join, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    noisy = "print('noise', flush=True); from odradek_runtime.log_kafka import producer_process; producer_process.main()"
+    monkeypatch.setattr(remote_producer, "PROGRAM", ("-c", noisy))
+    station = join(log, app).own({0, 1})
+
+    station.committed(station.transaction([0], [Output(topic, 0, b"k", b"v")]))
+    assert values(log, Partition(topic, 0)) == [b"v"]
+    assert "noise" in capfd.readouterr().out
 
 
 def test_signals_of_a_terminal_do_not_end_it(log: KafkaLog, topic: str, station: Station) -> None:
@@ -231,6 +299,45 @@ def test_a_value_that_is_not_bytes_is_poison_and_named(log: KafkaLog, topic: str
     assert values(log, Partition(topic, 0)) == [b"next"] * 3
 
 
+class Bytes(bytes):
+    """As libraries derive them: HexBytes, numpy's bytes_."""
+
+
+class Text(str):
+    """The same of str."""
+
+    __slots__ = ()
+
+
+class Number(IntEnum):
+    """And of int."""
+
+    ZERO = 0
+
+
+def test_values_of_derived_classes_are_what_they_are_derived_from(log: KafkaLog, topic: str, station: Station) -> None:
+    transaction = station.transaction([0], [Output(topic, Number.ZERO, Bytes(b"k"), Bytes(b"v"), [(Text("name"), Bytes(b"h"))])])
+    transaction.state[0] = [(Bytes(b"key"), Bytes(b"value"))]
+
+    station.committed(transaction)
+
+    (batch,) = log.scan(Partition(topic, 0), 0, 1)
+    assert [(message.key(), message.value(), message.headers()) for message in batch] == [(b"k", b"v", [("name", b"h")])]
+
+
+def test_an_option_that_is_not_text_is_refused_and_not_told() -> None:
+    secret = "hunter2\udcff"  # noqa: S105 - a variable of the environment that is not UTF-8
+    producer = RemoteProducer(Clients("stub:9092", {"sasl.password": secret}), TroubleReporter("stub:9092"), "id", 10.0, 1_000)
+
+    with pytest.raises(LogError, match="not text") as refused:
+        producer.initialise(None, 10.0)
+
+    assert not refused.value.retriable
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__cause__ is None
+    producer.discard()
+
+
 def test_a_refused_option_is_told_and_fatal(kafka: str, app: str, join: Join) -> None:
     log = KafkaLog(kafka, options={"max.in.flight.requests.per.connection": "10"})  # too many for a transaction
     trouble = join(log, app).wait(Trouble, lambda event: event.fatal)
@@ -240,20 +347,22 @@ def test_a_refused_option_is_told_and_fatal(kafka: str, app: str, join: Join) ->
 
 
 TALKATIVE = """
+import logging
+import socket
 import sys
 import msgspec
 from odradek_runtime.log_kafka.contents import Done
-from odradek_runtime.log_kafka.framing import read_frame, write_frame
+from odradek_runtime.log_kafka.framing import receive_frame, send_frame
 from odradek_runtime.log_kafka.producer_process import Gathered, Said
 
 said = Said()
 said.listen()
 Gathered("stub:9092", said).tell("tls", "no TLS connection")
-import logging
 logging.getLogger("odradek.kafka").debug("%s [%s]", "FAIL", "producer-1")
+link = socket.socket(fileno=int(sys.argv[1]))
 while True:
-    read_frame(sys.stdin.buffer)
-    write_frame(sys.stdout.buffer, msgspec.msgpack.encode(said.reply(Done(yes=False))))
+    receive_frame(link)
+    send_frame(link, msgspec.msgpack.encode(said.reply(Done(yes=False))))
 """
 
 

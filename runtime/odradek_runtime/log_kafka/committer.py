@@ -33,6 +33,9 @@ class Committer:
         self._sink = sink
         self._current: Transaction | None = None
         self._closed = threading.Event()
+        self._handing_over = threading.Lock()
+        """Held while a transaction is given to the writer, and while a writer is replaced: one that is given up answers for the
+        transaction that it had, and for no other."""
         self._orders: Orders = queue.SimpleQueue()
         self._writer = make_writer(self._orders, self._ended, None)
         self._watchdog = threading.Thread(target=self._watch, name="odradek-watchdog", daemon=True)
@@ -49,10 +52,11 @@ class Committer:
         missing = [shard for shard in transaction.stamps if (self._commands, shard) not in transaction.offsets]
         if missing:
             raise ValueError(f"epoch {transaction.epoch} has no offset for {self._commands}{missing}: every shard needs one")
-        if self._current is not None:
-            raise ValueError(f"epoch {transaction.epoch} given before epoch {self._current.epoch} has ended")
-        self._current = transaction
-        self._orders.put(transaction)
+        with self._handing_over:
+            if self._current is not None:
+                raise ValueError(f"epoch {transaction.epoch} given before epoch {self._current.epoch} has ended")
+            self._current = transaction
+            self._orders.put(transaction)
 
     def busy(self, shards: Sequence[int]) -> bool:
         """Whether a transaction that touches one of these shards has not ended."""
@@ -62,8 +66,8 @@ class Committer:
     def close(self, timeout_s: float) -> None:
         """End the threads after the transaction in hand."""
         self._closed.set()
+        self._watchdog.join(timeout_s)  # first: it may be about to replace the writer
         self._writer.close(timeout_s)
-        self._watchdog.join(timeout_s)
 
     def _ended(self, event: Event) -> None:
         if isinstance(event, Committed | Refused):
@@ -76,11 +80,14 @@ class Committer:
                 self._give_up()
 
     def _give_up(self) -> None:
-        phase = self._writer.abandon()
-        current = self._current
-        outcome: Refused | None = None
-        if current is not None:
-            message = "a call to Kafka did not return in time; its transaction was settled by a new producer"
-            outcome = Refused(current.epoch, "unknown" if phase == "committing" else "aborted", message)
-        self._orders = queue.SimpleQueue()  # the abandoned thread may still wait on the old one
-        self._writer = self._make_writer(self._orders, self._ended, outcome)
+        with self._handing_over:
+            phase = self._writer.give_up()
+            if phase is None:
+                return
+            current = self._current
+            outcome: Refused | None = None
+            if current is not None:
+                message = "a call to Kafka did not return in time; its transaction was settled by a new producer"
+                outcome = Refused(current.epoch, "unknown" if phase == "committing" else "aborted", message)
+            self._orders = queue.SimpleQueue()  # the abandoned thread may still wait on the old one
+            self._writer = self._make_writer(self._orders, self._ended, outcome)

@@ -110,16 +110,27 @@ class Fetcher:
             if self._posted - self._taken < OUTSTANDING and self._reading:
                 first = self._consumer.poll(POLL_S)
                 if first is not None:
-                    self._post([first, *self._consumer.consume(BATCH - 1, 0)])
+                    self._fetch([first])
                 return
         self._wake.wait(0.5)
 
+    def _fetch(self, batch: list[Fetched]) -> None:
+        """Post these and what else is there; these in any case, for the consumer is past them."""
+        try:
+            batch += self._consumer.consume(BATCH - 1, 0)
+        finally:
+            self._post(batch)
+
     def _post(self, batch: list[Fetched]) -> None:
+        errors: list[Fetched] = []
         if any(map(_ERROR, batch)):
-            batch = [message for message in batch if not self._is_error(message)]
+            errors = [message for message in batch if message.error() is not None]
+            batch = [message for message in batch if message.error() is None]
         if batch:
             self._posted += 1
             self._sink(Records(batch, self._generation, self._take))
+        for message in errors:  # last: it may fail, and the records would be lost with it
+            self._failed(message)
 
     def _take(self) -> None:
         self._taken += 1
@@ -188,15 +199,14 @@ class Fetcher:
             self._consumer.resume([TopicPartition(*partition) for partition in known])
             self._paused.difference_update(known)
 
-    def _is_error(self, message: Fetched) -> bool:
+    def _failed(self, message: Fetched) -> None:
         error = message.error()
         if error is None:
-            return False
+            return
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             self._out_of_range(Partition(message.topic(), message.partition()), message.offset())
         else:
             self._trouble.error(error)
-        return True
 
     def _out_of_range(self, partition: Partition, wanted: int) -> None:
         """What should come next was deleted (or the topic made anew): say so, and go on with the first there is."""

@@ -1,38 +1,41 @@
-"""Frames on a pipe: eight bytes of length, then the message.
+"""Frames on a socket: eight bytes of length, then the message.
 
-Stands between a producer's process and the worker's.
+Stands between a worker and the processes of its producers. Nothing is kept here between two calls: a fork of the worker would send
+its copy of it a second time.
 """
 
 from __future__ import annotations
 
-import fcntl
-import io
-from contextlib import suppress
+import socket
 
 LENGTH_BYTES = 8
-PIPE_BYTES = 1024 * 1024
+BUFFER_BYTES = 1024 * 1024
 
 
-def widen(pipe: io.BufferedWriter) -> None:
-    """Let it hold most of an epoch, where the system allows it: else both sides wake each other at every 64 KiB."""
-    with suppress(AttributeError, OSError):  # no such thing outside Linux; too much for this user's pipes
-        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+def connected() -> tuple[socket.socket, socket.socket]:
+    """Two ends that take as much of an epoch at a time as the system allows: else they wake each other again and again."""
+    ends = socket.socketpair()
+    for end in ends:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
+    return ends
 
 
-def write_frame(pipe: io.BufferedWriter, frame: bytes) -> None:
+def send_frame(link: socket.socket, frame: bytes) -> None:
     """Blocks until the other side has room. Raises OSError when it has gone."""
-    pipe.write(len(frame).to_bytes(LENGTH_BYTES, "big"))
-    pipe.write(frame)
-    pipe.flush()
+    link.sendall(len(frame).to_bytes(LENGTH_BYTES, "big"))
+    link.sendall(frame)
 
 
-def read_frame(pipe: io.BufferedReader) -> bytes:
-    """Blocks for the next message. Raises EOFError when the other side has gone."""
-    return _exactly(pipe, int.from_bytes(_exactly(pipe, LENGTH_BYTES), "big"))
+def receive_frame(link: socket.socket) -> bytes:
+    """Blocks for the next message. Raises EOFError or OSError when the other side has gone."""
+    return _exactly(link, int.from_bytes(_exactly(link, LENGTH_BYTES), "big"))
 
 
-def _exactly(pipe: io.BufferedReader, size: int) -> bytes:
-    read = pipe.read(size)
-    if len(read) < size:
-        raise EOFError
+def _exactly(link: socket.socket, size: int) -> bytes:
+    read = link.recv(size, socket.MSG_WAITALL)
+    while len(read) < size:  # a signal came in between
+        more = link.recv(size - len(read), socket.MSG_WAITALL)
+        if not more:
+            raise EOFError
+        read += more
     return read

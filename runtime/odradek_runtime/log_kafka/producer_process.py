@@ -1,19 +1,20 @@
 """The other end of a `RemoteProducer`: a process that holds one producer and does what it is asked, one thing at a time.
 
-    python -P -m odradek_runtime.log_kafka.producer_process
+    python -P -m odradek_runtime.log_kafka.producer_process DESCRIPTOR PARENT
 
-Requests come on standard input, replies leave on standard output, both framed. It ends at once when its input closes, in the middle
-of whatever it does: its worker is dead then, or has given it up, and whoever comes after settles what was under way.
+The descriptor is a socket: requests come on it and replies leave. The process ends at once when it closes or its parent changes, in
+the middle of whatever it does: its worker is dead then, or has given it up, and whoever comes after settles the rest.
 """
 
 from __future__ import annotations
 
 import gc
-import io
 import logging
 import os
 import queue
 import signal
+import socket
+import sys
 import threading
 import time
 import traceback
@@ -40,12 +41,12 @@ from odradek_runtime.log_kafka.contents import (
     TransactionFailed,
 )
 from odradek_runtime.log_kafka.errors import cause
-from odradek_runtime.log_kafka.framing import read_frame, write_frame
+from odradek_runtime.log_kafka.framing import receive_frame, send_frame
 from odradek_runtime.log_kafka.producer import TransactionalProducer, TransactionFailedError
 from odradek_runtime.log_kafka.trouble import TroubleReporter
 
 ORPHAN_LOOK_S = 2.0
-"""A process that the worker has forked may hold the pipe open after the worker's death; whose child this is tells of it, too."""
+"""A process that the worker has forked may hold the socket open after the worker's death; whose child this is tells of it, too."""
 KEPT = 1_000
 """Troubles, and log lines, between two replies; the oldest go first."""
 
@@ -94,22 +95,15 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the worker hears of it; it needs this process to finish its epoch
     gc.set_threshold(100_000, 50, 100)  # an epoch's records come and go at once
-    requests, replies = _pipes()
+    link = socket.socket(fileno=int(sys.argv[1]))
     frames: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_serve, args=(frames, replies), name="odradek-producer", daemon=True).start()
-    threading.Thread(target=_watch_parent, args=(os.getppid(),), name="odradek-parent", daemon=True).start()
+    threading.Thread(target=_serve, args=(frames, link), name="odradek-producer", daemon=True).start()
+    threading.Thread(target=_watch_parent, args=(int(sys.argv[2]),), name="odradek-parent", daemon=True).start()
     try:
         while True:
-            frames.put(read_frame(requests))
-    except EOFError:
+            frames.put(receive_frame(link))
+    except (EOFError, OSError):
         os._exit(0)
-
-
-def _pipes() -> tuple[io.BufferedReader, io.BufferedWriter]:
-    """Requests and replies. What a library prints goes to standard error: a byte of it among the replies would end everything."""
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return os.fdopen(0, "rb", closefd=False), replies
 
 
 def _watch_parent(parent: int) -> None:
@@ -118,15 +112,15 @@ def _watch_parent(parent: int) -> None:
     os._exit(0)
 
 
-def _serve(frames: queue.SimpleQueue[bytes], replies: io.BufferedWriter) -> None:
+def _serve(frames: queue.SimpleQueue[bytes], link: socket.socket) -> None:
     """Answer each request. An error of this file ends the process, which the worker takes for a producer that failed."""
     decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
     try:
         service = Service()
         while True:
             reply = service.reply(decoder, frames.get())
-            write_frame(replies, msgspec.msgpack.encode(reply))
-    except BrokenPipeError:
+            send_frame(link, msgspec.msgpack.encode(reply))
+    except (BrokenPipeError, ConnectionResetError):
         os._exit(0)
     except BaseException:  # noqa: BLE001  (a thread that dies alone would leave a process that never answers)
         traceback.print_exc()
@@ -158,7 +152,11 @@ class Service:
     def _answer(self, request: Request) -> Done:
         if isinstance(request, Initialise):
             self._producer = self._open(request.opening)
-            self._producer.initialise(request.topic, request.timeout_s)
+            try:
+                self._producer.initialise(request.topic, request.timeout_s)
+            except KafkaException:
+                _ = self._producer.doubtful  # the client is polled: its error callbacks say why
+                raise
             return Done()
         producer = self._producer
         assert producer is not None, "the first request initialises"

@@ -1,19 +1,20 @@
 """A producer in a process of its own, as the commit thread sees it.
 
-Stands where a `TransactionalProducer` would, and has one at the other end of two pipes: handing records to librdkafka then holds
-another interpreter's lock, not the engine's. That process has no will of its own. It does what it is asked, and ends when its
-pipe closes; if it ends by itself, its producer has failed, and is replaced like any other.
+Stands where a `TransactionalProducer` would, and has one at the other end of a socket: handing records to librdkafka then holds
+another interpreter's lock, not the engine's. That process has no will of its own. It does what it is asked, and ends when the
+socket closes; if it ends by itself, its producer has failed, and is replaced like any other.
 """
 
 from __future__ import annotations
 
-import io
 import logging
+import operator
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import cast
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException
@@ -34,7 +35,7 @@ from odradek_runtime.log_kafka.contents import (
     Request,
     TransactionFailed,
 )
-from odradek_runtime.log_kafka.framing import read_frame, widen, write_frame
+from odradek_runtime.log_kafka.framing import connected, receive_frame, send_frame
 from odradek_runtime.log_kafka.producer import TransactionFailedError, unproducible
 from odradek_runtime.log_kafka.trouble import TroubleReporter
 
@@ -66,15 +67,17 @@ class RemoteProducer:
         self.transactional_id = transactional_id
         self.batch_bytes = batch_bytes
         self._trouble = trouble
-        command = [sys.executable, *PROGRAM]
+        self._link, theirs = connected()
+        # The other side's own standard output stays what the worker's is: whatever a library prints there does no harm.
+        command = [sys.executable, *PROGRAM, str(theirs.fileno()), str(os.getpid())]
         try:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - this very program
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])  # noqa: S603 - this very program
         except OSError as error:
+            self._link.close()
             raise LogError(f"a process for a producer cannot be started: {error} (setting producer_processes)") from None
-        self._requests = cast("io.BufferedWriter", self._process.stdin)
-        self._replies = cast("io.BufferedReader", self._process.stdout)
-        widen(self._requests)
-        self._encoder = msgspec.msgpack.Encoder()
+        finally:
+            theirs.close()
+        self._encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
         self._decoder = msgspec.msgpack.Decoder(Reply)
         verbose = logger.isEnabledFor(logging.DEBUG)
         self._opening = Opening(clients.servers, clients.options, transactional_id, transaction_timeout_s, batch_bytes, verbose)
@@ -98,6 +101,8 @@ class RemoteProducer:
             self._ask(Initialise(self._opening, topic, timeout_s))
         except ProcessEndedError as error:
             raise LogError(str(error)) from None
+        except (*UNENCODABLE, TransactionFailedError):  # which says the value: it may be a password
+            raise LogError("the name or the value of a Kafka option is not text", retriable=False) from None
 
     def fill(self, contents: Contents) -> None:
         """Begin a transaction and give it all that it carries."""
@@ -126,25 +131,25 @@ class RemoteProducer:
             return False
 
     def abandon(self) -> None:
-        """End the process: whoever waits for its answer hears of it."""
+        """End the process: whoever waits for its answer hears of it, though a fork of the worker may hold the other end, too."""
         self._process.kill()
+        with suppress(OSError):  # it has gone, or `discard` was here
+            self._link.shutdown(socket.SHUT_RDWR)
 
     def discard(self) -> None:
         """End the process: what it has committed is with the cluster, and nothing else may be."""
-        self._process.kill()
+        self.abandon()
         self._process.wait()
-        with suppress(OSError):  # half a request
-            self._requests.close()
-        self._replies.close()
+        self._link.close()
 
     def _ask(self, request: Request) -> Done:
         return self._exchange(self._encoder.encode(request))
 
     def _exchange(self, request: bytes) -> Done:
         try:
-            write_frame(self._requests, request)
-            reply = self._decoder.decode(read_frame(self._replies))
-        except (OSError, EOFError, ValueError):  # ValueError: closed by `discard`
+            send_frame(self._link, request)
+            reply = self._decoder.decode(receive_frame(self._link))
+        except (OSError, EOFError, msgspec.DecodeError):
             raise ProcessEndedError(f"a producer's process {self._end()}") from None
         for kind, message, fatal in reply.troubles:
             self._trouble.tell(kind, message, fatal=fatal)
@@ -176,3 +181,12 @@ class RemoteProducer:
         except subprocess.TimeoutExpired:
             return "does not answer"
         return f"was ended by signal {-status}" if status < 0 else f"ended with exit status {status}: see its standard error"
+
+
+def _plain(value: object) -> object:
+    """What msgspec does not take though librdkafka does: values of a class derived from a plain one."""
+    if isinstance(value, bytes):
+        return bytes(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    return operator.index(value)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  (TypeError for all else)

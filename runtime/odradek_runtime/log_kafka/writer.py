@@ -122,21 +122,31 @@ class EpochWriter:
         stuck_at = self._stuck_at
         return stuck_at is not None and time.monotonic() > stuck_at
 
-    def abandon(self) -> Phase:
-        """Never post anything again, send nothing more; says how far the transaction had come."""
+    def give_up(self) -> Phase | None:
+        """Never post anything again, send nothing more; says how far the transaction had come. None: it is no longer stuck."""
         with self._lock:
+            if not self.stuck:  # its call has returned in this very moment: what came of it is being posted
+                return None
             self._abandoned = True
             phase = self._phase
-        for producer in self._producers:
-            if producer is not None:
-                producer.abandon()
+        self._end_calls()
         return phase
 
     def close(self, timeout_s: float) -> None:
-        """End the thread after the transaction in hand."""
+        """End the thread after the transaction in hand; in the middle of it if a call does not return in time."""
         self._closing = True
         self._orders.put(None)
         self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            with self._lock:
+                self._abandoned = True
+            self._end_calls()
+            self._thread.join(GRACE_S)
+
+    def _end_calls(self) -> None:
+        for producer in list(self._producers):
+            if producer is not None:
+                producer.abandon()
 
     def _run(self) -> None:
         try:

@@ -1,0 +1,167 @@
+"""The committer and its watchdog: whenever a transaction is given and a writer given up, it is answered once.
+
+Without a broker: writers and producers are stubs, and what would take luck to meet is held at the moment in question.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from odradek_runtime.log.port import ChangelogPosition, Committed, Event, Partition, Refused, Transaction
+from odradek_runtime.log_kafka import committer as module
+from odradek_runtime.log_kafka.committer import Committer, Orders
+from odradek_runtime.log_kafka.contents import Contents
+from odradek_runtime.log_kafka.owner import Owner
+from odradek_runtime.log_kafka.stamps import Stamps
+from odradek_runtime.log_kafka.targets import Targets
+from odradek_runtime.log_kafka.trouble import TroubleReporter
+from odradek_runtime.log_kafka.writer import EpochWriter
+from tests.kafka.raw import eventually
+
+
+def transaction(epoch: int, stamp: int = 1) -> Transaction:
+    return Transaction(epoch, {0: stamp}, offsets={Partition("app.commands", 0): epoch})
+
+
+class StubWriter:
+    """Is stuck when told, and keeps what reaches it."""
+
+    def __init__(self, orders: Orders, outcome: Refused | None) -> None:
+        self.orders = orders
+        self.outcome = outcome
+        self.stuck = False
+
+    def give_up(self) -> str:
+        return "idle"
+
+    def close(self, _: float) -> None: ...
+
+
+def test_a_transaction_given_while_the_writer_is_replaced_is_the_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 0.01)
+    writers: list[StubWriter] = []
+    giving: list[threading.Thread] = []
+
+    def make(orders: Orders, _: Callable[[Event], None], outcome: Refused | None) -> EpochWriter:
+        writers.append(StubWriter(orders, outcome))
+        return cast("EpochWriter", writers[-1])
+
+    def new_queue() -> Orders:
+        """The writer is being replaced; whose transaction it answers for has been decided."""
+        giving.append(threading.Thread(target=committer.commit, args=[transaction(1)]))
+        giving[0].start()
+        giving[0].join(0.2)
+        return queue.SimpleQueue()
+
+    committer = Committer("app", make, lambda _: None)
+    monkeypatch.setattr(module, "queue", SimpleNamespace(SimpleQueue=new_queue))
+    writers[0].stuck = True
+    eventually(lambda: len(writers) == 2)
+    giving[0].join(10)
+
+    assert writers[0].orders.empty(), "nobody would ever answer"
+    assert writers[1].outcome is None
+    assert writers[1].orders.get(timeout=10) == transaction(1)
+    committer.close(10)
+
+
+class StubProducer:
+    """Commits everything, at once or when it may."""
+
+    batch_bytes = 1
+    doubtful = False
+
+    def __init__(self) -> None:
+        self.may_commit = threading.Event()
+        self.may_commit.set()
+        self.discarded = False
+
+    def initialise(self, topic: str | None, timeout_s: float) -> None: ...
+
+    def fill(self, contents: Contents) -> None: ...
+
+    def commit(self) -> Mapping[Partition, int]:
+        self.may_commit.wait()
+        return {}
+
+    def abort(self) -> bool:
+        return True
+
+    def abandon(self) -> None:
+        self.may_commit.set()
+
+    def discard(self) -> None:
+        self.discarded = True
+
+
+class StubGroup:
+    """Owns shard 0."""
+
+    assigned = True
+    member_id = "m"
+
+    def metadata(self, timeout_s: float) -> bytes:
+        return b""
+
+
+@pytest.fixture
+def producers() -> list[StubProducer]:
+    return []
+
+
+@pytest.fixture
+def events() -> "queue.SimpleQueue[Event]":
+    return queue.SimpleQueue()
+
+
+@pytest.fixture
+def orders() -> Orders:
+    return queue.SimpleQueue()
+
+
+@pytest.fixture
+def writer(producers: list[StubProducer], events: "queue.SimpleQueue[Event]", orders: Orders) -> Iterator[EpochWriter]:
+    """A writer with a timeout of half a second, which owns shard 0 under stamp 1."""
+
+    def make(*_: object) -> StubProducer:
+        producers.append(StubProducer())
+        return producers[-1]
+
+    stamps = Stamps()
+    stamps.gain([0])
+    targets = cast("Targets", SimpleNamespace(smallest_batch_bytes=1, absent=lambda _: None, forget=lambda: None))
+    trouble = TroubleReporter("stub:9092")
+    writer = EpochWriter(make, Owner.new("app"), StubGroup(), stamps, targets, trouble, events.put, orders, 0.5)
+    eventually(lambda: len(producers) == 2)
+    yield writer
+    writer.close(10)
+
+
+def test_a_writer_whose_call_has_just_returned_is_not_given_up(
+    writer: EpochWriter, events: "queue.SimpleQueue[Event]", orders: Orders
+) -> None:
+    """The watchdog saw it stuck, and before it could act the answer came: it is this one that counts, and no second."""
+    assert writer.give_up() is None
+    orders.put(transaction(1))
+
+    assert events.get(timeout=10) == Committed(1, {0: ChangelogPosition(None, None)})
+    assert writer.give_up() is None
+    orders.put(transaction(2))
+    assert isinstance(events.get(timeout=10), Committed)
+
+
+def test_a_writer_that_is_closed_ends_a_call_that_does_not_return(
+    writer: EpochWriter, producers: list[StubProducer], events: "queue.SimpleQueue[Event]", orders: Orders
+) -> None:
+    for producer in producers:
+        producer.may_commit.clear()
+    orders.put(transaction(1))
+
+    writer.close(0.2)
+
+    eventually(lambda: all(producer.discarded for producer in producers))
+    assert events.empty(), "what became of it is not known here"
