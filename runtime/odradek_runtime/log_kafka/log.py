@@ -34,7 +34,7 @@ class KafkaLog:
         replication_factor: of topics created here; 0 = the broker's default, at most the number of brokers.
         release_timeout_s: how long a rebalance waits for the engine to let go of a shard.
         request_timeout_s: of each request outside the hot path.
-        producer_processes: a member's two producers run in processes of their own (22 MB each), so that handing records to
+        producer_processes: a member's two producers run in processes of their own (19 MB each), so that handing records to
             librdkafka does not hold the interpreter's lock that the engine needs.
         scan_stall_s: a scan that has not moved for so long gives up.
 
