@@ -5,7 +5,7 @@ Without a broker: the consumer is a stub that gives what the test has put in its
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import cast
 
@@ -107,15 +107,15 @@ def offsets(posted: list[Records]) -> list[int]:
     return [message.offset() for records in posted for message in records.messages]
 
 
-def settled(consumer: StubConsumer, posted: list[Records]) -> Callable[[], bool]:
-    """Whether the thread has posted all that may be outstanding."""
-    return lambda: len(posted) == OUTSTANDING
+def read_all_that_may_be_outstanding(fetcher: Fetcher, posted: list[Records]) -> None:
+    """The thread has posted as many batches as may be outstanding, and waits until one is taken."""
+    fetcher.read({INPUT: 0}, 1)
+    eventually(lambda: len(posted) == OUTSTANDING)
 
 
 def test_who_takes_a_batch_fetches_the_next_one(fetcher: Fetcher, consumer: StubConsumer, posted: list[Records]) -> None:
     fill(consumer, batches=10)
-    fetcher.read({INPUT: 0}, 1)
-    eventually(settled(consumer, posted))
+    read_all_that_may_be_outstanding(fetcher, posted)
     consumer.looks.clear()
 
     for number in range(5):
@@ -129,8 +129,7 @@ def test_who_takes_a_batch_fetches_the_next_one(fetcher: Fetcher, consumer: Stub
 
 def test_the_thread_goes_on_when_nothing_was_there(fetcher: Fetcher, consumer: StubConsumer, posted: list[Records]) -> None:
     fill(consumer, batches=OUTSTANDING)
-    fetcher.read({INPUT: 0}, 1)
-    eventually(settled(consumer, posted))
+    read_all_that_may_be_outstanding(fetcher, posted)
 
     posted[0].taken()
     consumer.queue.append(StubMessage(OUTSTANDING * BATCH))
@@ -143,8 +142,7 @@ def test_an_error_among_records_is_the_threads_to_tell(
     fetcher: Fetcher, consumer: StubConsumer, posted: list[Records], troubles: list[str]
 ) -> None:
     fill(consumer, batches=OUTSTANDING)
-    fetcher.read({INPUT: 0}, 1)
-    eventually(settled(consumer, posted))
+    read_all_that_may_be_outstanding(fetcher, posted)
     consumer.queue.append(StubMessage(OUTSTANDING * BATCH))
     consumer.queue.append(StubMessage(0, KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)))
     fill(consumer, batches=2, start=OUTSTANDING * BATCH + 1)
@@ -161,8 +159,7 @@ def test_what_fetching_raises_does_not_reach_the_taker(
     fetcher: Fetcher, consumer: StubConsumer, posted: list[Records], troubles: list[str]
 ) -> None:
     fill(consumer, batches=OUTSTANDING)
-    fetcher.read({INPUT: 0}, 1)
-    eventually(settled(consumer, posted))
+    read_all_that_may_be_outstanding(fetcher, posted)
     consumer.queue.append(KafkaException(KafkaError(KafkaError._TRANSPORT)))
     fill(consumer, batches=1, start=OUTSTANDING * BATCH)
 
@@ -200,8 +197,7 @@ def test_records_beside_an_error_are_posted_though_nothing_can_be_done_about_it(
 
 def test_nothing_is_fetched_after_the_end(fetcher: Fetcher, consumer: StubConsumer, posted: list[Records]) -> None:
     fill(consumer, batches=OUTSTANDING + 1)
-    fetcher.read({INPUT: 0}, 1)
-    eventually(settled(consumer, posted))
+    read_all_that_may_be_outstanding(fetcher, posted)
     fetcher.close(10)
     consumer.looks.clear()
 

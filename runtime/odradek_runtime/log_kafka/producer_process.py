@@ -114,11 +114,10 @@ def _watch_parent(parent: int) -> None:
 
 def _serve(frames: queue.SimpleQueue[bytes], link: socket.socket) -> None:
     """Answer each request. An error of this file ends the process, which the worker takes for a producer that failed."""
-    decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
     try:
         service = Service()
         while True:
-            reply = service.reply(decoder, frames.get())
+            reply = service.reply(frames.get())
             send_frame(link, msgspec.msgpack.encode(reply))
     except (BrokenPipeError, ConnectionResetError):
         os._exit(0)
@@ -131,13 +130,14 @@ class Service:
     """One producer, and what it says."""
 
     def __init__(self) -> None:
+        self._decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
         self._producer: TransactionalProducer | None = None
         self._said = Said()
 
-    def reply(self, decoder: msgspec.msgpack.Decoder[Request], frame: bytes) -> Reply:
+    def reply(self, frame: bytes) -> Reply:
         """Do what is asked."""
         try:
-            outcome: Outcome = self._answer(decoder.decode(frame))
+            outcome: Outcome = self._answer(self._decoder.decode(frame))
         except msgspec.ValidationError as error:  # a record whose key or value is not bytes
             outcome = TransactionFailed("aborted", f"a record cannot be produced: {error}", poison=True, spent=True)
         except TransactionFailedError as error:
