@@ -16,6 +16,7 @@ from odradek_runtime.cli.appref import load_app
 from odradek_runtime.cli.connect import make_data_dir
 from odradek_runtime.cli.errors import FAILED, USAGE, CommandError
 from odradek_runtime.cli.logs import set_up_logging
+from odradek_runtime.cli.stop import StopRequest
 from odradek_runtime.cli.supervisor import decode_settings
 from odradek_runtime.ingress.sockets import PortError
 from odradek_runtime.log.port import LogError
@@ -32,7 +33,7 @@ LONGEST_WAIT_S = 15.0
 
 def run_worker(reference: str, *, lifeline: int, index: int, workers: int) -> None:
     """Blocks until SIGTERM or the supervisor's end. Raises CommandError: it cannot start, or the engine died."""
-    stopping = threading.Event()
+    stopping = StopRequest()
     _listen(stopping)
     pipe = os.fdopen(lifeline, "rb")
     settings = decode_settings(pipe.readline())
@@ -70,10 +71,10 @@ def takes_word(voice: int) -> bool:
         return False
 
 
-def _started(make: Callable[[], Node], announcer: Announcer, stopping: threading.Event) -> Node | None:
+def _started(make: Callable[[], Node], announcer: Announcer, stopping: StopRequest) -> Node | None:
     """A running node, after waiting for a log that cannot be reached; None when it was told to stop meanwhile."""
     wait_s = FIRST_WAIT_S
-    while not stopping.is_set():
+    while not stopping.made:
         try:
             node = make()
             node.start()
@@ -103,14 +104,14 @@ def _tune_interpreter() -> None:
     sys.setswitchinterval(0.001)
 
 
-def _listen(stopping: threading.Event) -> None:
+def _listen(stopping: StopRequest) -> None:
     """SIGTERM drains. Ctrl-C reaches the supervisor too, which sends SIGTERM: here it would come twice.
 
     The supervisor had Ctrl-C held back until now; what the app starts of its own need not inherit that.
     """
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()
+        stopping.make()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -119,10 +120,10 @@ def _listen(stopping: threading.Event) -> None:
         signal.signal(signal.SIGHUP, stop)
 
 
-def _watch_supervisor(descriptor: int, stopping: threading.Event) -> None:
+def _watch_supervisor(descriptor: int, stopping: StopRequest) -> None:
     """The other end closes when the supervisor is gone, however it ended."""
     while os.read(descriptor, 1):
         continue
-    if not stopping.is_set():
+    if not stopping.made:
         sys.stderr.write("the supervisor is gone: stopping\n")
-        stopping.set()
+        stopping.make()

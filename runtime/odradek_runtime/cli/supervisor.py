@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ import msgspec
 from rich.markup import escape
 
 from odradek_runtime.cli.errors import FAILED, USAGE, err
+from odradek_runtime.cli.stop import StopRequest
 from odradek_runtime.settings import Settings
 
 POLL_S = 0.1
@@ -77,7 +77,7 @@ class Supervisor:
         self._reference = reference
         self._children = [Child(index, one) for index, one in enumerate(settings)]
         self._changed = changed
-        self._stopping = threading.Event()
+        self._stopping = StopRequest()
         self._exit_code = 0
         self._voice: tuple[int, ...] = ()
         """Both ends of the pipe, when there are several workers."""
@@ -110,7 +110,7 @@ class Supervisor:
         if code == USAGE:
             if self._changed is None:
                 self._exit_code = USAGE
-                self._stopping.set()
+                self._stopping.make()
                 return
             if all(one.next_start_s != float("inf") for one in self._children):
                 err().print("[yellow]waiting for a change of the source[/]")
@@ -207,11 +207,11 @@ class Supervisor:
     @contextmanager
     def _signals(self) -> Generator[None]:
         def stop(_number: int, _frame: FrameType | None) -> None:
-            if self._stopping.is_set():
+            if self._stopping.made:
                 for child in self._children:
                     if child.process is not None:
                         child.process.kill()
-            self._stopping.set()
+            self._stopping.make()
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
