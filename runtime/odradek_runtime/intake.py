@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from .log.port import Member, Message, Partition, Records
 from .machine import Machine
@@ -98,20 +99,18 @@ class Intake:
 
     def _feed(self, messages: Sequence[Message], generation: int) -> None:
         """Split into runs of one partition: the look-ups are per run, not per record."""
+        if not messages:
+            return
         epoch = self._machine.epoch
         if epoch.events == 0:
             epoch.started_ms = self._machine.now_ms
-        begin = 0
-        while begin < len(messages):
-            topic, number = messages[begin].topic(), messages[begin].partition()
-            end = begin + 1
-            while end < len(messages) and messages[end].partition() == number and messages[end].topic() == topic:
-                end += 1
-            partition = Partition(topic, number)
-            shard = self._readers.get(partition)
-            if shard is not None and generation >= shard.generations[partition]:
-                self._run(shard, partition, messages[begin:end])
-            begin = end
+        kind = type(messages[0])
+        for number, of_number in groupby(messages, kind.partition):
+            for topic, run in groupby(of_number, kind.topic):
+                partition = Partition(topic, number)
+                shard = self._readers.get(partition)
+                if shard is not None and generation >= shard.generations[partition]:
+                    self._run(shard, partition, list(run))
 
     def _run(self, shard: Shard, partition: Partition, messages: Sequence[Message]) -> None:
         machine = self._machine

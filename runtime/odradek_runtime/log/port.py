@@ -118,7 +118,7 @@ class Losing:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """A batch as fetched (at most 2,000 records, several partitions mixed, in order within each).
+    """A batch as fetched (at most 2,000 records, of one class; several partitions mixed, in order within each).
 
     `generation` is the newest one given to `read` when the batch was fetched: a partition's messages from a batch older
     than the partition's own `read` are stale and must be dropped. Call `taken()` once when the batch has been dequeued: a
