@@ -1,15 +1,20 @@
 """The lane uses an invocation and its context again for the next record: nobody may notice."""
 
+import asyncio
+import gc
 import logging
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from odradek import App, Context, ObjectContext, State, current
+from odradek import App, Context, ObjectContext, State, TerminalError, current
+from odradek_runtime.log_embedded.framing import EmbeddedMessage
 from tests.engine.harness import Rig
 
 RECORDS = [(f"k{number % 3}", number) for number in range(60)]
 """As many as one run of a lane takes, and some."""
+VALUE = b"of one that has ended"
 
 
 def test_a_context_that_was_kept_stays_the_one_of_its_record(rig: Rig) -> None:
@@ -88,6 +93,61 @@ def test_nothing_of_a_record_that_failed_stays_for_the_next(rig: Rig) -> None:
     rig.settled(app)
     assert sorted(int(m.value() or b"") for m in rig.records("out")) == list(range(len(RECORDS)))
     assert sum(rig.state(app, "adder", f"k{key}", "total") for key in range(3)) == len(RECORDS)
+
+
+def test_a_handler_that_has_waited_ends_as_its_own(rig: Rig) -> None:
+    """It began in the lane, among others: what it returns or raises later is its own end and nobody else's."""
+    app = App("ends", shards=1)
+    out, ended = app.topic("out", value=str), State("ended", str)
+    left: list[int] = []
+
+    @app.object("waiter").on(app.topic("words", value=int))
+    async def wait(ctx: ObjectContext, word: int) -> None:
+        try:
+            if word % 4 == 1:
+                await ctx.sleep(0.001)
+            if word % 4 == 3:
+                with suppress(RuntimeError):  # nothing to wait for: it goes on at once
+                    await asyncio.sleep(0)
+            if word % 8 in (3, 5):
+                raise TerminalError(f"{word} fails after its wait")
+            if word % 8 == 2:
+                raise TerminalError(f"{word} fails at once")
+            ctx.set(ended, str(word))
+            ctx.publish(out, str(word), key=ctx.key)
+        finally:
+            left.append(word)
+
+    rig.start(app)
+    rig.publish("words", *RECORDS)
+    expected = [word for _, word in RECORDS if word % 8 not in (2, 3, 5)]
+    rig.until(lambda: len(rig.records("out")) == len(expected))
+    rig.settled(app)
+    assert sorted(int(m.value() or b"") for m in rig.records("out")) == expected
+    assert set(left) == set(range(len(RECORDS))), "each handler was left"
+    for key in range(3):
+        assert rig.state(app, "waiter", f"k{key}", "ended") == str(max(word for word in expected if word % 3 == key))
+
+
+def test_a_handler_that_waits_does_not_hold_the_records_beside_its_own(rig: Rig) -> None:
+    app = App("hold", shards=1)
+    reached: list[str] = []
+
+    @app.object("sleeper").on(app.topic("words", value=str))
+    async def sleep(ctx: ObjectContext, word: str) -> None:
+        reached.append(ctx.key)
+        if ctx.key == "k0":
+            await ctx.sleep(3600)
+
+    rig.start(app)
+    rig.publish("words", ("k0", "of the one that waits"), *[(f"k{number}", VALUE.decode()) for number in range(1, 50)])
+    rig.until(lambda: len(reached) == 50)
+
+    def held() -> int:
+        gc.collect()
+        return sum(1 for one in gc.get_objects() if isinstance(one, EmbeddedMessage) and one.value() == VALUE)
+
+    rig.until(lambda: held() <= 1)  # the lane keeps its last one
 
 
 def test_handlers_without_a_key_take_the_lane_too(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:

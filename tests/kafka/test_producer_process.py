@@ -16,6 +16,7 @@ import pytest
 from odradek_runtime.log.port import Log, LogError, Output, Partition, Refused, Trouble
 from odradek_runtime.log_kafka import KafkaLog, committer, remote_producer, writer
 from odradek_runtime.log_kafka.clients import Clients
+from odradek_runtime.log_kafka.producer_process import NICENESS
 from odradek_runtime.log_kafka.remote_producer import PROGRAM, RemoteProducer
 from odradek_runtime.log_kafka.trouble import TroubleReporter
 from tests.contract.station import Station, values
@@ -205,6 +206,13 @@ def test_a_member_leaves_though_its_processes_do_not_answer(
 
     assert producers_of(os.getpid()) == []
     assert not any(thread.name == "odradek-commit" for thread in threading.enumerate())
+
+
+@pytest.mark.usefixtures("station")
+def test_the_engine_goes_before_its_producers() -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    for process in producers_of(os.getpid()):
+        eventually(lambda process=process: os.getpriority(os.PRIO_PROCESS, process) == min(own + NICENESS, 19))
 
 
 def test_a_killed_workers_processes_end(kafka: str, app: str, topic: str) -> None:

@@ -47,6 +47,10 @@ from odradek_runtime.log_kafka.trouble import TroubleReporter
 
 ORPHAN_LOOK_S = 2.0
 """A process that the worker has forked may hold the socket open after the worker's death; whose child this is tells of it, too."""
+NICENESS = 5
+"""Added to the worker's: else, where cores are few, each of its wake-ups takes one from the engine, which then waits a tenth of
+its time. It still gets a third of what the engine gets when there is nothing else to have, and the engine waits for it then.
+"""
 KEPT = 1_000
 """Troubles, and log lines, between two replies; the oldest go first."""
 
@@ -94,6 +98,7 @@ def main() -> None:
     """Serve until the input closes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the worker hears of it; it needs this process to finish its epoch
+    os.nice(NICENESS)
     gc.set_threshold(100_000, 50, 100)  # an epoch's records come and go at once
     link = socket.socket(fileno=int(sys.argv[1]))
     frames: queue.SimpleQueue[bytes] = queue.SimpleQueue()
