@@ -37,7 +37,7 @@ class Lane:
         self._subscription = subscription
         self._otherwise = otherwise
         self._live: Live | None = None
-        """Of the record that the lane is at, with its context; None once its handler waits."""
+        """Of the record that the lane is at, with its context; None once its handler waits, and between runs."""
         self._context: Context | None = None
         self._bytes = 0
 
@@ -55,6 +55,7 @@ class Lane:
             try:
                 waits_for = course.send(None)
             except StopIteration:
+                self._live = self._context = None
                 return self._bytes
             live, context = self._live, self._context
             assert live is not None, "only a handler waits"

@@ -147,7 +147,7 @@ def test_a_handler_that_waits_does_not_hold_the_records_beside_its_own(rig: Rig)
         gc.collect()
         return sum(1 for one in gc.get_objects() if isinstance(one, EmbeddedMessage) and one.value() == VALUE)
 
-    rig.until(lambda: held() <= 1)  # the lane keeps its last one
+    rig.until(lambda: held() <= 1)  # the last one's context is the current one until another is
 
 
 def test_handlers_without_a_key_take_the_lane_too(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
