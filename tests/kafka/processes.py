@@ -1,0 +1,25 @@
+"""The producers' processes of a worker, and what the kernel says of them."""
+
+from pathlib import Path
+
+from odradek_runtime.log_kafka.remote_producer import PROGRAM
+
+
+def fields_of(process: int) -> list[str]:
+    """State, parent and so on, as the kernel says; nothing for a process that does not exist."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def alive(process: int) -> bool:
+    """Whether a process exists and is not merely waiting for its status to be taken."""
+    return fields_of(process)[:1] not in ([], ["Z"])
+
+
+def producers_of(worker: int) -> list[int]:
+    """The producers' processes of a worker that are alive, in the order in which they were made."""
+    every = sorted(int(path.name) for path in Path("/proc").glob("[0-9]*"))
+    children = [process for process in every if alive(process) and fields_of(process)[1:2] == [str(worker)]]
+    return [child for child in children if PROGRAM[-1].encode() in Path(f"/proc/{child}/cmdline").read_bytes()]
