@@ -77,6 +77,22 @@ class RetryableError(Exception):
         self.retry_after_s = None if retry_after is None else seconds("retry_after", retry_after)
 
 
+class RefusedValue(TerminalError, TypeError, ValueError):
+    """A value that would not come back as it is: not of its declared type, or one that its encoding cannot carry.
+
+    Raised where the value goes in: by `ctx.set`, `ctx.publish`, `call` and `send`, for a step's result, and for what a
+    handler returns. It is terminal (code 500), because no retry mends a value; it is a TypeError and a ValueError too.
+
+    `field` is the JSON path within the value ("$.lines[0].price"), `message` what is wrong there and the way out.
+    """
+
+    field: str
+
+    def __init__(self, what: str, field: str, reason: str) -> None:
+        super().__init__(f"{what}: {field}: {reason}")
+        self.field = field
+
+
 class ComesLater(TerminalError, RuntimeError):
     """Raised by every word of the API that is declared, but has no engine behind it yet.
 
