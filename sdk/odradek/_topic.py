@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from odradek._errors import TerminalError
 from odradek._serde import Encode, Serde, key_encoder, topic_serde
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 V = TypeVar("V")
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
@@ -66,17 +68,31 @@ class Topic(Generic[K, V]):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The record that started an invocation, as `ctx.record`. `timestamp` is in UTC; `headers` may repeat a name."""
+    """The record that started an invocation, as `ctx.record`. `headers` may repeat a name.
+
+    `timestamp_ms` is what the record says, any number: milliseconds since 1970 by Kafka's rule, other units by mistake.
+    """
 
     topic: str
     partition: int
     offset: int
-    timestamp: datetime
+    timestamp_ms: int
     key: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
+
+    @property
+    def timestamp(self) -> datetime:
+        """The time in UTC. Raises TerminalError for a number that is no date (years 1 to 9999), as microseconds are not."""
+        try:
+            return _EPOCH + timedelta(milliseconds=self.timestamp_ms)
+        except OverflowError:
+            raise TerminalError(
+                f"ctx.record.timestamp: {self.topic}[{self.partition}]@{self.offset} says {self.timestamp_ms} ms, which is no date "
+                "of the years 1 to 9999 (in microseconds, perhaps?): use ctx.record.timestamp_ms, the number as it is",
+                code=400,
+            ) from None
 
     @classmethod
     def of(cls, origin: Origin) -> Record:
         """Build it from what the engine knows."""
-        timestamp = datetime.fromtimestamp(origin.timestamp_ms / 1000, UTC)
-        return cls(origin.topic, origin.partition, origin.offset, timestamp, origin.key, origin.headers)
+        return cls(origin.topic, origin.partition, origin.offset, origin.timestamp_ms, origin.key, origin.headers)

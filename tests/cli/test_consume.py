@@ -75,6 +75,19 @@ def test_raw_and_table(run: Run, filled: Path) -> None:
     assert table[2].endswith('b                 "plain text"')
 
 
+def test_what_is_no_date_is_shown_as_its_number_and_the_rest_follows(run: Run, filled: Path) -> None:
+    """Microseconds where milliseconds belong; a record that comes later in time is not lost for it."""
+    log = EmbeddedLog(filled / ".odradek" / "log", fsync=False)
+    publisher = log.publisher("microseconds")
+    times = (1_700_000_000_000_000, 2**63 - 1, -(2**63))
+    publisher.publish([Output("t", 0, b"k", b"%d" % ms, None, ms) for ms in times], 3)
+    publisher.close()
+    log.close()
+    shown = [line for line in lines(run, "--meta", "--partition", "0") if isinstance(line, dict)]
+    assert [line["timestamp"] for line in shown][2:] == [f"{ms} ms" for ms in times]
+    assert [line["value"] for line in shown][2:] == list(times)
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [

@@ -21,6 +21,7 @@ from odradek import (
     Service,
     SharedContext,
     State,
+    TerminalError,
     Topic,
     Workflow,
     WorkflowContext,
@@ -182,9 +183,26 @@ def test_time_randomness_and_ids_come_from_the_engine() -> None:
 def test_the_record_is_there_if_one_started_it() -> None:
     origin = Origin("orders", 1, 7, 1_700_000_000_123, b"k", (("h", b"v"),))
     record = Context(Notes(origin=origin), "a/b").record
-    assert record == Record("orders", 1, 7, datetime(2023, 11, 14, 22, 13, 20, 123000, UTC), b"k", (("h", b"v"),))
+    assert record == Record("orders", 1, 7, 1_700_000_000_123, b"k", (("h", b"v"),))
+    assert record.timestamp == datetime(2023, 11, 14, 22, 13, 20, 123000, UTC)
     with pytest.raises(LookupError, match=r"ctx\.record: a/b was not started by a record"):
         _ = Context(Notes(), "a/b").record
+
+
+@pytest.mark.parametrize("ms", [2**63 - 1, -(2**63), 1_700_000_000_000_000, 1_700_000_000_000_000_000])
+def test_a_time_that_is_no_date_is_told_when_it_is_asked_for(ms: int) -> None:
+    """Microseconds, nanoseconds: everything else of the record is there."""
+    record = Context(Notes(origin=Origin("orders", 1, 7, ms, b"k", ())), "a/b").record
+    assert (record.offset, record.timestamp_ms) == (7, ms)
+    with pytest.raises(TerminalError, match=rf"orders\[1\]@7 says {ms} ms, which is no date"):
+        _ = record.timestamp
+
+
+@pytest.mark.parametrize(
+    ("ms", "date"), [(0, datetime(1970, 1, 1, tzinfo=UTC)), (-1, datetime(1969, 12, 31, 23, 59, 59, 999_000, UTC))]
+)
+def test_times_before_computers_are_dates(ms: int, date: datetime) -> None:
+    assert Context(Notes(origin=Origin("orders", 1, 7, ms, b"k", ())), "a/b").record.timestamp == date
 
 
 def test_the_logger_is_silent_during_replay(caplog: pytest.LogCaptureFixture) -> None:

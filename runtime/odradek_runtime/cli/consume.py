@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -22,6 +22,8 @@ from odradek_runtime.log.port import Log, Message, Partition
 
 POLL_S = 0.2
 """How often --follow looks for new records."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 EXAMPLES = """
 [bold]Examples[/]
@@ -194,7 +196,11 @@ def _headers(message: Message) -> Sequence[tuple[str, Any]]:
 
 
 def _time(message: Message) -> str | None:
+    """As people read it; what is no date of the years 1 to 9999 (microseconds, for one) as the number that it is."""
     kind, ms = message.timestamp()
-    return (
-        datetime.fromtimestamp(ms / 1000, UTC).isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00") if kind else None
-    )
+    if not kind:
+        return None
+    try:
+        return (_EPOCH + timedelta(milliseconds=ms)).isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00")
+    except OverflowError:
+        return f"{ms} ms"
