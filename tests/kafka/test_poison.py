@@ -99,3 +99,21 @@ def test_a_topic_deleted_under_way_is_poison_in_the_end(kafka: str, log: KafkaLo
 
     assert (second.reason, second.poison) == ("aborted", True), (first, second)
     assert log.topic(doomed) is None
+
+
+@pytest.mark.parametrize("processes", [True, False])
+def test_a_record_too_large_is_poison_though_others_wait_behind_it(
+    kafka: str, app: str, topic: str, join: Join, processes: bool
+) -> None:
+    """They cannot be delivered before the producer has got a new epoch, so the commit waits for them until its time is over."""
+    log = KafkaLog(kafka, producer_processes=processes)
+    station = join(log, app).own({0, 1})
+    behind = [Output(topic, 0, b"k", b"behind") for _ in range(5)]
+
+    refused = station.refused(station.transaction([0], [Output(topic, 0, b"k", b"good"), too_big_for_the_broker(topic), *behind]))
+
+    assert (refused.reason, refused.poison) == ("aborted", True), refused
+    assert f"{topic} [0]" in refused.message, "it says which partition took no more"
+    station.committed(station.transaction([0], behind))
+    assert values(log, Partition(topic, 0)) == [b"behind"] * 5
+    log.close()

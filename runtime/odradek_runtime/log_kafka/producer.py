@@ -20,6 +20,8 @@ from odradek_runtime.log_kafka.errors import GROUP_FENCED, POISON, PRODUCER_FENC
 from odradek_runtime.log_kafka.trouble import TroubleReporter
 
 BATCH_BYTES = 1_000_000
+FLUSH_S = 0.1
+"""How often it is looked whether a record has been refused while others are on their way."""
 
 PRODUCER_OPTIONS: Options = {
     "debug": "broker",  # CoordinatorWatch lives on it: three lines a transaction
@@ -103,6 +105,7 @@ class TransactionalProducer:
     def fill(self, contents: Contents) -> None:
         """Begin a transaction and give it all that it carries: records, changelogs, and the group's offsets, which fence it."""
         self._ends = {}
+        self._watch.failed = ""
         self._offsets = [TopicPartition(*position) for position in contents.offsets]
         self._metadata = contents.metadata
         try:
@@ -116,8 +119,10 @@ class TransactionalProducer:
 
     def commit(self) -> Mapping[Partition, int]:
         """End the transaction; returning means that it is committed. Gives where the changelogs end, as far as it was reported."""
+        deadline = time.monotonic() + self._timeout_s
+        self._deliver(deadline)
         try:
-            self._client.commit_transaction(self._timeout_s)
+            self._client.commit_transaction(max(deadline - time.monotonic(), FLUSH_S))
         except KafkaException as error:
             raise self._judge(error, committing=True) from None
         return self._ends
@@ -140,6 +145,19 @@ class TransactionalProducer:
             self._client.poll(0)  # delivery reports hold references to this object
         except KafkaException:
             pass  # it is being thrown away whatever its state
+
+    def _deliver(self, deadline: float) -> None:
+        """Wait until every record is with the brokers, or one is refused: `commit_transaction` names that one's error then.
+
+        Asked to commit while records are on their way, it would wait for those behind the refused one, which the client does not
+        send any more, until its time is over; and a commit that has timed out says nothing of a record.
+        """
+        left = 1
+        while left and not self._watch.failed:
+            left = self._client.flush(FLUSH_S)
+            if left and time.monotonic() > deadline:
+                why = f"{left} records were not delivered within {self._timeout_s:g} s: the commit was not asked for"
+                raise TransactionFailedError("aborted", why, spent=True)
 
     def _write_outputs(self, outputs: Sequence[Outgoing]) -> None:
         produce = self._client.produce
