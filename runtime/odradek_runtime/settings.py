@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, cast
+
+from odradek_runtime.kafka_options import option_of
 
 
 class SettingsError(Exception):
@@ -61,22 +65,30 @@ class Settings:
 
     @classmethod
     def load(
-        cls, flags: Mapping[str, Any] | None = None, *, env: Mapping[str, str] | None = None, project: Path | None = None
+        cls,
+        flags: Mapping[str, Any] | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        project: Path | None = None,
+        warn: Callable[[str], None] = lambda _line: None,
     ) -> Settings:
         """Merge flags (None values are absent), the environment and `[tool.odradek]`.
 
-        Raises SettingsError naming the setting that is unknown or whose value does not fit its type, and ProjectFileError.
+        Variables that look like ours and are none (Kubernetes sets such for a Service named odradek) are left out, and `warn` is
+        told. Raises SettingsError naming the setting that is unknown or whose value does not fit its type, and ProjectFileError.
 
         >>> Settings.load({"port": 9000}, env={"ODRADEK_PORT": "1", "ODRADEK_EPOCH_EVENTS": "5"}, project=Path("/none")).port
         9000
         """
-        environ = os.environ if env is None else env
+        known = {f.name: f for f in fields(cls)}
+        variables = Variables(os.environ if env is None else env, known)
+        for line in variables.warnings():
+            warn(line)
         merged: dict[str, Any] = _from_project(project or Path("pyproject.toml"))
-        merged.update(_from_env(environ))
+        merged.update(variables.settings)
         merged.update({k: v for k, v in (flags or {}).items() if v is not None})
         given: dict[str, Any] = (flags or {}).get("kafka") or {}
-        kafka: dict[str, Any] = {**merged.pop("kafka", {}), **_kafka_from_env(environ), **given}
-        known = {f.name: f for f in fields(cls)}
+        kafka: dict[str, Any] = {**merged.pop("kafka", {}), **variables.kafka, **given}
         values: dict[str, Any] = {"kafka": {k: str(v) for k, v in kafka.items()}}
         for name, value in merged.items():
             if name not in known:
@@ -97,17 +109,52 @@ def _from_project(path: Path) -> dict[str, Any]:
     return {name.replace("-", "_"): value for name, value in cast("dict[str, Any]", table).items()}
 
 
-_NOT_SETTINGS = {"app", "workers", "admin_url", "url"}
+_PREFIX = "ODRADEK_"
+_KAFKA = "ODRADEK_KAFKA_"
+_COMMANDS = {"app", "workers", "admin_url", "url", "debug"}
 """Variables that commands read themselves (ODRADEK_APP, ODRADEK_WORKERS ...)."""
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://")
+_OF_A_SERVICE = re.compile(r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 
 
-def _from_env(environ: Mapping[str, str]) -> dict[str, Any]:
-    names = {k[8:].lower(): v for k, v in environ.items() if k.startswith("ODRADEK_") and not k.startswith("ODRADEK_KAFKA_")}
-    return {name: value for name, value in names.items() if name not in _NOT_SETTINGS and not name.startswith("test_")}
+class Variables:
+    """The ODRADEK_* variables of an environment, sorted: settings, librdkafka's options, and those that are none of ours."""
 
+    def __init__(self, environ: Mapping[str, str], known: Collection[str]) -> None:
+        self._known = known
+        self.settings: dict[str, Any] = {}
+        self.kafka: dict[str, str] = {}
+        self._links: list[str] = []
+        self._unknown: list[str] = []
+        for variable, value in environ.items():
+            if variable.startswith(_PREFIX):
+                self._take(variable, value)
 
-def _kafka_from_env(environ: Mapping[str, str]) -> dict[str, str]:
-    return {k[14:].lower().replace("_", "."): v for k, v in environ.items() if k.startswith("ODRADEK_KAFKA_")}
+    def warnings(self) -> list[str]:
+        """One line for all that Kubernetes set, one for each other variable that is no setting."""
+        lines = [f"{variable} is no setting and is left out{self._hint(variable)}" for variable in sorted(self._unknown)]
+        if self._links:
+            shown = ", ".join(sorted(self._links)[:3]) + (" …" if len(self._links) > 3 else "")
+            lines.append(f"{shown}: set by Kubernetes for a Service, not settings, left out (enableServiceLinks: false ends that)")
+        return lines
+
+    def _take(self, variable: str, value: str) -> None:
+        name = variable.removeprefix(_PREFIX).lower()
+        option = option_of(variable.removeprefix(_KAFKA)) if variable.startswith(_KAFKA) else None
+        if _SERVICE_LINK.match(value) or (name not in self._known and _OF_A_SERVICE.fullmatch(variable)):
+            self._links.append(variable)
+        elif option is not None:
+            self.kafka[option] = value
+        elif name in self._known:
+            self.settings[name] = value
+        elif name not in _COMMANDS and not name.startswith("test_"):
+            self._unknown.append(variable)
+
+    def _hint(self, variable: str) -> str:
+        if variable.startswith(_KAFKA):
+            return ": librdkafka has no such option; --kafka NAME=VALUE passes any through"
+        near = difflib.get_close_matches(variable, [_PREFIX + name.upper() for name in self._known], n=1, cutoff=0.8)
+        return f": did you mean {near[0]}?" if near else ""
 
 
 def _convert(name: str, value: Any, default: Any) -> Any:

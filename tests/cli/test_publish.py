@@ -266,3 +266,37 @@ def _size(folder: Path) -> int:
         except FileNotFoundError:
             continue
     return total
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["12345678901234567890", "9223372036854775808", "007", "12E5", "1e5", "1.50", "0.12345678901234567", "+1", "-0", ".5", "1.",
+     "12345678901234567.5", "1_000", "٣", "NaN", "0x1F"],
+)  # fmt: skip
+@pytest.mark.parametrize("beside", ["1", "2.5"])
+def test_a_cell_that_a_number_does_not_reproduce_stays_text(run: Run, folder: Path, cell: str, beside: str) -> None:
+    (folder / "a.csv").write_text(f"id,n\n{cell},1\n{beside},2\n")
+    run("publish", "t", "a.csv", "--create", "--partitions", "1")
+    assert [value["id"] for value in values(run, "t")] == [cell, beside]
+
+
+@pytest.mark.parametrize("cell", ["0", "-7", "9007199254740993", "9223372036854775807", "0.1", "-2.75", "0.30000000000000004"])
+def test_a_cell_that_a_number_reproduces_is_one(run: Run, folder: Path, cell: str) -> None:
+    (folder / "a.csv").write_text(f"id,n\n{cell},1.5\n12,2\n")
+    run("publish", "t", "a.csv", "--create", "--partitions", "1")
+    (first, second) = (value["id"] for value in values(run, "t"))
+    assert (str(first), isinstance(first, (int, float)), second) == (cell, True, 12)
+
+
+def test_a_number_that_the_user_declares_may_be_written_in_any_way(run: Run, folder: Path) -> None:
+    (folder / "a.csv").write_text("price\n1.50\n12E5\n")
+    run("publish", "t", "a.csv", "--create", "--partitions", "1", "--column", "price=float")
+    assert values(run, "t") == [{"price": 1.5}, {"price": 1_200_000.0}]
+
+
+def test_a_later_cell_that_would_be_changed_is_refused_with_both_ways_out(run: Run, folder: Path) -> None:
+    (folder / "a.csv").write_text("price\n" + "1.5\n" * 1000 + "1.50\n")
+    said = run("publish", "t", "a.csv", "--create", ok=False).stderr
+    assert "line 1,002, field price" in said
+    assert "--column price=str" in said
+    assert "--column price=float" in said

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from odradek_runtime.cli.errors import USAGE, CommandError
+from rich.markup import escape
+
+from odradek_runtime.cli.errors import USAGE, CommandError, err
 from odradek_runtime.settings import ProjectFileError, Settings, SettingsError
 
 BootstrapServers = Annotated[
@@ -50,10 +52,14 @@ def settings(**flags: Any) -> Settings:
             raise CommandError(f"--kafka {option!r} is not KEY=VALUE", "e.g. --kafka security.protocol=SSL", code=USAGE)
         pairs[name] = value
     try:
-        return Settings.load({**flags, "kafka": pairs})
+        return Settings.load({**flags, "kafka": pairs}, warn=_warn)
     except ProjectFileError as error:
         raise CommandError(str(error), "correct it: odradek takes its settings from [tool.odradek]", code=USAGE) from None
     except SettingsError as error:
         raise CommandError(
             str(error), "a flag, an ODRADEK_* variable or [tool.odradek] of pyproject.toml says so", code=USAGE
         ) from None
+
+
+def _warn(line: str) -> None:
+    err().print(f"[yellow]warning:[/] {escape(line)}")

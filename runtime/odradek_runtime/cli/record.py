@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -25,6 +26,8 @@ FIELDS_NAMED = 8
 JSON = "application/json"
 
 _INT = re.compile(r"-?(?:0|[1-9][0-9]{0,18})", re.ASCII)
+_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+", re.ASCII)
+_LONG = range(-(2**63), 2**63)
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _BOOLS = {"true": True, "false": False}
 
@@ -56,7 +59,27 @@ CASTS: dict[str, Callable[[str], Any]] = {
     "bool": lambda cell: _BOOLS[cell.lower()],
     "str": str,
 }
-"""The types of a CSV column, narrowest first."""
+"""The types that a user may give a CSV column: what he says is a number may be written in any way."""
+
+
+def _same_int(cell: str) -> int:
+    """Raises ValueError when the number, written out, is not the cell: leading zeros, a plus, more than 64 bits."""
+    if not _INT.fullmatch(cell) or (number := int(cell)) not in _LONG or str(number) != cell:
+        raise ValueError
+    return number
+
+
+def _same_number(cell: str) -> int | float:
+    """Raises ValueError when the number, written out, is not the cell: `1.50`, `12E5`, more digits than a float has."""
+    with suppress(ValueError):
+        return _same_int(cell)
+    if not _DECIMAL.fullmatch(cell) or repr(number := float(cell)) != cell:
+        raise ValueError
+    return number
+
+
+GUESSES: dict[str, Callable[[str], Any]] = {**CASTS, "int": _same_int, "float": _same_number}
+"""The types of a column whose type nobody has told, narrowest first: none of them changes a cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +111,7 @@ class Rows:
         columns = list(sample[0].fields) if sample and sample[0].raw is None else None
         self._nulls: dict[str, str | None] = {}
         self._casts: dict[str, Callable[[str], Any]] = {}
+        self._kinds: dict[str, str] = {}
         if columns is None:
             self._value = self._json_value
             return
@@ -152,12 +176,13 @@ class Rows:
         fields = _fields_of(self._topic)
         if fields is None:
             self._value = self._guessed_value
-            self._casts = {name: CASTS[self._options.columns.get(name) or self._guess(name, sample)] for name in columns}
-            types = {name: _kind(self._casts[name]) for name in columns}
+            told = self._options.columns
+            self._kinds = {name: told.get(name) or self._guess(name, sample) for name in columns}
+            self._casts = {name: (CASTS if name in told else GUESSES)[kind] for name, kind in self._kinds.items()}
             source = (
                 f"guessed from the first {counted(len(sample), 'row')}" if len(self._options.columns) < len(columns) else "as told"
             )
-            self.said.append(f"types {source}: " + ", ".join(f"{name} {kind}" for name, kind in types.items()))
+            self.said.append(f"types {source}: " + ", ".join(f"{name} {kind}" for name, kind in self._kinds.items()))
         else:
             self._value = self._typed_value
             left_out = [name for name in columns if name not in fields]
@@ -188,15 +213,23 @@ class Rows:
             try:
                 fields[name] = convert(cell)
             except (ValueError, KeyError):
-                kind = _kind(convert)
-                raise BadField(name, f"{cell!r} is no {kind}; if it should be text, add --column {name}=str") from None
+                raise BadField(name, self._misfit(name, cell)) from None
         raw = msgspec.json.encode(fields)
         return raw if self._topic is None else _checked(self._topic, fields, raw)
+
+    def _misfit(self, name: str, cell: str) -> str:
+        kind = self._kinds[name]
+        if name not in self._options.columns and kind in ("int", "float") and _NUMBER.fullmatch(cell):
+            return (
+                f"{cell!r} cannot be kept as it is written in a column of numbers (guessed from the first rows); "
+                f"add --column {name}=str to keep the text, or --column {name}=float"
+            )
+        return f"{cell!r} is no {kind}; if it should be text, add --column {name}=str"
 
     def _guess(self, name: str, sample: Sequence[Row]) -> str:
         null = self._options.null if self._options.null is not None else ""
         cells = {row.fields[name] for row in sample} - {null}
-        for kind, convert in CASTS.items():
+        for kind, convert in GUESSES.items():
             try:
                 for cell in cells:
                     convert(cell)
@@ -204,10 +237,6 @@ class Rows:
                 continue
             return kind if cells else "str"
         return "str"
-
-
-def _kind(convert: Callable[[str], Any]) -> str:
-    return next(kind for kind, known in CASTS.items() if known is convert)
 
 
 def _checked(topic: Topic[Any, Any], fields: Any, raw: bytes) -> bytes:
