@@ -24,7 +24,7 @@ from odradek_runtime.ingress.peers import Owners
 from odradek_runtime.ingress.private import PrivateRoutes
 from odradek_runtime.ingress.routes import Routes
 from odradek_runtime.ingress.server import HttpThread
-from odradek_runtime.ingress.sockets import listen, port_of
+from odradek_runtime.ingress.sockets import authority, listen, port_of
 
 if TYPE_CHECKING:
     from odradek import App
@@ -120,18 +120,17 @@ class Front:
 
 def _url(host: str, sock: socket.socket) -> str:
     """Where a socket is reached: a wildcard address is reached, from here, by loopback."""
-    if host in WILDCARDS:
-        host = WILDCARDS[host]
-    return f"http://[{host}]:{port_of(sock)}" if ":" in host else f"http://{host}:{port_of(sock)}"
+    host = WILDCARDS.get(host.strip("[]"), host)
+    return f"http://{authority(host, port_of(sock))}"
 
 
 def _private_url(host: str, sock: socket.socket) -> str:
     """Where peers reach the private port when nothing is advertised: a wildcard address by this machine's own."""
-    if host in WILDCARDS:
+    if host.strip("[]") in WILDCARDS:
         try:
             host = socket.gethostbyname(socket.gethostname())
         except OSError:
-            host = WILDCARDS[host]
+            return _url(host, sock)
     return _url(host, sock)
 
 

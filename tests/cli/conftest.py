@@ -101,7 +101,7 @@ def environment() -> dict[str, str]:
 
 def command(args: Sequence[str]) -> list[str]:
     """`odradek ...` as a subprocess of this interpreter."""
-    return [sys.executable, "-m", "odradek_runtime.cli", *args]
+    return [sys.executable, "-P", "-m", "odradek_runtime.cli", *args]
 
 
 def odradek(*args: str) -> subprocess.CompletedProcess[str]:

@@ -148,5 +148,5 @@ def test_one_is_counted_as_one(run: Run, folder: Path) -> None:
     (folder / "a.jsonl").write_text("1\n{\n")
     said = run("publish", "t", "a.jsonl", "--create", "--partitions", "1", "--skip-bad")
     assert "created t with 1 partition\n" in said.stderr
-    assert "published 1 record to t, 1 without key, 1 bad row left out, " in said.stdout
+    assert "published 1 record to t (1 partition, the embedded log in .odradek), 1 without key, 1 bad row left out, " in said.stdout
     assert "t has 1 partition, " in run("consume", "t", "--partition", "1", ok=False).stderr

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Run, command, environment
+from tests.cli.workers import Serving
 
 
 def records(run: Run, topic: str) -> list[dict[str, Any]]:
@@ -300,3 +301,12 @@ def test_a_later_cell_that_would_be_changed_is_refused_with_both_ways_out(run: R
     assert "line 1,002, field price" in said
     assert "--column price=str" in said
     assert "--column price=float" in said
+
+
+def test_it_says_where_it_published(run: Run, folder: Path) -> None:
+    said = run("publish", "t", "-", "--create", "--partitions", "3", stdin="1\n2\n").stdout
+    assert "published 2 records to t (3 partitions, the embedded log in .odradek)" in said
+    with Serving("dev", "shop:app") as serving:
+        serving.worker()
+        said = run("publish", "t", "-", stdin="1\n").stdout
+        assert "published 1 record to t (3 partitions, the embedded log in .odradek)" in said

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -162,12 +163,46 @@ def test_the_users_own_traceback_is_all_there_is(folder: Path) -> None:
     assert "appref.py" in odradek("--debug", "run", "broken:app").stderr
 
 
-def test_a_port_in_use_is_named(folder: Path) -> None:
+@pytest.mark.parametrize("command", ["run", "dev"])
+def test_a_port_in_use_is_named_and_ends_it(folder: Path, command: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = odradek("run", "shop:app", "--port", port, "--admin-port", "0")
+        done = odradek(command, "shop:app", "--port", port, "--admin-port", "0")
     assert done.returncode == 2
     assert f"127.0.0.1:{port}: the port is in use" in done.stderr
+    assert "waiting for a change" not in done.stderr
+
+
+@pytest.mark.parametrize("data_dir", ["/proc/nope", "shop.py"])
+def test_dev_ends_where_no_change_of_the_source_would_help(folder: Path, data_dir: str) -> None:
+    done = odradek("dev", "shop:app", "--port", "0", "--admin-port", "0", "--data-dir", data_dir)
+    assert (done.returncode, done.stderr.count("cannot be used")) == (2, 1)
+    assert "waiting for a change" not in done.stderr
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "::", "localhost"])
+def test_any_form_of_a_host_is_listened_on_and_reached(run: Run, folder: Path, host: str) -> None:
+    args = ("run", "shop:app", "--host", host, "--admin-host", host)
+    with Serving(*args) as serving:
+        worker = serving.worker()
+        for url in (worker["url"], worker["private_url"], worker["admin_url"]):
+            assert urlsplit(url).port
+            assert ("::" not in host) or ("[::1]" in url or host == "::")
+        assert run("call", "customer/bob/pay", "5").stdout == "5\n"
+        assert "orders" in run("topics").stdout
+        port = str(urlsplit(worker["url"]).port)
+        done = odradek("run", "shop:app", "--data-dir", "other", "--host", host, "--port", port, "--admin-port", "0")
+        assert done.returncode == 2
+        shown = host if "[" in host or ":" not in host else f"[{host}]"
+        assert f"HTTP port {shown}:{port}: the port is in use" in done.stderr
+        assert serving.stop() == 0
+    assert worker["url"] in serving.said
+
+
+def test_a_host_that_does_not_exist_is_named(folder: Path) -> None:
+    done = odradek("run", "shop:app", "--host", "no.such.host.invalid", "--port", "0", "--admin-port", "0")
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "no.such.host.invalid:0: no such host" in done.stderr
 
 
 def test_of_several_workers_one_says_why_they_cannot_start(folder: Path) -> None:
@@ -206,10 +241,12 @@ def test_a_data_folder_that_cannot_be_used_ends_it_at_once(folder: Path, data_di
 def test_a_second_worker_in_the_same_folder_is_refused(folder: Path) -> None:
     with Serving("dev", "shop:app") as serving:
         serving.worker()
-        done = odradek("run", "shop:app", "--port", "0", "--admin-port", "0")
-    assert done.returncode == 2
-    assert "error:" in done.stderr
-    assert "Traceback" not in done.stderr
+        for command in ("run", "dev"):
+            done = odradek(command, "shop:app", "--port", "0", "--admin-port", "0")
+            assert done.returncode == 2
+            assert done.stderr.count("error:") == 1
+            assert "waiting for a change" not in done.stderr
+            assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -218,6 +255,10 @@ def test_a_second_worker_in_the_same_folder_is_refused(folder: Path) -> None:
         (("run", "shop:app", "--workers", "2"), "the embedded log takes one worker"),
         (("run", "shop:app", "--group-protocol", "modern"), "group protocol 'modern' does not exist"),
         (("run", "shop:app", "-b", "h:1", "-w", "2", "--private-port", "7"), "name one worker"),
+        (
+            ("run", "shop:app", "-b", "h:1", "--group-protocol", "consumer", "--session-timeout", "6"),
+            "session_timeout_s=6 does nothing with --group-protocol consumer",
+        ),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(run: Run, args: tuple[str, ...], said: str) -> None:
@@ -247,3 +288,11 @@ def test_an_app_that_does_not_fit_its_log_ends_run_with_the_remedy(folder: Path)
     assert done.returncode == 2
     assert "the number of shards of an app never changes" in done.stderr
     assert "use shards=" in done.stderr
+
+
+def test_flags_of_kafka_without_kafka_are_said_to_do_nothing(folder: Path) -> None:
+    with Serving("run", "shop:app", "--session-timeout", "9", "--kafka", "debug=all") as serving:
+        serving.worker()
+    for flag in ("--session-timeout", "--kafka"):
+        assert f"{flag} is for Kafka, and this is the embedded log: it does nothing here" in serving.said
+    assert "--group-protocol is" not in serving.said

@@ -47,8 +47,8 @@ def test_a_variable_that_is_no_setting_is_warned_of_with_the_nearest() -> None:
     assert said == [
         "ODRADEK_ADMIM_PORT is no setting and is left out: did you mean ODRADEK_ADMIN_PORT?",
         "ODRADEK_COLOUR is no setting and is left out",
-        "ODRADEK_KAFKA_SASL_USERNAM is no setting and is left out: librdkafka has no such option; "
-        "--kafka NAME=VALUE passes any through",
+        ("ODRADEK_KAFKA_SASL_USERNAM is no setting and is left out: librdkafka has no such option; "
+        "--kafka NAME=VALUE passes any through"),
     ]
 
 

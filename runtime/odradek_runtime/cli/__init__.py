@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-from types import FrameType
 
 __all__ = ["main"]
 
@@ -16,6 +14,11 @@ def main() -> None:
 
     Nothing is imported before Ctrl-C has a handler: the imports take long enough for a user to think better of it.
     """
+    from odradek_runtime.cli.path import import_from_here
+
+    import_from_here(add=False)
+    import signal
+
     # A shell that starts a command in the background has it ignore Ctrl-C, and so it stays.
     heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if heard:
@@ -27,6 +30,6 @@ def main() -> None:
     cli(prog_name="odradek")
 
 
-def _leave(_number: int, _frame: FrameType | None) -> None:
+def _leave(_number: int, _frame: object) -> None:
     """Not by an exception, which a module that is being imported may catch, or print."""
     os._exit(_INTERRUPTED)

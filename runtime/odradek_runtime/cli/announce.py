@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
+from rich.style import Style
 from rich.table import Table
+from rich.text import Text
 
 from odradek import App
 from odradek_runtime.cli.errors import out
@@ -65,7 +67,7 @@ class Announcer:
             block.add_row("subscribed" if number == 0 else "", line)
         for number, line in enumerate(self._paths()):
             block.add_row("handlers" if number == 0 else "", line)
-        block.add_row("HTTP", f"[link={node.url}]{escape(node.url)}[/link]")
+        block.add_row("HTTP", Text(node.url, style=Style(link=node.url)))
         block.add_row("admin", f"{escape(node.admin_url)}/health  /ready  /metrics")
         return block
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from odradek import App, Topic
 from odradek_runtime.cli.errors import USAGE, CommandError, near
+from odradek_runtime.cli.path import import_from_here
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -26,9 +27,7 @@ def load_app(reference: str) -> App:
     if module_name.endswith(".py") or "/" in module_name:
         dotted = module_name.removesuffix(".py").strip("./").replace("/", ".")
         raise CommandError(f"{reference!r} is a path, not a module", f"write it as {dotted}:{attribute or 'app'}", code=USAGE)
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    import_from_here(add=True)
     module = _import(module_name)
     found = getattr(module, attribute if colon else "app", None)
     if isinstance(found, App):
@@ -36,6 +35,8 @@ def load_app(reference: str) -> App:
     apps = [name for name, value in vars(module).items() if isinstance(value, App)]
     wanted = attribute if colon else "app"
     if found is None:
+        if taken := _taken_name(module_name):
+            raise CommandError(f"module {module_name} has no attribute {wanted!r}", taken, code=USAGE)
         hint = f"write {module_name}:{apps[0]}" if apps else f"define it there: {wanted} = App({wanted!r})"
         raise CommandError(f"module {module_name} has no attribute {wanted!r}", hint, code=USAGE)
     hint = f"write {module_name}:{apps[0]}" if apps else "it must be an odradek.App"
@@ -79,7 +80,17 @@ def _import(name: str) -> ModuleType:
             ) from None
         raise CommandError(f"importing {name} failed:\n{_own_traceback(error)}", code=USAGE) from error
     except (Exception, SystemExit) as error:
-        raise CommandError(f"importing {name} failed:\n{_own_traceback(error)}", code=USAGE) from error
+        taken = _taken_name(error.name or "") if isinstance(error, ImportError) else ""
+        raise CommandError(f"importing {name} failed:\n{_own_traceback(error)}", taken, code=USAGE) from error
+
+
+def _taken_name(module: str) -> str:
+    """What to do when a module of the user's has the name of one of Python's own; else empty."""
+    top = module.partition(".")[0]
+    if top not in sys.stdlib_module_names:
+        return ""
+    mine = next((one for one in (Path(f"{top}.py"), Path(top)) if one.exists()), None)
+    return f"{mine} has the name of a module of Python's own, which goes before it: rename it" if mine is not None else ""
 
 
 def _own_traceback(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from odradek_runtime.cli.announce import Announcer
 from odradek_runtime.cli.appref import load_app
 from odradek_runtime.cli.connect import make_data_dir
-from odradek_runtime.cli.errors import FAILED, USAGE, CommandError
+from odradek_runtime.cli.errors import FAILED, UNUSABLE, USAGE, CommandError
 from odradek_runtime.cli.logs import set_up_logging
 from odradek_runtime.cli.stop import StopRequest
 from odradek_runtime.cli.supervisor import decode_settings
@@ -39,7 +39,7 @@ def run_worker(reference: str, *, lifeline: int, index: int, workers: int) -> No
     settings = decode_settings(pipe.readline())
     threading.Thread(target=_watch_supervisor, args=(pipe.fileno(), stopping), name="odradek-lifeline", daemon=True).start()
     app = load_app(reference)
-    make_data_dir(settings)
+    make_data_dir(settings, code=UNUSABLE)
     set_up_logging()
     # After the app, which is what most often fails: the engine and its web server take a while to load.
     from odradek_runtime.node import Node
@@ -55,7 +55,7 @@ def run_worker(reference: str, *, lifeline: int, index: int, workers: int) -> No
             failed = node.worker.failed
             if failed is not None:
                 hopeless = isinstance(failed, LogError) and not failed.retriable
-                raise CommandError(f"the engine stopped: {failed}", code=USAGE if hopeless else FAILED) from failed
+                raise CommandError(f"the engine stopped: {failed}", code=UNUSABLE if hopeless else FAILED) from failed
             announcer.look(node)
     finally:
         node.stop()
@@ -78,13 +78,15 @@ def _started(make: Callable[[], Node], announcer: Announcer, stopping: StopReque
         try:
             node = make()
             node.start()
-        except (PortError, StartupError) as error:
+        except PortError as error:
+            raise CommandError(str(error), code=UNUSABLE) from None
+        except StartupError as error:
             raise CommandError(str(error), code=USAGE) from None
         except (TypeError, ValueError) as error:
             raise CommandError(f"the app cannot be started: {error}", code=USAGE) from error
         except LogError as error:
             if not error.retriable:
-                raise CommandError(str(error), code=USAGE) from None
+                raise CommandError(str(error), code=UNUSABLE) from None
             announcer.waiting(str(error), wait_s)
         else:
             return node

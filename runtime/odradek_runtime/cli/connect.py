@@ -66,8 +66,15 @@ def log(settings: Settings, *, must_exist: bool = False) -> Generator[Log]:
         opened.close()
 
 
-def make_data_dir(settings: Settings) -> None:
-    """Make the data folder if need be. Raises CommandError when it cannot be had or written to."""
+def where(settings: Settings) -> str:
+    """The log that `log` opens, in words."""
+    if settings.bootstrap_servers:
+        return f"Kafka at {settings.bootstrap_servers}"
+    return f"the embedded log in {settings.data_dir}"
+
+
+def make_data_dir(settings: Settings, *, code: int = USAGE) -> None:
+    """Make the data folder if need be. Raises CommandError when it cannot be had or written to, with this exit code."""
     folder = settings.data_dir
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +86,7 @@ def make_data_dir(settings: Settings) -> None:
         if os.access(folder, os.W_OK | os.X_OK):
             return
         reason = "it cannot be written to"
-    raise CommandError(f"the data folder {folder} cannot be used: {reason}", "name another: --data-dir DIR", code=USAGE)
+    raise CommandError(f"the data folder {folder} cannot be used: {reason}", "name another: --data-dir DIR", code=code)
 
 
 def _open(settings: Settings, *, must_exist: bool) -> Log:

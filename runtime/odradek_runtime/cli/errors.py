@@ -16,6 +16,8 @@ FAILED = 1
 """Exit code: the command ran and did not succeed."""
 USAGE = 2
 """Exit code: it was asked for something that does not exist or makes no sense."""
+UNUSABLE = 78
+"""Exit code of a worker, which its supervisor tells as USAGE: what it needs (port, folder, log) cannot be had."""
 INTERRUPTED = 130
 """Exit code: Ctrl-C."""
 

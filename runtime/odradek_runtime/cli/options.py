@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
 from rich.markup import escape
 
 from odradek_runtime.cli.errors import USAGE, CommandError, err

@@ -96,18 +96,21 @@ def publish(
                 "publish to a topic that the app reads (odradek topics), or call its handlers: odradek call",
                 code=USAGE,
             )
-        _find_topic(log, topic, partitions if create else None)
+        place = f"{counted(_find_topic(log, topic, partitions if create else None), 'partition')}, {connect.where(settings)}"
         for line in rows.said:
             err().print(f"[dim]{escape(line)}[/]")
-        sending = Sending(log, topic, run or f"publish:{topic}:stdin:{time.time_ns()}", source, rows, settings.max_record_bytes)
+        sending = Sending(
+            log, topic, place, run or f"publish:{topic}:stdin:{time.time_ns()}", source, rows, settings.max_record_bytes
+        )
         sending.run(resume=resume, skip_bad=skip_bad)
 
 
 class Sending:
-    """One run: rows in, transactions out, progress on stderr, a summary at the end."""
+    """One run: rows in, transactions out, progress on stderr, a summary at the end that says where they went (`place`)."""
 
-    def __init__(self, log: Log, topic: str, name: str, source: Source, rows: Rows, max_bytes: int) -> None:
+    def __init__(self, log: Log, topic: str, place: str, name: str, source: Source, rows: Rows, max_bytes: int) -> None:
         self._topic = topic
+        self._place = place
         self._source = source
         self._rows = rows
         self._max_bytes = max_bytes
@@ -128,10 +131,11 @@ class Sending:
             with _progress(self._source) as bar:
                 self._send_all(skip_bad, bar)
         except KeyboardInterrupt:
-            said = f"interrupted: {counted(self._tally.published, 'record')} went into {self._topic}"
+            said = f"interrupted: {counted(self._tally.published, 'record')} went into {self._topic} ({self._place})"
             raise CommandError(said, RESUME, code=INTERRUPTED) from None
         except LogError as error:
-            raise CommandError(str(error), f"{counted(self._tally.published, 'record')} went in: {RESUME}") from error
+            sent = f"{counted(self._tally.published, 'record')} went into {self._topic} ({self._place})"
+            raise CommandError(str(error), f"{sent}: {RESUME}") from error
         finally:
             with suppress(LogError):
                 self._publisher.close()
@@ -203,7 +207,8 @@ class Sending:
 
     def _summary(self, seconds: float) -> None:
         tally = self._tally
-        parts = [f"[green]✓[/] published [bold]{counted(tally.published, 'record')}[/] to {escape(self._topic)}"]
+        where = f"{escape(self._topic)} [dim]({escape(self._place)})[/]"
+        parts = [f"[green]✓[/] published [bold]{counted(tally.published, 'record')}[/] to {where}"]
         if tally.without_key:
             parts.append(f"{tally.without_key:,} without key")
         if tally.bad:
@@ -242,14 +247,16 @@ def _progress(source: Source) -> Generator[Bar]:
         yield Bar(progress, progress.add_task("publishing", total=source.size_bytes, records="0", rate="0"))
 
 
-def _find_topic(log: Log, topic: str, partitions: int | None) -> None:
-    if log.topic(topic) is not None:
-        return
+def _find_topic(log: Log, topic: str, partitions: int | None) -> int:
+    """Its number of partitions; with `partitions` it is made if need be."""
+    if (found := log.topic(topic)) is not None:
+        return found.partitions
     if partitions is None:
         hint = near(topic, of_users(log))
         raise CommandError(f"topic {topic!r} does not exist", f"{hint + '; ' if hint else ''}--create makes it", code=USAGE)
     made = log.create_topic(topic, partitions, {})
     err().print(f"[dim]created {escape(topic)} with {counted(made.partitions, 'partition')}[/]")
+    return made.partitions
 
 
 def _declared(reference: str | None, name: str, *, required: bool) -> Topic[Any, Any] | None:

@@ -9,7 +9,7 @@ import typer
 
 from odradek_runtime.cli import options
 from odradek_runtime.cli.appref import source_folders
-from odradek_runtime.cli.errors import USAGE, CommandError
+from odradek_runtime.cli.errors import UNUSABLE, USAGE, CommandError, err
 from odradek_runtime.cli.reload import SourceWatch
 from odradek_runtime.cli.supervisor import Supervisor
 from odradek_runtime.settings import Settings
@@ -108,6 +108,10 @@ Fsync = Annotated[
 ]
 
 
+KAFKAS = ("group_protocol", "group_instance_id", "session_timeout_s", "replication_factor")
+"""Flags of `run` that mean nothing on the embedded log."""
+
+
 def dev(
     ctx: typer.Context,
     reference: Reference,
@@ -154,8 +158,28 @@ def run(
     settings = options.settings(**flags)
     if settings.group_protocol not in ("classic", "consumer"):
         raise CommandError(f"group protocol {settings.group_protocol!r} does not exist", "classic or consumer", code=USAGE)
+    _check_session(settings, given=session_timeout_s is not None)
+    if not settings.bootstrap_servers:
+        _warn_of_kafkas(kafka=kafka, **{name: flags[name] for name in KAFKAS})
     changed = SourceWatch(source_folders(reference)).changed if reload else None
     raise typer.Exit(Supervisor(reference, per_worker(settings, workers), changed, debug=bool(ctx.obj)).run())
+
+
+def _check_session(settings: Settings, *, given: bool) -> None:
+    """Raises CommandError where a session timeout is asked for that this worker has no say in."""
+    default, asked = Settings().session_timeout_s, settings.session_timeout_s
+    if settings.group_protocol == "consumer" and (given or asked != default):
+        raise CommandError(
+            f"session_timeout_s={asked:g} does nothing with --group-protocol consumer: the broker decides there",
+            "set group.consumer.session.timeout.ms at the broker (or of the group, with kafka-configs), and leave it out here",
+            code=USAGE,
+        )
+
+
+def _warn_of_kafkas(**flags: object) -> None:
+    for name in [name for name, value in flags.items() if value is not None]:
+        flag = "--" + name.removesuffix("_s").replace("_", "-")
+        err().print(f"[yellow]warning:[/] {flag} is for Kafka, and this is the embedded log: it does nothing here")
 
 
 def per_worker(settings: Settings, workers: int) -> list[Settings]:
@@ -197,6 +221,6 @@ def worker(
     try:
         run_worker(reference, lifeline=lifeline, index=index, workers=workers)
     except CommandError as error:
-        if error.code == USAGE and not takes_word(voice):
-            raise typer.Exit(USAGE) from None
+        if error.code in (USAGE, UNUSABLE) and not takes_word(voice):
+            raise typer.Exit(error.code) from None
         raise

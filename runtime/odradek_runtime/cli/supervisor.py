@@ -21,7 +21,7 @@ from types import FrameType
 import msgspec
 from rich.markup import escape
 
-from odradek_runtime.cli.errors import FAILED, USAGE, err
+from odradek_runtime.cli.errors import FAILED, UNUSABLE, USAGE, err
 from odradek_runtime.cli.stop import StopRequest
 from odradek_runtime.settings import Settings
 
@@ -61,7 +61,7 @@ class Supervisor:
         reference: `module:app`, given to each worker.
         settings: one per worker.
         changed: dev's reload: a call that gives the changed file once there is one, else None. With it, a worker that
-            cannot start waits for a change instead of ending everything.
+            cannot start as its source is waits for a change instead of ending everything.
         debug: workers show the stack trace of what ends them.
     """
 
@@ -107,8 +107,8 @@ class Supervisor:
 
     def _ended(self, child: Child, code: int) -> None:
         self._forget(child)
-        if code == USAGE:
-            if self._changed is None:
+        if code in (USAGE, UNUSABLE):
+            if code == UNUSABLE or self._changed is None:
                 self._exit_code = USAGE
                 self._stopping.make()
                 return
@@ -138,7 +138,7 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         theirs, child.lifeline = os.pipe()
-        command = [sys.executable, "-m", "odradek_runtime.cli", "worker", self._reference, "--lifeline", str(theirs)]
+        command = [sys.executable, "-P", "-m", "odradek_runtime.cli", "worker", self._reference, "--lifeline", str(theirs)]
         command += ["--index", str(child.index), "--workers", str(len(self._children))]
         command += ["--voice", str(self._voice[0])] if self._voice else []
         command += ["--debug"] if self._debug else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from typing import Any
 
 
 class PortError(OSError):
@@ -16,19 +17,39 @@ def listen(host: str, port: int, *, what: str, shared: bool = False) -> socket.s
 
     Raises PortError when the address is in use, not ours, or forbidden.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        family, address = _resolve(host, port)
+    except OSError as error:
+        raise PortError(f"{what} {authority(host, port)}: no such host") from error
     # The protocol is named because asyncio switches Nagle off (40 ms a reply otherwise) only where it is.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind((host, port))
+        sock.bind(address)
         sock.listen(2048)
     except OSError as error:
         sock.close()
-        raise PortError(f"{what} {host}:{port}: {_reason(error)}") from error
+        raise PortError(f"{what} {authority(host, port)}: {_reason(error)}") from error
     return sock
+
+
+def authority(host: str, port: int) -> str:
+    """Host and port as a URL has them.
+
+    >>> authority("::1", 80), authority("[::1]", 80), authority("localhost", 80)
+    ('[::1]:80', '[::1]:80', 'localhost:80')
+    """
+    bare = host.strip("[]")
+    return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
+
+
+def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    """The first address of a host, an IPv4 one where it has both; IPv6 may stand in brackets, as in a URL."""
+    found = socket.getaddrinfo(host.strip("[]") or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    return family, address
 
 
 def port_of(sock: socket.socket) -> int:
