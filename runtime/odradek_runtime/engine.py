@@ -35,7 +35,7 @@ from .ownership import Asked, Ownership, Restored
 from .request import Answer, Question, Reply, Request
 from .routing import id_hash
 from .settings import Settings
-from .shard import Shard
+from .shard import Shard, StoreLost
 
 logger = logging.getLogger("odradek")
 
@@ -113,6 +113,15 @@ class Engine:
         if self.flags.start_over and self.inflight is None:
             self._start_over()
         self._write_back()
+        if self._stores_are_sound():
+            try:
+                self._advance()
+            except StoreLost:
+                self._stores_are_sound()
+        self._regulate()
+
+    def _advance(self) -> None:
+        """Everything that reads the stores. Raises StoreLost."""
         self._handover.release(self.inflight)
         self._end_steps()
         if not self.flags.stopping:
@@ -122,10 +131,11 @@ class Engine:
             self._work()
             self._refresh()
         self._close_if_due()
-        self._regulate()
 
     def patience_s(self) -> float:
         """How long nothing needs doing unless an event comes, in seconds."""
+        if self.flags.store_lost:
+            return 0.5 if self.inflight is not None else 0.0
         if self.intake.waiting and not self._full() and not self.flags.stopping:
             return 0.0
         if (self._wakes or self._questions) and not self._full() and not self.flags.stopping:
@@ -250,7 +260,8 @@ class Engine:
         linger_s = self._settings.epoch_linger_s
         if self.intake.waiting:
             linger_s = max(linger_s, self._settings.epoch_backlog_s)
-        if forced or epoch.urgent or self._full() or age_ms >= linger_s * 1000:
+        due = forced or epoch.urgent or self._full() or age_ms >= linger_s * 1000
+        if due and self._stores_are_sound():
             self._commit()
 
     def _commit(self) -> None:
@@ -287,13 +298,20 @@ class Engine:
         self._isolation.committed(epoch)
 
     def _write_back(self) -> None:
-        """What is committed goes into the stores by time; if one refuses, its shards start over: the log has it all."""
+        """What is committed goes into the stores by time."""
         for shard in self.machine.shards.values():
             if shard.overdue(self.machine.now_ms):
                 shard.write_back()
-            if shard.store_error and not self.flags.start_over:
-                logger.error("%s", shard.store_error)
-                self.flags.start_over = shard.store_error
+
+    def _stores_are_sound(self) -> bool:
+        """False once a store has failed: what was read from it may be in the open epoch, which is dropped; the log has it all."""
+        for shard in self.machine.shards.values():
+            if shard.store_error is not None:
+                if not self.flags.store_lost:
+                    logger.error("shard %d starts over: %s", shard.number, shard.store_error)
+                self.flags.store_lost = True
+                self.flags.start_over = str(shard.store_error)
+        return not self.flags.store_lost
 
     def _opened(self, epoch: Epoch) -> None:
         """Shards whose opening epoch is durable begin to read and to answer."""
@@ -305,11 +323,14 @@ class Engine:
         self.intake.open(opening)
         if self.flags.paused:
             self._member.pause(self.intake.inputs())  # what is read from a new position is not paused
-        for shard in opening:
-            self._ownership.opened(shard)
-            self.machine.waits.retry_paused(shard)
-            self.machine.settle()
-            self._questions.extend((shard.number, request, answer) for request, answer in self._asked.of(shard.number))
+        try:
+            for shard in opening:
+                self._ownership.opened(shard)
+                self.machine.waits.retry_paused(shard)
+                self.machine.settle()
+                self._questions.extend((shard.number, request, answer) for request, answer in self._asked.of(shard.number))
+        except StoreLost:
+            self._stores_are_sound()
 
     def _refused(self, event: Refused) -> None:
         epoch, self.inflight = self.inflight, None
@@ -330,6 +351,7 @@ class Engine:
         shard = event.shard
         if not self._ownership.accept(event) or shard.number in self._handover.leaving():
             return
+        self.machine.metrics.stores_rebuilt += event.rebuilt
         self.machine.shards[shard.number] = shard
         for each in self.machine.shards.values():  # its former owner's commands may still be unread at any of them
             if each.phase != "leaving":
@@ -339,6 +361,7 @@ class Engine:
 
     def _start_over(self) -> None:
         """Drop everything that is not committed and restore every owned shard again (invariant 8)."""
+        self.flags.store_lost = False
         self.flags.start_over = ""
         self.machine.discard()
         self._wakes.clear()

@@ -12,5 +12,7 @@ class Flags:
     joined: bool = False
     stopping: bool = False
     start_over: str = ""
+    store_lost: bool = False
+    """A store has failed: nothing is done or committed until its shards have started over."""
     paused: bool = False
     fatal: str = ""

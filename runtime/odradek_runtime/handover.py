@@ -67,9 +67,9 @@ class Handover:
                 for request, answer in self._asked.of(number):
                     answer(Reply("moved", request.invocation_id))
             self._losing.remove(event)
-            self._machine.limits.resume()
-            self._machine.settle()
             event.release()
+            self._machine.limits.resume()
+            self._machine.settle()  # last: it may raise StoreLost
         if self._gained:
             self._take_gained()
 

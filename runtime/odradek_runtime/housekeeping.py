@@ -92,6 +92,7 @@ class Housekeeping:
                 shard.store.flush()
             except StoreError as error:  # the others must not wait for its disk
                 self._tell(error)
+                shard.store_error = shard.store_error or error
 
     def _watch_inputs(self) -> None:
         if time.monotonic() - self._watched_s >= INPUTS_S:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,15 +61,18 @@ class Metrics:
     """Bad records left out because their subscription says so."""
     paused: int = 0
     """Invocations paused: they wait for somebody's help."""
+    stores_rebuilt: int = 0
+    """Stores that could not be used any more: set aside, and rebuilt from the log."""
     commit_s: Histogram = field(default_factory=Histogram)
     """Seconds from sending a transaction to knowing that it is durable."""
 
 
 class Restore(TypedDict):
-    """How far the restore of one shard has come, in changelog records."""
+    """How far the restore of one shard has come, in changelog records; `trouble`: why its last attempt came to nothing."""
 
     done_records: int
     total_records: int
+    trouble: NotRequired[str]
 
 
 class Snapshot(TypedDict, total=False):
@@ -78,6 +81,8 @@ class Snapshot(TypedDict, total=False):
     shards_owned: Sequence[int]
     restoring: Mapping[int, Restore]
     """Shards that are owned and not yet restored."""
+    withdrawn: str
+    """Why this worker has left the group by itself; empty when it has not."""
     lag_records: Mapping[tuple[str, int], int]
     """(topic, partition) -> committed-to-end distance of the input and commands partitions that are read here."""
     in_flight: int

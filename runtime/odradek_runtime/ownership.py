@@ -18,13 +18,17 @@ from .takeover import Cancelled, Progress, Takeover
 
 logger = logging.getLogger("odradek")
 
+TRIES = 8
+"""So often in a row, in some ten seconds, a shard's store may be refused by the disk before the worker gives up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The shard is restored; `attempt` says by which restore."""
+    """The shard is restored; `attempt` says by which restore, `rebuilt` that its store could not be used and is a new one."""
 
     shard: Shard
     attempt: int
+    rebuilt: bool = False
 
 
 @dataclass(slots=True)
@@ -40,7 +44,10 @@ class Owned:
 
 
 class Ownership:
-    """The owned shards. `background` runs a blocking function beside the engine; `pause` waits between repeats of a restore."""
+    """The owned shards. `background` runs a blocking function beside the engine; `pause` waits between repeats of a restore.
+
+    `failed` is told what no repetition mends, and each time that the disk has refused a store so often that it may never hold one.
+    """
 
     def __init__(
         self,
@@ -72,16 +79,16 @@ class Ownership:
         """The owned shards that cannot be read yet."""
         return {number: owned.progress for number, owned in list(self._owned.items()) if not owned.restored}
 
-    def take(self, number: int, stamp: int, store: Store | None = None) -> None:
+    def take(self, number: int, stamp: int, store: Store | None = None, unusable: StoreError | None = None) -> None:
         """The shard is ours from now on: restore it."""
-        owned = self._owned[number] = Owned(stamp, next(self._attempts), Progress(store=store))
+        owned = self._owned[number] = Owned(stamp, next(self._attempts), Progress(store=store, unusable=unusable))
         self._background(lambda: self._restore(number, owned))
 
     def retake(self, shard: Shard) -> None:
-        """Start over: the same ownership, the same store, everything in memory anew."""
+        """Start over: the same ownership, the same store unless it is no good any more, everything in memory anew."""
         owned = self._owned.get(shard.number)
         if owned is not None:
-            self.take(shard.number, owned.stamp, shard.store)
+            self.take(shard.number, owned.stamp, shard.store, unusable(shard.store_error))
 
     def accept(self, event: Restored) -> bool:
         """Whether this restore is still wanted; if not, its store is closed."""
@@ -111,26 +118,44 @@ class Ownership:
 
     def _restore(self, number: int, owned: Owned) -> None:
         delay_s = 0.1
-        while not owned.progress.cancelled:
+        refusals = 0
+        progress = owned.progress
+        while not progress.cancelled:
             try:
-                shard = self._takeover.run(number, owned.stamp, self._now_ms, owned.progress)
+                shard = self._takeover.run(number, owned.stamp, self._now_ms, progress)
             except Cancelled:
                 break
-            except (LogError, StoreError) as error:
-                if isinstance(error, LogError) and not error.retriable:
+            except LogError as error:
+                if not error.retriable:
                     self._failed(error)
                     return
-                logger.warning("shard %d cannot be restored yet: %s", number, error)
-                self._pause(delay_s)
-                delay_s = min(delay_s * 2, 5.0)
+                self._not_yet(number, progress, error)
+            except StoreError as error:
+                self._not_yet(number, progress, error)
+                progress.unusable = unusable(error)
+                refusals += error.kind != "in_use"
+                if refusals % TRIES == 0 and error.kind != "in_use":
+                    self._failed(error)
             except Exception as error:  # noqa: BLE001  (it runs in a thread of its own: the engine must hear of it)
                 self._failed(error)
                 return
             else:
-                self._post(Restored(shard, owned.attempt))
+                self._post(Restored(shard, owned.attempt, progress.set_aside))
                 return
-        if owned.progress.store is not None:
-            owned.progress.store.close()
+            self._pause(delay_s)
+            delay_s = min(delay_s * 2, 5.0)
+        if progress.store is not None:
+            progress.store.close()
+
+    @staticmethod
+    def _not_yet(number: int, progress: Progress, error: Exception) -> None:
+        progress.trouble = str(error)
+        logger.warning("shard %d cannot be restored yet: %s", number, error)
+
+
+def unusable(error: StoreError | None) -> StoreError | None:
+    """The error, if it says that the store is to be replaced."""
+    return error if error is not None and error.kind == "unusable" else None
 
 
 class Asked:

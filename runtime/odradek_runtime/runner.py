@@ -24,6 +24,7 @@ from .handler_loop import ForeignAwaitable
 from .invocation import Live
 from .journal import Diverged
 from .request import Failure
+from .shard import StoreLost
 
 if TYPE_CHECKING:
     from odradek._context import Context
@@ -159,6 +160,8 @@ class Runner:
         return _ENDED
 
     def _raised(self, live: Live, error: BaseException) -> None:
+        if live.shard.store_error is not None:  # whatever the handler has made of it
+            raise StoreLost(str(live.shard.store_error)) from error
         ending = self._machine.ending
         if live.diverged or isinstance(error, Diverged):
             ending.paused(live, "divergence", live.diverged or str(error))

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from .invocation import Live
     from .request import Answer
 
+class StoreLost(BaseException):
+    """The shard's store has failed: what runs now is dropped, and the shard starts over. Handlers let it pass.
+
+    No Exception, so that nobody's `except Exception` takes it for a failure of his own. Who catches even this changes nothing:
+    the shard is marked, and no epoch of a worker with such a shard is ever committed.
+    """
+
+
 ABSENT: bytes = b"\x00absent"
 """Stands for a key that a dictionary does not have; None is a deletion."""
 _CHUNK = ord("j")
@@ -54,8 +62,8 @@ class Shard:
         """Committed and not yet in the store: a busy key is not written at every commit."""
         self._unstored_bytes = 0
         self._stored_ms = 0.0
-        self.store_error = ""
-        """Why the store could not be written; what it should have taken is still here."""
+        self.store_error: StoreError | None = None
+        """Why the store could not be read or written: the shard has to start over. Set from any thread."""
         self.recent: Changes = {}
         """What is unstored, and values of the last commits: a busy key is not read from the store at every event."""
         self._recent_bytes = 0
@@ -82,8 +90,15 @@ class Shard:
             if value is ABSENT:
                 value = self.recent.get(key, ABSENT)
                 if value is ABSENT:
-                    return self.store.get(key)
+                    try:
+                        return self.store.get(key)
+                    except StoreError as error:
+                        raise self._lost(error) from error
         return value
+
+    def _lost(self, error: StoreError) -> StoreLost:
+        self.store_error = self.store_error or error
+        return StoreLost(str(error))
 
     def put(self, key: bytes, value: bytes | None) -> None:
         self.changes[key] = value
@@ -110,7 +125,7 @@ class Shard:
         unstored = {k: v for k, v in self.unstored.items() if start <= k < stop}  # what the store has refused
         over = sorted((unstored | laid).items())
         index = 0
-        for key, value in self.store.scan(start, stop):
+        for key, value in self._stored(start, stop):
             while index < len(over) and over[index][0] < key:
                 yield from _present(over[index])
                 index += 1
@@ -121,6 +136,12 @@ class Shard:
                 yield key, value
         for pair in over[index:]:
             yield from _present(pair)
+
+    def _stored(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            yield from self.store.scan(start, stop)
+        except StoreError as error:
+            raise self._lost(error) from error
 
     def next_sequence(self) -> int:
         self.sequence += 1
@@ -158,7 +179,7 @@ class Shard:
         return lock.holder
 
     def load_locks(self) -> None:
-        """After a restore: the held keys, and who has attached callers, from the store."""
+        """After a restore: the held keys, and who has attached callers, from the store. Raises StoreError."""
         for key, value in self.store.scan(b"l", b"m"):
             self.locks[key] = LOCK.decode(value)
         self.attached.update(keys.attached_id(key) for key, _ in self.store.scan(b"a", b"b"))
@@ -199,12 +220,12 @@ class Shard:
 
     def write_back(self) -> None:
         """Write what is committed to the store, with the changelog positions, in one batch."""
-        if not self.unstored or self.store_error:
+        if not self.unstored or self.store_error is not None:
             return
         try:
             self.store.write([*self.unstored.items(), (keys.STORE_POSITION, STORE_POSITION.encode(self.at))])
         except StoreError as error:
-            self.store_error = str(error)
+            self.store_error = error
         else:
             self.unstored = {}
             self._unstored_bytes = 0

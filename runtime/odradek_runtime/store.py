@@ -2,37 +2,49 @@
 
 Written once per committed epoch, in one batch that also holds the changelog positions. There is no write-ahead log: with one
 column family RocksDB keeps write order, so a crash leaves a consistent prefix, position included, and the changelog gives
-the rest. `MemoryStore` is the twin without a disk.
+the rest. It is never trusted: every block that is read is checked against its checksum, and whatever the disk does is a
+`StoreError`. `MemoryStore` is the twin without a disk.
 """
 
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from rocksdict import Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import Options, Rdict, RdictIter, ReadOptions, WriteBatch, WriteOptions
 
 logger = logging.getLogger("odradek")
 
 Change = tuple[bytes, bytes | None]
 
+SCAN_PAIRS = 1_000
+SCAN_BYTES = 1024 * 1024
+"""A scan reads so much at a time. Between two such reads it holds nothing of the database, which could not be closed else."""
+
 
 class StoreError(Exception):
-    """The store cannot be opened or written; the message names the directory and the remedy."""
+    """The store cannot be opened, read or written; the message names the directory and the remedy.
+
+    `kind`: "unusable", its files are no good any more; "in_use", another process has it; "refused", the machine lacks something
+    (room on the disk), and the files are as good as before.
+    """
+
+    def __init__(self, message: str, kind: Literal["unusable", "in_use", "refused"]) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class Store(Protocol):
-    """Bytes by key, sorted."""
+    """Bytes by key, sorted. Everything but `close` raises StoreError."""
 
     def get(self, key: bytes) -> bytes | None: ...
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Pairs with start <= key < stop, in order."""
+        """Pairs with start <= key < stop, in order. What is written meanwhile may be among them."""
         ...
 
     def write(self, changes: Iterable[Change]) -> None:
@@ -47,12 +59,13 @@ class Store(Protocol):
 
 
 class RocksStore:
-    """A store in a directory of its own. Raises StoreError when another process has it open or the disk refuses."""
+    """A store in a directory of its own."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         options = Options(raw_mode=True)
         options.create_if_missing(True)
+        options.set_paranoid_checks(True)
         options.set_write_buffer_size(32 * 1024 * 1024)
         options.set_keep_log_file_num(2)
         options.set_max_open_files(256)
@@ -64,19 +77,50 @@ class RocksStore:
         unlogged: Any = WriteOptions()  # its stub says that disable_wal is a method; it is a property
         unlogged.disable_wal = True
         self._unlogged: WriteOptions = unlogged
+        self._checked = ReadOptions()
+        self._checked.set_verify_checksums(True)
         self._closing = threading.Lock()
         self._closed = False
 
     def get(self, key: bytes) -> bytes | None:
-        value: bytes | None = self._db.get(key)
+        try:
+            value: bytes | None = self._db.get(key, None, self._checked)
+        except Exception as error:
+            raise _explained(self.directory, error) from error
         return value
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        pairs: Iterable[tuple[bytes, bytes]] = self._db.items(from_key=start)  # type: ignore[assignment]  # raw mode gives bytes
-        for key, value in pairs:
-            if key >= stop:
+        while True:
+            pairs = self._read(start, stop)
+            if not pairs:
                 return
-            yield key, value
+            yield from pairs
+            start = pairs[-1][0] + b"\0"
+
+    def _read(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
+        """The next pairs of a scan; none at its end."""
+        pairs: list[tuple[bytes, bytes]] = []
+        size = 0
+        at: RdictIter | None = None
+        try:
+            at = self._db.iter(self._checked)
+            at.seek(start)
+            while at.valid():
+                key = at.key()
+                if key >= stop:
+                    return pairs
+                value = at.value()
+                pairs.append((key, value))
+                size += len(value)
+                if len(pairs) >= SCAN_PAIRS or size >= SCAN_BYTES:
+                    return pairs
+                at.next()
+            at.status()  # an iterator is not valid at the end, and just so at a block that cannot be read
+        except Exception as error:
+            raise _explained(self.directory, error) from error
+        finally:
+            at = None  # whoever keeps the error keeps this frame, and an iterator keeps the database open
+        return pairs
 
     def write(self, changes: Iterable[Change]) -> None:
         batch = WriteBatch(raw_mode=True)
@@ -109,21 +153,23 @@ class RocksStore:
             except Exception as error:  # noqa: BLE001  (RocksDB repeats its last failed write here; the log has what is missing)
                 logger.warning("%s", _explained(self.directory, error))
 
-    @staticmethod
-    def destroy(directory: Path) -> None:
-        """Remove a closed store from the disk."""
-        shutil.rmtree(directory, ignore_errors=True)
+
+SCARCE = ("No space", "Too many open files", "Cannot allocate memory")
+"""What RocksDB says when the machine lacks something: the files are as good as before."""
 
 
 def _explained(directory: Path, error: Exception) -> StoreError:
     text = str(error)
-    if "lock" in text.lower():
+    if "While lock file" in text or "lock hold by" in text:
         return StoreError(
-            f"the store {directory} is in use by another process: stop that worker, or give this one its own --data-dir"
+            f"the store {directory} is in use by another process: stop that worker, or give this one its own --data-dir", "in_use"
         )
-    if "No space" in text:
-        return StoreError(f"the disk that holds {directory} is full: free some room; the worker goes on by itself")
-    return StoreError(f"the store {directory} cannot be used: {text}")
+    if SCARCE[0] in text:
+        return StoreError(f"the disk that holds {directory} is full: free some room; the worker goes on by itself", "refused")
+    if any(scarce in text for scarce in SCARCE):
+        return StoreError(f"the store {directory} cannot be used now: {text}", "refused")
+    state = "is damaged" if text.startswith("Corruption") else "cannot be used"
+    return StoreError(f"the store {directory} {state}: {text}", "unusable")
 
 
 class MemoryStore:

@@ -2,7 +2,7 @@
 
 Runs beside the engine (scans block). In order, since each step relies on the one before (invariant 1): settle, then the
 uncommitted end offsets, then a committed scan up to them. A store that is from other topics, beyond the log, or older than
-the tombstones are kept is thrown away and built anew.
+the tombstones are kept is thrown away and built anew; one that cannot be used is set aside first.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from odradek._definition import Subscription
 
 from . import keys
-from .formats import POSITIONS, STORE_POSITION, Positions, StorePosition
+from .formats import POSITIONS, STORE_POSITION, FormatError, Positions, StorePosition
 from .log.port import Log, LogError, Member, Message, Partition, TopicInfo
 from .shard import Shard
-from .store import MemoryStore, RocksStore, Store
+from .store import Store, StoreError
+from .store_folder import Stores
 
 logger = logging.getLogger("odradek")
 
@@ -30,13 +30,27 @@ TOMBSTONES_MS = 86_400_000
 
 @dataclass(slots=True)
 class Progress:
-    """Changelog records restored so far, and how many offsets there were to cover."""
+    """How far a restore has come: of the changelog records (offsets) that it has to cover, how many it has."""
 
     done_records: int = 0
     total_records: int = 0
     cancelled: bool = False
     store: Store | None = None
     """The store, as soon as it is open: a restore that is repeated goes on with it."""
+    unusable: StoreError | None = None
+    """Why the store that the shard had cannot be used any more."""
+    set_aside: bool = False
+    """One store has been set aside already: what was built since then is worth no look if it is no good either."""
+    trouble: str = ""
+    """Why the last attempt came to nothing."""
+
+    def begin(self, total_records: int) -> None:
+        """A new attempt: nothing is covered."""
+        self.done_records, self.total_records = 0, total_records
+
+    def cover(self, records: int) -> None:
+        """So many in all are covered."""
+        self.done_records = min(records, self.total_records)
 
 
 class Cancelled(Exception):
@@ -44,17 +58,17 @@ class Cancelled(Exception):
 
 
 class Takeover:
-    """Restores shards of one app for one worker. `directory` None keeps the stores in memory."""
+    """Restores shards of one app for one worker."""
 
     def __init__(
-        self, app: str, shards: int, log: Log, member: Member, subscriptions: Iterable[Subscription], directory: Path | None
+        self, app: str, shards: int, log: Log, member: Member, subscriptions: Iterable[Subscription], stores: Stores
     ) -> None:
         self._app = app
         self._n = shards
         self._log = log
         self._member = member
         self._subscriptions = list(subscriptions)
-        self._directory = directory
+        self._stores = stores
 
     def run(self, number: int, stamp: int, now_ms: Callable[[], float], progress: Progress) -> Shard:
         """Blocks. The restored shard, in phase "opening". Raises LogError (repeat it), StoreError, Cancelled."""
@@ -62,8 +76,9 @@ class Takeover:
         journal, state = self._changelog("journal"), self._changelog("state")
         seen_ms = now_ms()  # the store is as old as the ends that it is brought up to, however long that takes
         ends = {topic.name: self._log.offsets(Partition(topic.name, number)) for topic in (journal, state)}
-        progress.total_records = sum(end for _, end in ends.values())
+        progress.begin(0)
         store, at = self._store(number, progress, journal, state, ends, seen_ms)
+        progress.begin(ends[journal.name][1] - at.journal_offset + ends[state.name][1] - at.state_offset)
         healed: dict[bytes, bytes | None] = {}
         found = self._restore_journal(store, Partition(journal.name, number), at, ends[journal.name][1], healed, progress)
         self._restore_state(store, Partition(state.name, number), at, ends[state.name][1], found, healed, progress)
@@ -88,31 +103,34 @@ class Takeover:
         ends: dict[str, tuple[int, int]],
         now_ms: float,
     ) -> tuple[Store, StorePosition]:
-        store = progress.store = progress.store or self._open(number)
-        raw = store.get(keys.STORE_POSITION)
-        at = STORE_POSITION.decode(raw) if raw is not None else None
+        if progress.unusable is not None:
+            self._replace(number, progress, progress.unusable)
+        store = progress.store = progress.store or self._stores.open(number)
+        at = _position(store)
         if at is not None and usable(at, journal, state, ends, now_ms):
             return store, at
         if at is not None:
             logger.info("shard %d: its store does not fit the log any more, a full restore follows", number)
         progress.store = None
-        store = progress.store = self._wiped(number, store)
+        store.close()
+        self._stores.wipe(number)
+        store = progress.store = self._stores.open(number)
         first = (ends[journal.name][0], ends[state.name][0])
         return store, StorePosition(journal.id, state.id, first[0], first[1], int(now_ms))
 
-    def _path(self, number: int) -> Path | None:
-        return None if self._directory is None else self._directory / "store" / self._app / str(number)
-
-    def _open(self, number: int) -> Store:
-        path = self._path(number)
-        return MemoryStore() if path is None else RocksStore(path)
-
-    def _wiped(self, number: int, store: Store) -> Store:
-        store.close()
-        path = self._path(number)
-        if path is not None:
-            RocksStore.destroy(path)
-        return self._open(number)
+    def _replace(self, number: int, progress: Progress, why: StoreError) -> None:
+        """The store cannot be used any more: out of the way with it, the changelogs have all that it had."""
+        if progress.store is not None:
+            progress.store.close()
+            progress.store = None
+        if progress.set_aside:
+            self._stores.wipe(number)
+        else:
+            where = self._stores.set_aside(number)
+            progress.set_aside = True
+            kept = f"what is left of it is kept in {where}" if where else "nothing is left of it"
+            logger.error("shard %d: %s; %s, and the shard is rebuilt from the log", number, why, kept)
+        progress.unusable = None
 
     # --- the changelogs ---
 
@@ -123,8 +141,8 @@ class Takeover:
                 raise Cancelled
             yield from batch
             if batch:
-                progress.done_records = done + batch[-1].offset() + 1
-        progress.done_records = done + stop
+                progress.cover(done + batch[-1].offset() + 1 - start)
+        progress.cover(done + stop - start)
 
     def _restore_journal(
         self, store: Store, partition: Partition, at: StorePosition, end: int, healed: dict[bytes, bytes | None], progress: Progress
@@ -264,6 +282,15 @@ class Takeover:
         if position > end:
             logger.error("%s[%d]: the log lost records %d to %d, which had been read", *partition, end, position - 1)
         return min(max(position, first), max(end, first))
+
+
+def _position(store: Store) -> StorePosition | None:
+    """Which changelog records it holds; None for a new one. Raises StoreError for one that something else has written."""
+    raw = store.get(keys.STORE_POSITION)
+    try:
+        return STORE_POSITION.decode(raw) if raw is not None else None
+    except FormatError as error:
+        raise StoreError(f"the store holds something else: its position cannot be read ({error})", "unusable") from error
 
 
 def usable(

@@ -27,8 +27,11 @@ from .ownership import Ownership
 from .request import Answer, Question, Reply, Request
 from .settings import Settings
 from .startup import letters, prepare
+from .store import StoreError
+from .store_folder import MemoryStores, StoreFolder, Stores
 from .takeover import Takeover
 from .targets import Targets
+from .withdrawal import Withdrawal
 
 logger = logging.getLogger("odradek")
 
@@ -73,6 +76,9 @@ class Worker:
         self._stopping = threading.Event()
         self._let_go = threading.Event()
         self._left = threading.Event()
+        self._way_out = threading.Lock()
+        self._stopped = False
+        self._withdrawal = Withdrawal(self._leave, self._fail)
 
     def start(self) -> None:
         """Check and create topics, join the group, begin to work. Returns before the shards are restored (see `ready`)."""
@@ -85,8 +91,8 @@ class Worker:
         absent = self._create if create else None
         targets = Targets(self._log, max_record_bytes=limit, absent=absent, letters=letters(self.app))
         machine = Machine(self.app, self.shards, self._settings, targets, self.metrics, handler_loop())
-        directory = None if self._in_memory else self._settings.data_dir
-        takeover = Takeover(self.app.name, self.shards, self._log, self._member, self.app.subscriptions(), directory)
+        self._stores: Stores = MemoryStores() if self._in_memory else StoreFolder(self._settings.data_dir / "store" / self.app.name)
+        takeover = Takeover(self.app.name, self.shards, self._log, self._member, self.app.subscriptions(), self._stores)
         self._ownership = Ownership(takeover, self._queue.put, self._fail, self._background, self._pause, self._now_ms)
         self._engine = Engine(machine, self._member, self._executor, self._ownership, self._settings, self._now_ms)
         self._housekeeping = Housekeeping(self._log, self._engine, self._stopping)
@@ -97,20 +103,29 @@ class Worker:
     def stop(self) -> None:
         """Finish the epoch, hand the shards over, leave the group. Blocks; safe to call twice, or before `start`."""
         ownership = self._ownership
-        if self._engine is None or ownership is None or self._left.is_set():
+        self._withdrawal.stop()
+        if self._engine is None or ownership is None or self._stopped:
             return
-        self._stopping.set()
-        self._queue.put(None)
-        self._let_go.wait(30.0)
-        self._member.leave()
-        self._left.set()
-        self._queue.put(None)
+        self._stopped = True
+        self._leave()
         if self._thread.is_alive():
             self._thread.join(30.0)
         self._housekeeping.join()
         self._executor.stop()
         for number in ownership.numbers:
             ownership.give_up(number)  # an engine that died has not closed its stores
+
+    def _leave(self) -> None:
+        """Finish the epoch, hand the shards over, leave the group. Blocks; whoever comes second waits for the first."""
+        with self._way_out:
+            if self._left.is_set():
+                return
+            self._stopping.set()
+            self._queue.put(None)
+            self._let_go.wait(30.0)
+            self._member.leave()
+            self._left.set()
+            self._queue.put(None)
 
     def ask(self, request: Request, answer: Answer) -> None:
         """Post a request; `answer` is called once, in the engine's thread. "moved" when its shard is not here."""
@@ -127,7 +142,7 @@ class Worker:
     def ready(self) -> bool:
         """True when it has joined and every owned shard (there may be none) is restored."""
         engine, ownership = self._engine, self._ownership
-        if engine is None or ownership is None or self.failed is not None:
+        if engine is None or ownership is None or self.failed is not None or self._withdrawal.reason:
             return False
         return engine.flags.joined and not ownership.restoring
 
@@ -138,12 +153,13 @@ class Worker:
             return {}
         machine = engine.machine
         restoring: dict[int, Restore] = {
-            number: {"done_records": p.done_records, "total_records": p.total_records}
+            number: {"done_records": p.done_records, "total_records": p.total_records, "trouble": p.trouble}
             for number, p in ownership.restoring.items()
         }
         return {
             "shards_owned": ownership.numbers,
             "restoring": restoring,
+            "withdrawn": self._withdrawal.reason,
             "lag_records": self._housekeeping.lag_records,
             "in_flight": sum(len(shard.live) for shard in list(machine.shards.values())),
             "coroutines_cached": machine.runner.suspended,
@@ -222,5 +238,10 @@ class Worker:
         self._stopping.wait(seconds)
 
     def _fail(self, error: Exception) -> None:
-        self.failed = error
-        logger.error("%s", error)
+        if not isinstance(error, StoreError):
+            self.failed = error
+            logger.error("%s", error)
+        elif self._settings.bootstrap_servers:
+            self._withdrawal.begin(error, self._stores)
+        else:  # there is no other worker
+            logger.error("%s; nothing of this shard is processed until it can be kept, which is tried every few seconds", error)

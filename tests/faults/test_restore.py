@@ -14,6 +14,7 @@ from odradek_runtime import keys
 from odradek_runtime.formats import STORE_POSITION, StorePosition
 from odradek_runtime.log.port import Log, Member, Message, Partition, TopicInfo
 from odradek_runtime.store import RocksStore
+from odradek_runtime.store_folder import StoreFolder
 from odradek_runtime.takeover import Progress, Takeover
 from tests.faults import feed
 from tests.faults.conftest import PARTITIONS, MakePlace
@@ -110,7 +111,8 @@ class Settled:
 def _restored(log: Log, app: str, number: int, directory: Path) -> tuple[CountingLog, dict[bytes, bytes]]:
     """What a take-over read, and every byte in the store after it."""
     counting = CountingLog(log)
-    takeover = Takeover(app, PARTITIONS, cast("Log", counting), cast("Member", Settled()), [], directory)
+    stores = StoreFolder(directory / "store" / app)
+    takeover = Takeover(app, PARTITIONS, cast("Log", counting), cast("Member", Settled()), [], stores)
     shard = takeover.run(number, 1, lambda: 0.0, Progress())
     content = dict(shard.store.scan(b"", b"\xff" * 8))
     shard.store.close()

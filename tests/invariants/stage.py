@@ -35,6 +35,7 @@ from odradek_runtime.request import Invoke, Question, Reply
 from odradek_runtime.routing import fresh_id
 from odradek_runtime.settings import Settings
 from odradek_runtime.startup import prepare
+from odradek_runtime.store_folder import MemoryStores, StoreFolder
 from odradek_runtime.takeover import Takeover
 from odradek_runtime.targets import Targets
 
@@ -153,7 +154,8 @@ class Stage:
         merged = replace(Settings(epoch_linger_s=0.0), **settings)
         targets = Targets(log, max_record_bytes=merged.max_record_bytes, absent=self._created)
         self.machine = Machine(app, self.shards, merged, targets, Metrics(), handler_loop())
-        takeover = Takeover(app.name, self.shards, log, self.member, app.subscriptions(), directory)
+        stores = MemoryStores() if directory is None else StoreFolder(directory / "store" / app.name)
+        takeover = Takeover(app.name, self.shards, log, self.member, app.subscriptions(), stores)
         self.ownership = Ownership(
             takeover, self._queue.put, self._failures.append, lambda work: work(), lambda _: None, self._clock
         )

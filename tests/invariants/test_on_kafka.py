@@ -20,6 +20,7 @@ from odradek_runtime.log_kafka.producer import TransactionFailedError
 from odradek_runtime.log_kafka.remote_producer import RemoteProducer
 from odradek_runtime.log_kafka.stamps import Stamps
 from odradek_runtime.settings import Settings
+from odradek_runtime.store_folder import MemoryStores
 from odradek_runtime.takeover import Progress, Takeover
 from odradek_runtime.worker import Worker
 from tests.contract.station import Station, values
@@ -176,7 +177,7 @@ def test_the_ends_of_the_changelogs_are_taken_after_the_stable_offset(kafka: str
 
     later = threading.Timer(1.0, end)
     later.start()
-    takeover = Takeover(app, SHARDS, log, log.member(app, SHARDS, None), [], None)
+    takeover = Takeover(app, SHARDS, log, log.member(app, SHARDS, None), [], MemoryStores())
 
     shard = takeover.run(0, 1, lambda: time.time() * 1000, Progress())
 

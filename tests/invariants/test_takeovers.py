@@ -14,6 +14,7 @@ from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.shard import Shard
 from odradek_runtime.startup import INTERNAL, StartupError, prepare
 from odradek_runtime.store import Change, RocksStore
+from odradek_runtime.store_folder import StoreFolder
 from odradek_runtime.takeover import Progress, Takeover
 
 APP = "heir"
@@ -58,7 +59,7 @@ class Legacy:
 
     def taken_over(self, shards: int = 1) -> Shard:
         member = self.log.member(APP, 1, None)
-        takeover = Takeover(APP, shards, self.log, member, [], self.directory)
+        takeover = Takeover(APP, shards, self.log, member, [], StoreFolder(self.directory / "store" / APP))
         shard = takeover.run(0, 1, lambda: time.time() * 1000, Progress())
         self._opened.append(shard)
         return shard

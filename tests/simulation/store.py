@@ -26,7 +26,7 @@ class Disk:
     def open(self, effect: Effect, who: str) -> SimStore:
         """As RocksDB: one holder at a time."""
         if self.holder is not None:
-            raise StoreError(f"the store is in use by {self.holder.who} (simulated)")
+            raise StoreError(f"the store is in use by {self.holder.who} (simulated)", "in_use")
         self.holder = SimStore(self, self._faults, effect, who)
         self.holder.load(self._flushed, self._batches)
         return self.holder
@@ -76,7 +76,7 @@ class SimStore(MemoryStore):
         batch = list(changes)
         self._effect("store is written")
         if self._faults.hit("store_error"):
-            raise StoreError("the disk is full (simulated)")
+            raise StoreError("the disk is full (simulated)", "refused")
         super().write(batch)
         self._disk.wrote(batch)
         self._effect("store was written")
@@ -87,7 +87,7 @@ class SimStore(MemoryStore):
 
     def flush(self) -> None:
         if self._faults.hit("store_error"):
-            raise StoreError("the disk is full (simulated)")
+            raise StoreError("the disk is full (simulated)", "refused")
         self._disk.flush()
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from odradek_runtime.routing import shard_of
 from odradek_runtime.settings import Settings
 from odradek_runtime.shard import Shard
 from odradek_runtime.store import MemoryStore
+from odradek_runtime.store_folder import MemoryStores
 from odradek_runtime.takeover import Progress, Takeover
 from odradek_runtime.targets import Targets
 
@@ -61,7 +62,7 @@ def test_a_store_is_as_old_as_the_question_where_its_changelogs_end() -> None:
         return ends
 
     log.offsets = slow  # type: ignore[method-assign]
-    takeover = Takeover("found", 1, log, log.member("found", 1, None), [], None)
+    takeover = Takeover("found", 1, log, log.member("found", 1, None), [], MemoryStores())
 
     shard = takeover.run(0, 1, lambda: log.scheduler.now_ms, Progress())
 
@@ -103,7 +104,7 @@ def take_over(log: SimLog) -> Shard:
     @app.object("some").on(app.topic("in", value=int))
     async def see(ctx: ObjectContext, _: int) -> None: ...
 
-    takeover = Takeover("found", 1, log, log.member("found", 1, None), app.subscriptions(), None)
+    takeover = Takeover("found", 1, log, log.member("found", 1, None), app.subscriptions(), MemoryStores())
     return takeover.run(0, 1, lambda: log.scheduler.now_ms, Progress())
 
 

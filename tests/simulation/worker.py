@@ -31,6 +31,7 @@ from .scheduler import Strand
 
 if TYPE_CHECKING:
     from .deployment import Deployment
+    from .store import Disk
     from .world import World
 
 
@@ -43,18 +44,27 @@ class Crashed(BaseException):
     """The process dies here. Not an Exception, so that nothing catches it."""
 
 
-class SimTakeover(Takeover):
-    """Takes its stores from the node's simulated disks."""
+class SimStores:
+    """The node's simulated disks."""
 
-    worker: SimWorker
+    def __init__(self, worker: SimWorker) -> None:
+        self._worker = worker
 
-    def _open(self, number: int) -> Store:
-        return self.worker.world.disk(self.worker.node, number).open(self.worker.effect, self.worker.name)
+    def open(self, number: int) -> Store:
+        return self._disk(number).open(self._worker.effect, self._worker.name)
 
-    def _wiped(self, number: int, store: Store) -> Store:
-        store.close()
-        self.worker.world.disk(self.worker.node, number).wipe()
-        return self._open(number)
+    def wipe(self, number: int) -> None:
+        self._disk(number).wipe()
+
+    def set_aside(self, number: int) -> str:
+        self._disk(number).wipe()
+        return "a place beside (simulated)"
+
+    def check(self) -> None:
+        """The disk takes stores."""
+
+    def _disk(self, number: int) -> Disk:
+        return self._worker.world.disk(self._worker.node, number)
 
 
 class SimWorker:
@@ -77,8 +87,7 @@ class SimWorker:
         self.name = self.member.name
         targets = Targets(log, max_record_bytes=settings.max_record_bytes)
         self.machine = Machine(app, shards, settings, targets, Metrics(), handler_loop())
-        takeover = SimTakeover(app.name, shards, log, self.member, app.subscriptions(), None)
-        takeover.worker = self
+        takeover = Takeover(app.name, shards, log, self.member, app.subscriptions(), SimStores(self))
         self.ownership = Ownership(takeover, self._restored, self._failed, self._background, self._pause, self.now_ms)
         self.executor = SimExecutor(self)
         self.engine = Engine(self.machine, Tapped(self), self.executor, self.ownership, settings, self.now_ms)
@@ -177,7 +186,8 @@ class SimWorker:
         for shard in list(self.machine.shards.values()):
             try:
                 shard.store.flush()
-            except StoreError:
+            except StoreError as error:
+                shard.store_error = error
                 return
 
     # --- death ---

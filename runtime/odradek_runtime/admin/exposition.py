@@ -27,6 +27,7 @@ COUNTERS: dict[str, str] = {
     "dead_letters": "Records that went to a dead-letter topic",
     "skipped": "Bad records left out because their subscription says so",
     "paused": "Invocations paused until somebody helps",
+    "stores_rebuilt": "Stores that could not be used, set aside and rebuilt from the log",
 }
 """Field of `Metrics` -> help; the exported name is `odradek_<field>_total`."""
 

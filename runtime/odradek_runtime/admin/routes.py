@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request as HttpRequest
 
     from odradek_runtime.ingress.port import Engine
+    from odradek_runtime.metrics import Restore
 
 
 class AdminRoutes:
@@ -44,10 +45,15 @@ class AdminRoutes:
     def _why_not_ready(self) -> str:
         if (error := self._engine.failed) is not None:
             return f"the engine has failed: {error}"
-        restoring = self._engine.snapshot().get("restoring", {})
+        snapshot = self._engine.snapshot()
+        if why := snapshot.get("withdrawn"):
+            return f"this worker has given its shards to others until its disk takes stores again: {why}"
+        restoring = snapshot.get("restoring", {})
         if not restoring:
             return "waiting for the first assignment of shards"
-        parts = [
-            f"{shard} ({part['done_records']} of {part['total_records']} records)" for shard, part in sorted(restoring.items())
-        ]
-        return "restoring shards " + ", ".join(parts)
+        return "restoring shards " + ", ".join(_told(shard, part) for shard, part in sorted(restoring.items()))
+
+
+def _told(shard: int, part: Restore) -> str:
+    trouble = part.get("trouble")
+    return f"{shard} ({part['done_records']} of {part['total_records']} records{f'; {trouble}' if trouble else ''})"
