@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from odradek import RetryableError, RetryPolicy
+from odradek import RetryPolicy
 from odradek._port import Origin
 
 from . import keys
@@ -49,7 +49,7 @@ class Ending:
             return
         try:
             result = live.handler.encode_result(value)
-        except Exception as error:  # noqa: BLE001  (whatever the serde raises, no retry mends it)
+        except BaseException as error:  # noqa: BLE001  (whatever the serde raises, no retry mends it)
             self.failed(live, Failure(500, f"{live.handler.target}: its result cannot be encoded: {plain_text(error)}"))
             return
         limit = self._machine.max_record_bytes
@@ -180,9 +180,7 @@ class Ending:
         if not policy.retries(error) or policy.gives_up(stored.attempts, elapsed_s):
             self._exhausted(live, stored)
             return
-        delay_s = policy.delay_s(stored.attempts)
-        if isinstance(error, RetryableError) and error.retry_after_s is not None:
-            delay_s = error.retry_after_s
+        delay_s = policy.delay_after_s(error, stored.attempts)
         log_attempt(live, stored, error, delay_s)
         machine.metrics.retries += 1
         stored.status = "backing_off"

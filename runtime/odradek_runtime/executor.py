@@ -1,4 +1,4 @@
-"""The executor runs step bodies outside the engine: async ones on a real event loop, sync ones in a bounded thread pool.
+"""The executor runs step bodies outside the engine: async ones on a real event loop, sync ones in a bounded number of threads.
 
 It starts a step only after the engine has made its start durable, and hands the encoded result back as an event.
 """
@@ -7,17 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
+import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from odradek._current import STEP_KEY
 
 from .epoch import StepRun
+from .lifespan import Lifespan
+from .step_threads import Outcome, StepThreads, end_fork
+
+logger = logging.getLogger("odradek")
+
+CANCEL_S = 3.0
+"""How long bodies that were cancelled have for their own cleaning up when the worker stops."""
+LIFESPAN_S = 10.0
+"""How long the app's lifespan has to end then."""
+MARGIN_S = 1.0
+"""Beyond these, for a loop that a body blocks."""
 
 Done = Callable[[StepRun, bytes | None, BaseException | None], None]
 
@@ -43,7 +55,7 @@ class Executor(Protocol):
 
 
 class StepExecutor:
-    """The real one: a thread with an event loop, and a pool of threads.
+    """The real one: a thread with an event loop, and threads beside it.
 
     `running` bounds how many bodies run at once, `threads` how many of them may be synchronous ones.
     """
@@ -51,28 +63,41 @@ class StepExecutor:
     def __init__(self, done: Done, *, running: int, threads: int) -> None:
         self._done = done
         self._limit = running
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="odradek-step")
         self._waiting: deque[StepRun] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._submitted = 0
         self._ended = 0
         self._loop = asyncio.new_event_loop()
-        self._stack = AsyncExitStack()
+        self._threads = StepThreads(self._loop, threads)
+        self._lifespan: Lifespan | None = None
+        self._stopped = False
         self._thread = threading.Thread(target=self._serve, name="odradek-steps", daemon=True)
 
-    def start(self, lifespan: AbstractAsyncContextManager[None] | None = None) -> None:
+    def start(self, lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None) -> None:
         """Start the loop and enter the app's lifespan on it, where its steps will run. Raises what the lifespan raises."""
         self._thread.start()
         if lifespan is not None:
-            asyncio.run_coroutine_threadsafe(self._stack.enter_async_context(lifespan), self._loop).result()
+            self._lifespan = Lifespan(lifespan)
+            asyncio.run_coroutine_threadsafe(self._lifespan.enter(), self._loop).result()
 
     def stop(self) -> None:
-        """Cancel what runs (its start is journaled, another worker runs it again) and leave the lifespan."""
+        """Cancel what runs (its start is journaled, another worker runs it again) and leave the lifespan.
+
+        Returns in time whatever the bodies do: one that does not end is left to itself.
+        """
         if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+            self._wait_for(self._close(), CANCEL_S + LIFESPAN_S + MARGIN_S)
+            self._stopped = True
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+            self._thread.join(MARGIN_S)
+
+    def _wait_for(self, work: Coroutine[Any, Any, None], timeout_s: float) -> None:
+        try:
+            asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_s)
+        except TimeoutError as error:
+            logger.warning("stopping: %s", error or "a step blocks the event loop of the steps; it is left to itself")
+        except Exception:
+            logger.exception("stopping: the app's lifespan failed")
 
     @property
     def load(self) -> int:
@@ -84,15 +109,34 @@ class StepExecutor:
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+        while not self._stopped:
+            try:
+                self._loop.run_forever()
+            except BaseException as error:  # asyncio lets SystemExit and KeyboardInterrupt of any task end the loop
+                logger.exception("a task that a step or the lifespan has started raised %r", error)  # noqa: TRY401
+        self._wind_up()
+
+    def _wind_up(self) -> None:
+        """What bodies and the lifespan have left running on the loop has one more chance to clean up."""
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        if left:
+            self._loop.run_until_complete(asyncio.wait(left, timeout=CANCEL_S))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
     async def _close(self) -> None:
         self._waiting.clear()
-        for task in list(self._tasks):
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._stack.aclose()
+        if self._tasks:
+            _, left = await asyncio.wait(self._tasks, timeout=CANCEL_S)
+            if left:
+                logger.warning("stopping: %d steps go on though they were cancelled; they are left to themselves", len(left))
+        self._threads.close()
+        if self._lifespan is not None:
+            await self._lifespan.exit(LIFESPAN_S)
 
     def _enqueue(self, runs: Sequence[StepRun]) -> None:
         self._waiting.extend(runs)
@@ -111,24 +155,42 @@ class StepExecutor:
 
     async def _run(self, run: StepRun) -> None:
         STEP_KEY.set(run.key)
+        process = os.getpid()
+        value, error = await self._outcome(run)
+        if os.getpid() != process:
+            end_fork(error)
+        self._done(run, value, error)
+
+    async def _outcome(self, run: StepRun) -> tuple[bytes | None, BaseException | None]:
+        """The value's bytes or the error. Raises CancelledError when the worker stops."""
         try:
-            async with asyncio.timeout(run.body.timeout_s):
-                value = run.body.encode(await self._value(run))
+            return run.body.encode(await self._value(run)), None
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            self._done(run, None, error)
+            return None, error
         except BaseException as error:  # noqa: BLE001  (a step may raise anything, SystemExit too; its retry policy decides)
-            self._done(run, None, error)
-        else:
-            self._done(run, value, None)
+            return None, error
 
     async def _value(self, run: StepRun) -> Any:
-        if run.body.is_async:
-            return await run.body.run()
-        value = await self._loop.run_in_executor(self._pool, _in_thread, run)
-        return await value if inspect.isawaitable(value) else value  # a lambda may give a coroutine
+        """Run the body. Its timeout counts from when it begins, not from when it asks for a thread."""
+        ended = None if run.body.is_async else await self._threads.begin(lambda: _in_thread(run))
+        limit = asyncio.timeout(run.body.timeout_s)
+        try:
+            async with limit:
+                return await (run.body.run() if ended is None else _result(ended))
+        except TimeoutError as error:
+            if limit.expired():
+                raise TimeoutError(f"it took longer than its timeout, {run.body.timeout_s:g} s") from error
+            raise
+
+
+async def _result(ended: asyncio.Future[Outcome]) -> Any:
+    value, error = await ended
+    if error is not None:
+        raise error
+    return await value if inspect.isawaitable(value) else value  # a lambda may give a coroutine
 
 
 def _in_thread(run: StepRun) -> Any:

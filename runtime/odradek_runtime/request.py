@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, cast
+
+from odradek import TerminalError
 
 TEXT_CHARACTERS = 16_384
 
@@ -21,7 +23,7 @@ def plain_text(value: object) -> str:
     """
     try:
         text = str(value)
-    except Exception:  # noqa: BLE001  (a user's `__str__`; the type says enough)
+    except BaseException:  # noqa: BLE001  (a user's `__str__`; the type says enough)
         text = f"<{type(value).__name__}>"
     return text[:TEXT_CHARACTERS].encode("utf-8", "replace").decode()
 
@@ -41,6 +43,22 @@ class Failure:
         object.__setattr__(self, "message", plain_text(self.message))
         if self.metadata:
             object.__setattr__(self, "metadata", {plain_text(k): plain_text(v) for k, v in self.metadata.items()})
+
+
+def failure_of(error: TerminalError) -> Failure:
+    """What a TerminalError says, also one of a derived class that has set something else, or nothing.
+
+    >>> class Gone(TerminalError):
+    ...     def __init__(self): self.metadata = "none"
+    >>> failure_of(Gone())
+    Failure(code=500, message='Gone', metadata={})
+    """
+    code: Any = getattr(error, "code", None)
+    metadata: object = getattr(error, "metadata", None)
+    message: Any = getattr(error, "message", None)
+    fits = isinstance(code, int) and 400 <= code <= 599
+    texts = cast("dict[str, str]", metadata) if isinstance(metadata, dict) else {}
+    return Failure(int(code) if fits else 500, (plain_text(error) or type(error).__name__) if message is None else message, texts)
 
 
 @dataclass(frozen=True, slots=True)

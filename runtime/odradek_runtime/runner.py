@@ -23,7 +23,7 @@ from .formats import Invocation as Stored
 from .handler_loop import ForeignAwaitable
 from .invocation import Live
 from .journal import Diverged
-from .request import Failure
+from .request import Failure, failure_of
 from .shard import StoreLost
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Runner:
         if live.diverged or isinstance(error, Diverged):
             ending.paused(live, "divergence", live.diverged or str(error))
         elif isinstance(error, TerminalError):
-            ending.failed(live, Failure(error.code, error.message, error.metadata))
+            ending.failed(live, failure_of(error))
         else:
             ending.attempt_failed(live, error)
 

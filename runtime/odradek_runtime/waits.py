@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from odradek import RetryableError, RetryPolicy, TerminalError
+from odradek import RetryPolicy, TerminalError
 
 from . import keys
 from .epoch import StepRun
 from .formats import INVOCATION, TIMER, Entry, Timer
 from .formats import Invocation as Stored
-from .request import Failure, plain_text
+from .request import Failure, failure_of, plain_text
 
 if TYPE_CHECKING:
     from .invocation import Live
@@ -128,7 +128,7 @@ class Waits:
         policy = run.body.retry or STEP
         attempt = run.attempt + 1
         if isinstance(error, TerminalError):
-            failure = Failure(error.code, error.message, error.metadata)
+            failure = failure_of(error)
         elif not policy.retries(error) or policy.gives_up(attempt, (self._machine.now_ms - run.first_ms) / 1000):
             why = f"{type(error).__name__}: {plain_text(error)}"
             failure = Failure(500, f"step {run.body.name} failed after {attempt} attempt(s): {why}")
@@ -148,9 +148,7 @@ class Waits:
         first = keys.timer(0, run.id, run.ref)
         if shard.read(first) is None:
             return
-        delay_s = policy.delay_s(attempt)
-        if isinstance(error, RetryableError) and error.retry_after_s is not None:
-            delay_s = error.retry_after_s
+        delay_s = policy.delay_after_s(error, attempt)
         self._machine.metrics.retries += 1
         logger.warning(
             "step %s of %s: attempt %d failed, again in %.2f s: %s: %s", run.body.name, run.id, attempt, delay_s,

@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from odradek import App
 
@@ -86,7 +87,7 @@ class Worker:
         self.shards = prepare(self.app, self._log, create_inputs=create)
         self._member = self._log.member(self.app.name, self.shards, self._url)
         self._executor = StepExecutor(self._step_done, running=self._settings.steps_running, threads=self._settings.step_threads)
-        self._executor.start(self.app.lifespan(self.app) if self.app.lifespan is not None else None)
+        self._executor.start(partial(self.app.lifespan, self.app) if self.app.lifespan is not None else None)
         limit = self._settings.max_record_bytes
         absent = self._create if create else None
         targets = Targets(self._log, max_record_bytes=limit, absent=absent, letters=letters(self.app))

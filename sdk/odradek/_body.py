@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from odradek._annotations import Annotations, UndefinedError
-from odradek._errors import UNSET, Seconds, seconds
+from odradek._arguments import bound
+from odradek._errors import UNSET, Seconds, TerminalError, seconds
 from odradek._port import StepBody
 from odradek._serde import Serde, json_serde
 
@@ -50,8 +51,8 @@ class Step:
     def body(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> StepBody:
         """Make one run of it."""
         serde = self.serde()
-        run = functools.partial(self.fn, *args, **kwargs)
-        return StepBody(self.name, run, True, serde.encode, serde.load, self.retry, self.timeout_s)
+        run = bound(self.fn, args, kwargs)
+        return StepBody(self.name, run, True, _recorder(self.name, serde), serde.load, self.retry, self.timeout_s)
 
 
 def step_body(
@@ -67,11 +68,12 @@ def step_body(
     step: Step | None = getattr(fn, STEP_ATTRIBUTE, None)
     if step is not None:
         serde = step.serde() if returns is UNSET else json_serde(returns)
+        name = name or step.name
         return StepBody(
-            name or step.name,
-            functools.partial(step.fn, *args),
+            name,
+            bound(step.fn, args, {}),
             True,
-            serde.encode,
+            _recorder(name, serde),
             serde.load,
             retry or step.retry,
             step.timeout_s if timeout_s is None else timeout_s,
@@ -84,7 +86,32 @@ def step_body(
             raise TypeError(f"ctx.run({_name(fn, name)}): its return annotation is not defined at run time; pass returns=")
     serde = json_serde(returns)
     is_async = returns_awaitable or _is_async(fn)
-    return StepBody(_name(fn, name), functools.partial(fn, *args), is_async, serde.encode, serde.load, retry, timeout_s)
+    name = _name(fn, name)
+    return StepBody(name, bound(fn, args, {}), is_async, _recorder(name, serde), serde.load, retry, timeout_s)
+
+
+def _recorder(name: str, serde: Serde) -> Callable[[Any], bytes]:
+    """Encode a step's result. What cannot be is its end: the body has run, and running it again would do its work twice."""
+
+    def encode(value: Any) -> bytes:
+        try:
+            return serde.encode(value)
+        except TerminalError:
+            raise
+        except BaseException as error:
+            raise TerminalError(
+                f"step {name}: it ran, but its result cannot be recorded: {_why(error)}; return {serde.expected}, or something "
+                "that JSON can hold, and declare it (a return annotation, or returns=)"
+            ) from error
+
+    return encode
+
+
+def _why(error: BaseException) -> str:
+    try:
+        return f"{error}" or type(error).__name__
+    except Exception:  # noqa: BLE001  (a user's `__str__`)
+        return type(error).__name__
 
 
 def _name(fn: Any, given: str | None) -> str:

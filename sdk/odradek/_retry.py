@@ -14,8 +14,8 @@ class RetryPolicy:
         factor: what each delay is multiplied by, at least 1.
         max_delay: the longest delay, seconds or timedelta, at least `initial`.
         max_duration: no attempt starts later than this after the first, seconds or timedelta; None = no limit.
-        retry_on: the errors that are tried again, others fail at once. A `RetryableError` always is, a `TerminalError`
-            never.
+        retry_on: the errors that are tried again, others fail at once; by default all, SystemExit and the like among them.
+            A `RetryableError` always is, a `TerminalError` never.
 
     Raises:
         ValueError: a value is out of its range; the message names it.
@@ -38,7 +38,7 @@ class RetryPolicy:
         factor: float = 2.0,
         max_delay: Seconds = 10.0,
         max_duration: Seconds | None = None,
-        retry_on: tuple[type[BaseException], ...] = (Exception,),
+        retry_on: tuple[type[BaseException], ...] = (BaseException,),
     ) -> None:
         if max_attempts is not None and (type(max_attempts) is not int or max_attempts < 1):
             raise ValueError(f"RetryPolicy: max_attempts must be an int, 1 or more, or None for no limit, not {max_attempts!r}")
@@ -60,6 +60,11 @@ class RetryPolicy:
         except OverflowError:
             return self.max_delay_s
         return min(delay_s, self.max_delay_s)
+
+    def delay_after_s(self, error: BaseException, attempt: int) -> float:
+        """As `delay_s`, or what the error asks for, if it is a RetryableError that does."""
+        asked_s = getattr(error, "retry_after_s", None) if isinstance(error, RetryableError) else None
+        return self.delay_s(attempt) if asked_s is None else asked_s
 
     def gives_up(self, attempt: int, elapsed_s: float) -> bool:
         """Tell whether attempt number `attempt` was the last, `elapsed_s` after the first began."""

@@ -41,7 +41,8 @@ def test_only_what_it_names_is_tried_again() -> None:
     assert not RetryPolicy().retries(TerminalError("no"))
     assert not RetryPolicy(retry_on=(BaseException,)).retries(TerminalError("no"))
     assert RetryPolicy().retries(ValueError())
-    assert not RetryPolicy().retries(KeyboardInterrupt())
+    assert RetryPolicy().retries(KeyboardInterrupt()), "what a handler or a step raises is its failure, not the worker's end"
+    assert not RetryPolicy(retry_on=(Exception,)).retries(SystemExit())
 
 
 @pytest.mark.parametrize(
