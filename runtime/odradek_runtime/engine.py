@@ -105,7 +105,8 @@ class Engine:
                 self._handover.lose(event)
             case Trouble():
                 logger.warning("%s", event.message)
-                self.flags.fatal = event.message if event.fatal else ""
+                if event.fatal:
+                    self.flags.fatal = event.message
 
     def turn(self) -> None:
         """Do what can be done now: release shards, process a slice, fire timers, close the epoch."""

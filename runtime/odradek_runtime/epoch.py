@@ -89,4 +89,5 @@ class Epoch:
 def positions_record(shard: Shard, shards: int, epoch: int, time_ms: int) -> Positions:
     """Where a shard stands in every partition it reads: the record that closes its part of an epoch."""
     inputs = [Position(p.topic, p.partition, offset, shard.topic_ids.get(p.topic, "")) for p, offset in shard.positions.items()]
-    return Positions(shards, shard.incarnation, epoch, shard.sequence, time_ms, inputs)
+    at = shard.at
+    return Positions(shards, shard.incarnation, epoch, shard.sequence, time_ms, inputs, at.journal_id, at.state_id)

@@ -142,6 +142,8 @@ class Positions(msgspec.Struct):
     sequence: int
     time_ms: int
     inputs: list[Position]
+    journal_id: str = ""
+    state_id: str = ""
 
 
 class StorePosition(msgspec.Struct):

@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from .internal import Internal
 from .log.port import Log, LogError, Partition
 from .store import StoreError
 
@@ -20,18 +21,27 @@ logger = logging.getLogger("odradek")
 
 TURN_S = 5.0
 FLUSH_S = 60.0
-INPUTS_S = 30.0
 TOLD = 100
 
 
 class Housekeeping:
     """A thread that does its round every few seconds until `stopping` is set."""
 
-    def __init__(self, log: Log, engine: Engine, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        log: Log,
+        engine: Engine,
+        stopping: threading.Event,
+        internal: Internal | None = None,
+        topics_watch_s: float = TURN_S,
+    ) -> None:
         self.lag_records: dict[tuple[str, int], int] = {}
         self._log = log
         self._engine = engine
         self._stopping = stopping
+        self._internal = internal or Internal("", {})
+        self._amiss = ""
+        self._topics_watch_s = topics_watch_s
         self._trimmed: dict[Partition, int] = {}
         self._told: set[str] = set()
         self._flushed_s = self._watched_s = time.monotonic()
@@ -45,12 +55,12 @@ class Housekeeping:
             self._thread.join(10.0)
 
     def _run(self) -> None:
-        while not self._stopping.wait(TURN_S):
+        while not self._stopping.wait(min(TURN_S, self._topics_watch_s)):
             self.round()
 
     def round(self) -> None:
         """Each task once; one that fails does not keep the others from their work."""
-        for task in (self._trim, self._measure, self._flush, self._watch_inputs):
+        for task in (self._trim, self._measure, self._flush, self._watch_topics):
             try:
                 task()
             except (LogError, StoreError) as error:
@@ -94,10 +104,18 @@ class Housekeeping:
                 self._tell(error)
                 shard.store_error = shard.store_error or error
 
-    def _watch_inputs(self) -> None:
-        if time.monotonic() - self._watched_s >= INPUTS_S:
+    def _watch_topics(self) -> None:
+        if time.monotonic() - self._watched_s >= self._topics_watch_s * 0.9:  # its turns are not exact
             self._watched_s = time.monotonic()
+            self._look_at_internal()
             self.look_at_inputs()
+
+    def _look_at_internal(self) -> None:
+        """An internal topic that is gone, or another than it was, ends this worker: to go on would lose what it held."""
+        amiss = self._internal.amiss(self._log)
+        if amiss and amiss == self._amiss:  # seen twice: a broker that has just started may not know of a topic yet
+            self._engine.flags.fatal = amiss
+        self._amiss = amiss
 
     def look_at_inputs(self) -> None:
         """Where an input is not what it was at the take-over, shards are restored again: that sees to it. Raises LogError."""

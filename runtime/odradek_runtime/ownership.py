@@ -128,7 +128,7 @@ class Ownership:
             except LogError as error:
                 if not error.retriable:
                     self._failed(error)
-                    return
+                    break
                 self._not_yet(number, progress, error)
             except StoreError as error:
                 self._not_yet(number, progress, error)
@@ -138,7 +138,7 @@ class Ownership:
                     self._failed(error)
             except Exception as error:  # noqa: BLE001  (it runs in a thread of its own: the engine must hear of it)
                 self._failed(error)
-                return
+                break
             else:
                 self._post(Restored(shard, owned.attempt, progress.set_aside))
                 return

@@ -56,6 +56,10 @@ class Settings:
     max_record_bytes: int = 1_000_000
     replication_factor: int = 0
     """Of internal topics; 0 = the broker's default (at most the number of brokers)."""
+    topics_watch_s: float = 5.0
+    """How often the topics are looked at: partitions that were added are read within twice as long."""
+    restored_topics: bool = False
+    """Internal topics with other ids than the journal remembers are restored copies: go on with them."""
     producer_processes: bool = True
     """Kafka only: a worker's two producers run in processes of their own, which leaves the interpreter's lock to the engine."""
     fsync: bool = True

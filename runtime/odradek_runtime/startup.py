@@ -9,9 +9,11 @@ from __future__ import annotations
 import difflib
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 
 from odradek import App
 
+from .internal import lost
 from .log.port import Log, TopicInfo
 
 logger = logging.getLogger("odradek")
@@ -20,11 +22,11 @@ DEFAULT_SHARDS = 8
 _COMMANDS = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 _CHANGELOG = {"cleanup.policy": "compact"}
 INTERNAL: Mapping[str, Mapping[str, str]] = {
-    "commands": _COMMANDS,
     "journal": _CHANGELOG,
     "state": _CHANGELOG,
+    "commands": _COMMANDS,
 }
-"""What these topics must be configured with."""
+"""What these topics must be configured with, in the order in which they are made (`internal.NAMES`)."""
 CHANGELOG_KEPT = {"min.compaction.lag.ms": "600000"}
 """So long no record is compacted: the value before a torn epoch must still be there when the next owner puts that right."""
 _MADE_WITH: Mapping[str, Mapping[str, str]] = {"journal": CHANGELOG_KEPT, "state": CHANGELOG_KEPT}
@@ -35,14 +37,18 @@ class StartupError(Exception):
     """The app cannot run on this log as it is; the message says what to change."""
 
 
-def prepare(app: App, log: Log, *, create_inputs: bool) -> int:
+def prepare(app: App, log: Log, *, create_inputs: bool, stores: Path | None = None) -> int:
     """Check and create topics; gives N. Raises StartupError, or LogError when the log cannot be reached.
 
-    `create_inputs`: make absent topics of the user (the embedded log).
+    Args:
+        create_inputs: make absent topics of the user (the embedded log).
+        stores: where this worker keeps the app's stores: they show that it has run before.
     """
     inputs = _inputs(app, log, create_inputs)
     existing = log.topic(f"{app.name}.commands")
     shards = _shards(app, inputs, existing)
+    if refusal := lost(app.name, log, shards, inputs, stores):
+        raise StartupError(refusal)
     for name, config in INTERNAL.items():
         _ensure(log, f"{app.name}.{name}", shards, config, _MADE_WITH.get(name, {}))
     for name in letters(app):

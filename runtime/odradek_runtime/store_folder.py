@@ -22,6 +22,11 @@ ROOM_BYTES = 64 * 1024 * 1024
 """A disk with less room than this holds no store for long: RocksDB writes files of half this size."""
 
 
+def stores_of(data_dir: Path, app: str) -> Path:
+    """The folder of an app's stores below a worker's data folder."""
+    return data_dir / "store" / app
+
+
 class Stores(Protocol):
     """Where a worker's stores are. Raises StoreError."""
 

@@ -16,6 +16,7 @@ from odradek._definition import Subscription
 
 from . import keys
 from .formats import POSITIONS, STORE_POSITION, FormatError, Positions, StorePosition
+from .internal import Internal, held, made_again, refuse_another_journal, refuse_another_life
 from .log.port import Log, LogError, Member, Message, Partition, TopicInfo
 from .shard import Shard
 from .store import Store, StoreError
@@ -61,7 +62,16 @@ class Takeover:
     """Restores shards of one app for one worker."""
 
     def __init__(
-        self, app: str, shards: int, log: Log, member: Member, subscriptions: Iterable[Subscription], stores: Stores
+        self,
+        app: str,
+        shards: int,
+        log: Log,
+        member: Member,
+        subscriptions: Iterable[Subscription],
+        stores: Stores,
+        internal: Internal | None = None,
+        *,
+        restored_topics: bool = False,
     ) -> None:
         self._app = app
         self._n = shards
@@ -69,10 +79,12 @@ class Takeover:
         self._member = member
         self._subscriptions = list(subscriptions)
         self._stores = stores
+        self._internal = internal or Internal(app, {})
+        self._restored_topics = restored_topics
 
     def run(self, number: int, stamp: int, now_ms: Callable[[], float], progress: Progress) -> Shard:
         """Blocks. The restored shard, in phase "opening". Raises LogError (repeat it), StoreError, Cancelled."""
-        self._member.settle(number)
+        committed = self._member.settle(number)
         journal, state = self._changelog("journal"), self._changelog("state")
         seen_ms = now_ms()  # the store is as old as the ends that it is brought up to, however long that takes
         ends = {topic.name: self._log.offsets(Partition(topic.name, number)) for topic in (journal, state)}
@@ -81,6 +93,7 @@ class Takeover:
         progress.begin(ends[journal.name][1] - at.journal_offset + ends[state.name][1] - at.state_offset)
         healed: dict[bytes, bytes | None] = {}
         found = self._restore_journal(store, Partition(journal.name, number), at, ends[journal.name][1], healed, progress)
+        self._check(number, found, committed)
         self._restore_state(store, Partition(state.name, number), at, ends[state.name][1], found, healed, progress)
         at.time_ms = int(seen_ms)
         store.write([(keys.STORE_POSITION, STORE_POSITION.encode(at))])
@@ -91,7 +104,9 @@ class Takeover:
     def _changelog(self, name: str) -> TopicInfo:
         topic = self._log.topic(f"{self._app}.{name}")
         if topic is None:
-            raise LogError(f"topic {self._app}.{name} is gone: it holds the app's state; restore it, or start under another name")
+            raise LogError(f"topic {self._app}.{name} is gone: it holds {held(name)}")  # housekeeping looks twice, too
+        if self._internal.changed(topic):
+            raise LogError(made_again(self._app, topic.name), retriable=False)
         return topic
 
     def _store(
@@ -109,6 +124,8 @@ class Takeover:
         at = _position(store)
         if at is not None and usable(at, journal, state, ends, now_ms):
             return store, at
+        if not self._restored_topics:
+            refuse_another_life(self._app, number, at, journal, state, ends[journal.name][1])
         if at is not None:
             logger.info("shard %d: its store does not fit the log any more, a full restore follows", number)
         progress.store = None
@@ -210,15 +227,19 @@ class Takeover:
 
     # --- the shard ---
 
-    def _shard(
-        self, number: int, stamp: int, store: Store, at: StorePosition, found: Positions | None, healed: dict[bytes, bytes | None]
-    ) -> Shard:
+    def _check(self, number: int, found: Positions | None, committed: int | None) -> None:
+        """Whether the journal is this app's own, and the one that it wrote to last."""
         if found is not None and found.shards != self._n:
             raise LogError(
                 f"the app {self._app!r} was made with {found.shards} shards and is started with {self._n}: "
                 f"set App(shards={found.shards})",
                 retriable=False,
             )
+        refuse_another_journal(self._app, number, found, committed, self._internal.ids, restored=self._restored_topics)
+
+    def _shard(
+        self, number: int, stamp: int, store: Store, at: StorePosition, found: Positions | None, healed: dict[bytes, bytes | None]
+    ) -> Shard:
         incarnation = found.incarnation + 1 if found is not None else 1
         shard = Shard(number, stamp, incarnation, found.sequence if found is not None else 0, store, at)
         if found is not None:
@@ -234,6 +255,7 @@ class Takeover:
         commands = Partition(f"{self._app}.commands", shard.number)
         met = {partition.topic for partition in shard.positions}
         shard.positions[commands] = self._kept(commands, shard.positions.get(commands, 0))
+        shard.topic_ids[commands.topic] = self._internal.ids.get(commands.topic, "")
         for subscription in self._subscriptions:
             topic = self._input(subscription.topic.name)
             try:

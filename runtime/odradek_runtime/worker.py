@@ -21,6 +21,7 @@ from .epoch import StepRun
 from .executor import StepEnded, StepExecutor
 from .handler_loop import handler_loop
 from .housekeeping import Housekeeping
+from .internal import Internal
 from .log.port import Log, LogError, Losing, Partition, TopicInfo
 from .machine import Machine
 from .metrics import Metrics, Restore, Snapshot
@@ -29,7 +30,7 @@ from .request import Answer, Question, Reply, Request
 from .settings import Settings
 from .startup import letters, prepare
 from .store import StoreError
-from .store_folder import MemoryStores, StoreFolder, Stores
+from .store_folder import MemoryStores, StoreFolder, Stores, stores_of
 from .takeover import Takeover
 from .targets import Targets
 from .withdrawal import Withdrawal
@@ -84,7 +85,9 @@ class Worker:
     def start(self) -> None:
         """Check and create topics, join the group, begin to work. Returns before the shards are restored (see `ready`)."""
         create = not self._settings.bootstrap_servers
-        self.shards = prepare(self.app, self._log, create_inputs=create)
+        stores = None if self._in_memory else stores_of(self._settings.data_dir, self.app.name)
+        self.shards = prepare(self.app, self._log, create_inputs=create, stores=stores)
+        internal = Internal.look(self._log, self.app.name)
         self._member = self._log.member(self.app.name, self.shards, self._url)
         self._executor = StepExecutor(self._step_done, running=self._settings.steps_running, threads=self._settings.step_threads)
         self._executor.start(partial(self.app.lifespan, self.app) if self.app.lifespan is not None else None)
@@ -92,11 +95,20 @@ class Worker:
         absent = self._create if create else None
         targets = Targets(self._log, max_record_bytes=limit, absent=absent, letters=letters(self.app))
         machine = Machine(self.app, self.shards, self._settings, targets, self.metrics, handler_loop())
-        self._stores: Stores = MemoryStores() if self._in_memory else StoreFolder(self._settings.data_dir / "store" / self.app.name)
-        takeover = Takeover(self.app.name, self.shards, self._log, self._member, self.app.subscriptions(), self._stores)
+        self._stores: Stores = MemoryStores() if stores is None else StoreFolder(stores)
+        takeover = Takeover(
+            self.app.name,
+            self.shards,
+            self._log,
+            self._member,
+            self.app.subscriptions(),
+            self._stores,
+            internal,
+            restored_topics=self._settings.restored_topics,
+        )
         self._ownership = Ownership(takeover, self._queue.put, self._fail, self._background, self._pause, self._now_ms)
         self._engine = Engine(machine, self._member, self._executor, self._ownership, self._settings, self._now_ms)
-        self._housekeeping = Housekeeping(self._log, self._engine, self._stopping)
+        self._housekeeping = Housekeeping(self._log, self._engine, self._stopping, internal, self._settings.topics_watch_s)
         self._thread.start()
         self._housekeeping.start()
         self._member.join(self._queue.put)

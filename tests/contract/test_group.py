@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
-from odradek_runtime.log.port import Gained, Log, Losing, Output, Partition, Peer
+import pytest
+
+from odradek_runtime.log.port import Gained, Log, LogError, Losing, Output, Partition, Peer
 from tests.contract.conftest import SHARDS
 from tests.contract.station import LogHarness, Station, values
 
@@ -181,3 +183,18 @@ def test_the_apps_of_one_log_do_not_disturb_each_other(log: Log, app: str, join:
     assert values(log, Partition(f"{other}.journal", 0)) == [b"theirs"]
     mine.silence(Losing, 0.05)
     theirs.leave()
+
+
+def test_the_groups_offsets_are_told_and_forgotten(log: Log, app: str, topic: str, join: Join) -> None:
+    station = join().own(ALL)
+    commands, read = Partition(f"{app}.commands", 0), Partition(topic, 0)
+    station.committed(station.transaction([0], offsets={commands: 3, read: 5}))
+
+    assert log.committed_offsets(app, [commands, read, Partition(topic, 1)]) == {commands: 3, read: 5}
+    with pytest.raises(LogError):
+        log.forget_group(app)  # it has a member
+    station.leave()
+    log.forget_group(app)
+    log.forget_group(app)  # it is not there: no error
+
+    assert log.committed_offsets(app, [commands, read]) == {}

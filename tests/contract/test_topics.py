@@ -131,3 +131,16 @@ def test_a_partition_trimmed_to_its_end_goes_on_there(log: Log, topic: str) -> N
     assert log.offsets(Partition(topic, 0))[0] == end
     assert values(log, Partition(topic, 0)) == [b"new"]
     assert content(log, Partition(topic, 0))[0].offset() >= end
+
+
+def test_a_deleted_topic_is_gone_and_comes_back_as_another(log: Log, topic_prefix: str) -> None:
+    made = log.create_topic(topic_prefix, 2, {})
+    publish(log, [Output(topic_prefix, 1, b"k", b"v")])
+
+    log.delete_topic(topic_prefix)
+    log.delete_topic(topic_prefix)  # it is not there: no error
+
+    assert log.topic(topic_prefix) is None
+    again = log.create_topic(topic_prefix, 2, {})
+    assert again.id != made.id
+    assert log.offsets(Partition(topic_prefix, 1)) == (0, 0)

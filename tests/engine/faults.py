@@ -132,6 +132,15 @@ class FaultyLog:
     def create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:
         return self.inner.create_topic(name, partitions, config)
 
+    def delete_topic(self, name: str) -> None:
+        self.inner.delete_topic(name)
+
+    def committed_offsets(self, app: str, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        return self.inner.committed_offsets(app, partitions)
+
+    def forget_group(self, app: str) -> None:
+        self.inner.forget_group(app)
+
     def offsets(self, partition: Partition) -> tuple[int, int]:
         return self.inner.offsets(partition)
 

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from odradek import App, Context, RetryPolicy
-from odradek_runtime import housekeeping, timers
+from odradek_runtime import timers
 from odradek_runtime.engine import STRIDE, Engine
 from odradek_runtime.formats import COMMAND
 from odradek_runtime.log.port import Gained, Log, Losing, Partition, TopicInfo, Transaction
@@ -364,8 +364,7 @@ def test_partitions_that_are_added_are_noticed_and_read_from_their_first_record(
     rig.until(lambda: 0 in seen)
     assert worker._housekeeping.changed() == ([], [])
     rig.publish("few", (None, 1), partition=1)
-    monkeypatch.setattr(housekeeping, "INPUTS_S", 0.0)
     monkeypatch.setattr(rig.log, "topic", whole)
     assert worker._housekeeping.changed() == ([Partition("few", 1)], [])
-    worker._housekeeping._watch_inputs()
+    worker._housekeeping.look_at_inputs()
     rig.until(lambda: set(seen) == {0, 1})  # an epoch that was open is run again

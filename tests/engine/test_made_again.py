@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from odradek import App, Context
-from odradek_runtime import housekeeping
 from odradek_runtime.log.port import LogError, Partition
 from tests.engine.harness import Rig
 
@@ -63,7 +62,7 @@ def test_an_input_that_is_made_again_with_fewer_partitions_is_noticed_and_holds_
     rig.publish("again", (None, 1), partition=0)
     rig.publish("again", (None, 2), partition=1)
     rig.until(lambda: len(seen) == 2)
-    monkeypatch.setattr(housekeeping, "INPUTS_S", 0)
+    worker._housekeeping._watched_s = 0.0
     monkeypatch.setattr(rig.log, "topic", lambda name: fewer if name == "again" else whole(name))
     monkeypatch.setattr(rig.log, "offsets", only_one)
     worker._housekeeping.round()

@@ -16,6 +16,7 @@ from odradek_runtime import keys
 from odradek_runtime.formats import POSITIONS, SLOT, Slot
 from odradek_runtime.log.port import Output
 from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.startup import INTERNAL
 from odradek_runtime.store import RocksStore
 from odradek_runtime.worker import Worker
 from tests.engine.harness import Rig
@@ -146,7 +147,7 @@ def test_a_torn_epoch_is_left_out_and_put_right(disk_rig: Rig, wiped: bool) -> N
 
 
 def test_a_store_of_other_topics_is_thrown_away(tmp_path: Path) -> None:
-    """The log was deleted and made anew: nothing of the old state may shine through."""
+    """The log was deleted, and another one begun without it: nothing of the old state may shine through."""
     rig = Rig(EmbeddedLog(tmp_path / "log", fsync=False, clean_interval_s=0), tmp_path, 10_000)
     app = ledger()
     rig.start(app)
@@ -154,7 +155,12 @@ def test_a_store_of_other_topics_is_thrown_away(tmp_path: Path) -> None:
     rig.stop()
     rig.log.close()
     shutil.rmtree(tmp_path / "log")
+    (tmp_path / "store").rename(tmp_path / "kept")
     rig = Rig(EmbeddedLog(tmp_path / "log", fsync=False, clean_interval_s=0), tmp_path, 10_000)
+    rig.start(app)
+    rig.stop()
+    shutil.rmtree(tmp_path / "store")
+    (tmp_path / "kept").rename(tmp_path / "store")
     rig.start(app)
     assert rig.call("account/total", key="k1") == 0
     rig.close()
@@ -254,6 +260,8 @@ def test_a_store_in_use_by_another_process_is_waited_for_and_said(
     tmp_path: Path, holder: subprocess.Popen[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     rig = Rig(EmbeddedLog(tmp_path / "log", fsync=False, clean_interval_s=0), tmp_path, 10_000)
+    for name, config in INTERNAL.items():  # the app has run before, as its store shows
+        rig.log.create_topic(f"ledger.{name}", 2, config)
     worker: Worker = rig.begin(ledger())
     rig.until(lambda: "is in use by another process" in caplog.text)
     assert "stop that worker, or give this one its own --data-dir" in caplog.text

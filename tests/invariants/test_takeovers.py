@@ -98,8 +98,8 @@ def other_journal(at: StorePosition) -> StorePosition:
     return StorePosition("another", at.state_id, at.journal_offset, at.state_offset, at.time_ms)
 
 
-def other_state(at: StorePosition) -> StorePosition:
-    return StorePosition(at.journal_id, "another", at.journal_offset, at.state_offset, at.time_ms)
+def other_topics(at: StorePosition) -> StorePosition:
+    return StorePosition("another", "another", at.journal_offset, at.state_offset, at.time_ms)
 
 
 def beyond_the_journal(at: StorePosition) -> StorePosition:
@@ -114,7 +114,7 @@ def a_day_old(at: StorePosition) -> StorePosition:
     return StorePosition(at.journal_id, at.state_id, at.journal_offset, at.state_offset, at.time_ms - DAY_MS)
 
 
-@pytest.mark.parametrize("misfit", [other_journal, other_state, beyond_the_journal, beyond_the_state, a_day_old])
+@pytest.mark.parametrize("misfit", [other_journal, other_topics, beyond_the_journal, beyond_the_state, a_day_old])
 def test_a_store_that_does_not_fit_is_built_anew(legacy: Legacy, misfit: Callable[[StorePosition], StorePosition]) -> None:
     """Topics made again under the same name, a log that lost its end, tombstones that are gone: none shows in the store."""
     legacy.epoch(1, [(b"o/k/n", b"1")])

@@ -42,7 +42,7 @@ DEFECTS = (
     ),
     Defect(
         "settle-skipped", "a take-over does not settle what the last owner left open", "takeover.py",
-        "        self._member.settle(number)\n", "",
+        "        committed = self._member.settle(number)\n", "        committed = None\n",
     ),
     Defect(
         "doubt-ignored", "an unknown outcome does not start over: the next epoch goes on as if it had failed", "engine.py",

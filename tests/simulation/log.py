@@ -98,6 +98,21 @@ class SimLog:
             self._topics[name] = info, [PartitionLog(Partition(name, n), info) for n in range(partitions)]
         return self._topics[name][0]
 
+    def delete_topic(self, name: str) -> None:
+        self._topics.pop(name, None)
+
+    def committed_offsets(self, app: str, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        self._question(f"committed offsets of {app}", often=0.0)
+        group = self.groups.get(app)
+        return {p: group.committed[p] for p in partitions if p in group.committed} if group is not None else {}
+
+    def forget_group(self, app: str) -> None:
+        group = self.groups.get(app)
+        if group is not None:
+            if group.members:
+                raise LogError(f"the group {app!r} has members: stop the app's workers first", retriable=False)
+            group.committed.clear()
+
     def make_anew(self, name: str) -> TopicInfo:
         """Delete a topic and make it again: another one under its name."""
         old, _ = self._topics.pop(name)

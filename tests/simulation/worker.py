@@ -16,6 +16,7 @@ from odradek_runtime.epoch import StepRun
 from odradek_runtime.executor import StepEnded
 from odradek_runtime.handler_loop import handler_loop
 from odradek_runtime.housekeeping import Housekeeping
+from odradek_runtime.internal import Internal
 from odradek_runtime.log.port import Partition, TopicInfo, Transaction
 from odradek_runtime.machine import Machine
 from odradek_runtime.metrics import Metrics
@@ -87,11 +88,12 @@ class SimWorker:
         self.name = self.member.name
         targets = Targets(log, max_record_bytes=settings.max_record_bytes)
         self.machine = Machine(app, shards, settings, targets, Metrics(), handler_loop())
-        takeover = Takeover(app.name, shards, log, self.member, app.subscriptions(), SimStores(self))
+        internal = Internal.look(log, app.name)
+        takeover = Takeover(app.name, shards, log, self.member, app.subscriptions(), SimStores(self), internal)
         self.ownership = Ownership(takeover, self._restored, self._failed, self._background, self._pause, self.now_ms)
         self.executor = SimExecutor(self)
         self.engine = Engine(self.machine, Tapped(self), self.executor, self.ownership, settings, self.now_ms)
-        self._housekeeping = Housekeeping(log, self.engine, threading.Event())
+        self._housekeeping = Housekeeping(log, self.engine, threading.Event(), internal)
         self.member.join(self.post)
         self._awake(0.0)
 

@@ -103,6 +103,15 @@ class RemoteLog:
     def trim(self, partition: Partition, before: int) -> None:
         _refuse("trim")
 
+    def delete_topic(self, name: str) -> None:
+        _refuse("delete_topic")
+
+    def committed_offsets(self, app: str, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        _refuse("committed_offsets")
+
+    def forget_group(self, app: str) -> None:
+        _refuse("forget_group")
+
     def peers(self, app: str) -> Sequence[Peer]:
         _refuse("peers")
 

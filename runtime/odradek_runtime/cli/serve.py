@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from odradek_runtime.cli import options
+from odradek_runtime.cli.anew import confirm_and_start_anew
 from odradek_runtime.cli.appref import source_folders
 from odradek_runtime.cli.errors import UNUSABLE, USAGE, CommandError, err
 from odradek_runtime.cli.reload import SourceWatch
@@ -106,6 +107,23 @@ Fsync = Annotated[
     bool | None,
     typer.Option("--fsync/--no-fsync", help="Embedded log: each commit reaches the disk.", rich_help_panel="Limits"),
 ]
+StartAnew = Annotated[
+    bool,
+    typer.Option(
+        "--start-anew",
+        help="First delete all that the app has of its own (state, invocations, timers, positions); asks before.",
+        rich_help_panel="Log",
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="With --start-anew: ask nothing.", rich_help_panel="Log")]
+RestoredTopics = Annotated[
+    bool | None,
+    typer.Option(
+        "--restored-topics",
+        help="Internal topics that were made again are restored copies: go on with them.",
+        rich_help_panel="Log",
+    ),
+]
 
 
 KAFKAS = ("group_protocol", "group_instance_id", "session_timeout_s", "replication_factor")
@@ -120,10 +138,14 @@ def dev(
     port: Port = None,
     admin_port: AdminPort = None,
     data_dir: options.DataDir = None,
+    start_anew: StartAnew = False,
+    yes: Yes = False,
 ) -> None:
     """Run an app on the embedded log in .odradek, and restart it when its source changes."""
     settings = replace(options.settings(host=host, port=port, admin_port=admin_port, data_dir=data_dir), bootstrap_servers="")
     changed = SourceWatch(source_folders(reference)).changed if reload else None
+    if start_anew:
+        confirm_and_start_anew(reference, [settings], yes=yes)
     raise typer.Exit(Supervisor(reference, [settings], changed, debug=bool(ctx.obj)).run())
 
 
@@ -150,10 +172,13 @@ def run(
     step_threads: StepThreads = None,
     fsync: Fsync = None,
     kafka: options.Kafka = None,
+    restored_topics: RestoredTopics = None,
+    start_anew: StartAnew = False,
+    yes: Yes = False,
 ) -> None:
     """Run an app on Kafka, or without --bootstrap-servers on the embedded log. A worker that dies is restarted."""
     flags: dict[str, Any] = dict(locals())
-    for own in ("ctx", "reference", "workers", "reload"):
+    for own in ("ctx", "reference", "workers", "reload", "start_anew", "yes"):
         del flags[own]
     settings = options.settings(**flags)
     if settings.group_protocol not in ("classic", "consumer"):
@@ -162,7 +187,10 @@ def run(
     if not settings.bootstrap_servers:
         _warn_of_kafkas(kafka=kafka, **{name: flags[name] for name in KAFKAS})
     changed = SourceWatch(source_folders(reference)).changed if reload else None
-    raise typer.Exit(Supervisor(reference, per_worker(settings, workers), changed, debug=bool(ctx.obj)).run())
+    each = per_worker(settings, workers)
+    if start_anew:
+        confirm_and_start_anew(reference, each, yes=yes)
+    raise typer.Exit(Supervisor(reference, each, changed, debug=bool(ctx.obj)).run())
 
 
 def _check_session(settings: Settings, *, given: bool) -> None:

@@ -241,6 +241,18 @@ class Log(Protocol):
         """Create it if absent (a race with another worker is no error) and return what exists."""
         ...
 
+    def delete_topic(self, name: str) -> None:
+        """Blocks until it is gone; one that is not there is no error."""
+        ...
+
+    def committed_offsets(self, app: str, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """The offsets that the app's group has committed for these; a partition for which there is none is left out."""
+        ...
+
+    def forget_group(self, app: str) -> None:
+        """Delete the app's group with all its offsets. Raises LogError while it has members."""
+        ...
+
     def offsets(self, partition: Partition) -> tuple[int, int]:
         """(first offset, end offset), uncommitted records included in the end."""
         ...

@@ -26,6 +26,7 @@ from odradek_runtime.log_embedded.framing import (
     read_long,
 )
 
+DELETED_AT_ONCE = 50_000
 WEEK_MS = 7 * 24 * 3600 * 1000
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
@@ -161,6 +162,27 @@ class Catalog:
             self._numbers += 1
             self.topics[name] = topic
             return topic.info
+
+
+    def delete(self, name: str) -> None:
+        """Delete a topic with its records; one that is not there is no error. Nobody may be reading or writing it."""
+        with self.lock:
+            topic = self.topics.get(name)
+            if topic is None:
+                return
+            self.reopen()
+            found = [kind + topic.number.to_bytes(4, "big") for kind in (b"R", b"B", b"K", b"D", b"C", b"P")]
+            names = [row for prefix in found for row, _ in self.disk.prefixed(prefix)]
+            self.drop_rows([*names, rows.topic_row(name)])  # its number is given out again only when nothing is left under it
+            del self.topics[name]
+
+    def drop_rows(self, names: list[bytes]) -> None:
+        """Delete rows, in bounded batches. Raises DiskError."""
+        for start in range(0, len(names), DELETED_AT_ONCE):
+            batch = WriteBatch(raw_mode=True)
+            for row in names[start : start + DELETED_AT_ONCE]:
+                batch.delete(row)
+            self.disk.write(batch)
 
 
 def block_range(topic: Topic, tail: Tail) -> tuple[bytes, bytes]:

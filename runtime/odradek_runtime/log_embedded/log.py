@@ -83,6 +83,19 @@ class EmbeddedLog:
     def create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:
         return self._catalog.create(name, partitions, config)
 
+    def delete_topic(self, name: str) -> None:
+        self._catalog.delete(name)
+
+    def committed_offsets(self, app: str, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        found = {partition: self.disk.get(rows.committed_row(app, *partition)) for partition in partitions}
+        return {partition: decode_long(raw) for partition, raw in found.items() if raw is not None}
+
+    def forget_group(self, app: str) -> None:
+        with self._catalog.lock:
+            if self.peers(app):
+                raise LogError(f"the group {app!r} has members: stop the app's workers first", retriable=False)
+            self._catalog.drop_rows([row for row, _ in self.disk.prefixed(rows.group_rows(app))])
+
     def offsets(self, partition: Partition) -> tuple[int, int]:
         with self._catalog.lock:
             tail = self._catalog.tail(partition)
@@ -127,8 +140,7 @@ class EmbeddedLog:
 
     def committed(self, app: str, partition: Partition) -> int | None:
         """The offset that the app's group has committed for a partition (what a lag tool would show)."""
-        raw = self.disk.get(rows.committed_row(app, partition.topic, partition.partition))
-        return None if raw is None else decode_long(raw)
+        return self.committed_offsets(app, [partition]).get(partition)
 
     def clean(self) -> bool:
         """One bounded turn of retention and compaction; True while there is more to do."""

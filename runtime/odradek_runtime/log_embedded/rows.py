@@ -42,6 +42,11 @@ def committed_row(group: str, topic: str, partition: int) -> bytes:
     return b"O" + group.encode() + b"\x00" + topic.encode() + b"\x00" + partition.to_bytes(4, "big")
 
 
+def group_rows(group: str) -> bytes:
+    """What the rows O of a group begin with."""
+    return b"O" + group.encode() + b"\x00"
+
+
 def publisher_row(name: str) -> bytes:
     """The row N of a publisher."""
     return b"N" + name.encode()

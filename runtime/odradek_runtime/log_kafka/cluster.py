@@ -30,7 +30,9 @@ from odradek_runtime.log_kafka.offsets import CommittedOffset, OffsetReader
 T = TypeVar("T")
 
 INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state", "__remote_log_metadata"})
-_ABSENT = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._NOENT})
+_ABSENT = frozenset(
+    {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._NOENT, KafkaError.GROUP_ID_NOT_FOUND}
+)
 _LEADERS_MOVED = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH})
 _TRANSIENT = frozenset(
     {
@@ -103,6 +105,25 @@ class Cluster:
                 raise LogError(f"topic {name!r} was created but does not appear: look at the log of Kafka's controller")
             time.sleep(0.02)
         return existing
+
+    def delete_topic(self, name: str) -> None:
+        """Delete it, and return when it has gone."""
+        deadline = time.monotonic() + self._timeout_s
+        try:
+            self._call(f"deleting topic {name!r}", lambda: only(self._admin.delete_topics([name], request_timeout=self._timeout_s)))
+            while self.topic(name) is not None:
+                if time.monotonic() > deadline:
+                    raise LogError(f"topic {name!r} was deleted but is still there: look at the log of Kafka's controller")
+                time.sleep(0.02)
+        except TopicAbsentError:
+            return
+
+    def delete_group(self, group: str) -> None:
+        """Delete it with its offsets; one that is not there is no error."""
+        try:
+            self._call(f"deleting group {group!r}", lambda: self._groups.delete(group, self._timeout_s))
+        except TopicAbsentError:
+            return
 
     def offset(self, partition: Partition, where: Where) -> int:
         """The offset at this place, uncommitted records included; -1 where there is none."""

@@ -8,7 +8,7 @@ So each question has an admin client of its own, and one that is not answered is
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -50,14 +50,7 @@ class GroupReader:
 
         Raises KafkaException.
         """
-        client = self._take()
-        answer: Future[Any] = client.describe_consumer_groups([group], request_timeout=NEVER_S)[group]
-        try:
-            described = answer.result(timeout_s)
-        except TimeoutError:
-            client.poll(0)  # tells of the errors behind the silence
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None
-        self._give_back(client)
+        described = self._ask(lambda client: client.describe_consumer_groups([group], request_timeout=NEVER_S)[group], timeout_s)
         return [
             GroupMember(
                 member.member_id or "",
@@ -66,6 +59,20 @@ class GroupReader:
             )
             for member in described.members
         ]
+
+    def delete(self, group: str, timeout_s: float) -> None:
+        """Delete a group with its offsets. Raises KafkaException, also when it has members."""
+        self._ask(lambda client: client.delete_consumer_groups([group], request_timeout=NEVER_S)[group], timeout_s)
+
+    def _ask(self, question: Callable[[AdminApi], Future[Any]], timeout_s: float) -> Any:
+        client = self._take()
+        try:
+            answer = question(client).result(timeout_s)
+        except TimeoutError:
+            client.poll(0)  # tells of the errors behind the silence
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None
+        self._give_back(client)
+        return answer
 
     def close(self) -> None:
         """Free the idle clients."""

@@ -85,6 +85,19 @@ class KafkaLog:
         """Create it if absent, and return what exists."""
         return self._cluster.create_topic(name, partitions, config)
 
+    def delete_topic(self, name: str) -> None:
+        """Blocks until it is gone."""
+        self._cluster.delete_topic(name)
+
+    def committed_offsets(self, app: str, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """The offsets that the app's group has committed, as far as no transaction is about to replace them."""
+        found = self._cluster.committed(app, partitions, stable=True)
+        return {partition: committed.offset for partition, committed in found.items()}
+
+    def forget_group(self, app: str) -> None:
+        """Delete the app's group with all its offsets. Raises LogError while it has members."""
+        self._cluster.delete_group(app)
+
     def offsets(self, partition: Partition) -> tuple[int, int]:
         """(first offset, end offset), uncommitted records included in the end."""
         first = self._cluster.offset(partition, "first")
