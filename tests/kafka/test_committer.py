@@ -16,6 +16,7 @@ from odradek_runtime.log_kafka import committer as module
 from odradek_runtime.log_kafka.committer import Committer, Orders
 from odradek_runtime.log_kafka.contents import Contents
 from odradek_runtime.log_kafka.owner import Owner
+from odradek_runtime.log_kafka.producer import TransactionFailedError
 from odradek_runtime.log_kafka.stamps import Stamps
 from odradek_runtime.log_kafka.targets import Targets
 from odradek_runtime.log_kafka.trouble import TroubleReporter
@@ -79,10 +80,15 @@ class StubProducer:
         self.may_commit = threading.Event()
         self.may_commit.set()
         self.discarded = False
+        self.filled = 0
+        self.outdated = False
 
     def initialise(self, topic: str | None, timeout_s: float) -> None: ...
 
-    def fill(self, contents: Contents) -> None: ...
+    def fill(self, contents: Contents) -> None:
+        self.filled += 1
+        if self.outdated:
+            raise TransactionFailedError("outdated", "the group's generation has moved on")
 
     def commit(self) -> Mapping[Partition, int]:
         self.may_commit.wait()
@@ -99,13 +105,19 @@ class StubProducer:
 
 
 class StubGroup:
-    """Owns shard 0."""
+    """Owns shard 0; `moves` is called when it is asked for its generation, which it counts."""
 
     assigned = True
     member_id = "m"
 
+    def __init__(self) -> None:
+        self.moves: Callable[[], None] = lambda: None
+        self.asked = 0
+
     def metadata(self, timeout_s: float) -> bytes:
-        return b""
+        self.asked += 1
+        self.moves()
+        return b"%d" % self.asked
 
 
 @pytest.fixture
@@ -124,18 +136,31 @@ def orders() -> Orders:
 
 
 @pytest.fixture
-def writer(producers: list[StubProducer], events: "queue.SimpleQueue[Event]", orders: Orders) -> Iterator[EpochWriter]:
-    """A writer with a timeout of half a second, which owns shard 0 under stamp 1."""
+def stamps() -> Stamps:
+    """Shard 0 is owned under stamp 1."""
+    stamps = Stamps()
+    stamps.gain([0])
+    return stamps
+
+
+@pytest.fixture
+def group() -> StubGroup:
+    return StubGroup()
+
+
+@pytest.fixture
+def writer(
+    producers: list[StubProducer], events: "queue.SimpleQueue[Event]", orders: Orders, stamps: Stamps, group: StubGroup
+) -> Iterator[EpochWriter]:
+    """A writer with a timeout of half a second."""
 
     def make(*_: object) -> StubProducer:
         producers.append(StubProducer())
         return producers[-1]
 
-    stamps = Stamps()
-    stamps.gain([0])
     targets = cast("Targets", SimpleNamespace(smallest_batch_bytes=1, absent=lambda _: None, forget=lambda: None))
     trouble = TroubleReporter("stub:9092")
-    writer = EpochWriter(make, Owner.new("app"), StubGroup(), stamps, targets, trouble, events.put, orders, 0.5)
+    writer = EpochWriter(make, Owner.new("app"), group, stamps, targets, trouble, events.put, orders, 0.5)
     eventually(lambda: len(producers) == 2)
     yield writer
     writer.close(10)
@@ -165,3 +190,36 @@ def test_a_writer_that_is_closed_ends_a_call_that_does_not_return(
 
     eventually(lambda: all(producer.discarded for producer in producers))
     assert events.empty(), "what became of it is not known here"
+
+
+@pytest.mark.usefixtures("writer")
+def test_a_transaction_whose_shard_has_moved_is_not_sent_again(
+    producers: list[StubProducer], events: "queue.SimpleQueue[Event]", orders: Orders, stamps: Stamps, group: StubGroup
+) -> None:
+    """The group has another generation, and in it the shard is ours again: what was begun before is void all the same."""
+    for producer in producers:
+        producer.outdated = True
+
+    def moves() -> None:
+        if any(producer.filled for producer in producers):
+            stamps.bump([0])
+            stamps.gain([0])
+
+    group.moves = moves
+    orders.put(transaction(1))
+
+    assert isinstance(refused := events.get(timeout=10), Refused)
+    assert refused.reason == "fenced"
+    assert sum(producer.filled for producer in producers) == 1
+
+
+@pytest.mark.usefixtures("writer")
+def test_a_transaction_of_an_earlier_generation_is_sent_again_by_another_producer(
+    producers: list[StubProducer], events: "queue.SimpleQueue[Event]", orders: Orders
+) -> None:
+    producers[0].outdated = True
+    orders.put(transaction(1))
+
+    assert events.get(timeout=10) == Committed(1, {0: ChangelogPosition(None, None)})
+    eventually(lambda: producers[0].discarded)
+    assert producers[1].filled == 1

@@ -4,13 +4,16 @@ Stands at the commit: what a worker that lost a shard may still try.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from confluent_kafka import TopicPartition
 
 from odradek_runtime.log.port import Gained, Log, Losing, Output, Partition, Transaction
 from odradek_runtime.log_kafka import KafkaLog
+from odradek_runtime.log_kafka.confluent import GroupMetadata
 from odradek_runtime.log_kafka.member import KafkaMember
+from odradek_runtime.log_kafka.membership import Membership
 from tests.contract.station import Station, values
 from tests.kafka.eviction import evict
 from tests.kafka.raw import GroupConsumer, committed_values, offsets_transaction, poll_until, transactional
@@ -68,6 +71,36 @@ def test_an_evicted_member_that_has_rejoined_commits_nothing_old(
     assert station.refused(epoch).reason == "fenced"
     station.committed(station.transaction([0, 1], [Output(topic, 0, b"k", b"new")]))
     assert values(log, Partition(topic, 0)) == [b"new"]
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_an_epoch_of_an_earlier_generation_is_sent_again(
+    kafka: str, app: str, topic: str, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group moves on while an epoch is on its way: what touches only shards that stayed here loses nothing by that."""
+    seen: list[GroupMetadata] = []
+    late: list[GroupMetadata] = []
+    fresh = Membership.metadata
+
+    def metadata(membership: Membership, timeout_s: float) -> GroupMetadata:
+        seen.append(late.pop() if late else fresh(membership, timeout_s))
+        return seen[-1]
+
+    monkeypatch.setattr(Membership, "metadata", metadata)
+    with closing(KafkaLog(kafka, group_protocol=protocol)) as log:
+        staying = Station(log, app, 2).join().own({0, 1})
+        staying.committed(staying.transaction([0, 1], [Output(topic, 0, b"k", b"before")]))
+        newcomer = Station(log, app, 2).join()
+        staying.give_up(staying.wait(Losing))
+        newcomer.wait(Gained, lambda gained: bool(gained.shards))
+
+        late.append(seen[0])
+        staying.committed(staying.transaction(list(staying.stamps), [Output(topic, 0, b"k", b"after")]))
+
+        assert seen[1] == seen[0] != seen[-1], "its first attempt was of the earlier generation"
+        assert values(log, Partition(topic, 0)) == [b"before", b"after"]
+        for station in (staying, newcomer):
+            station.leave()
 
 
 def test_nothing_is_sent_before_the_first_assignment(log: KafkaLog, app: str, topic: str, join: Join) -> None:

@@ -35,12 +35,13 @@ KINDS: dict[str, tuple[float, int]] = {
     "clock": (0.0, 3),  # a worker's clock jumps
     "compact": (0.0, 9),
     "duplicate": (0.2, 6),  # a client asks again though its first request is under way
+    "outdated": (0.2, 4),  # the group refuses an epoch for its generation, though all that it touches is still this worker's
     "moved_sender": (0.3, 3),  # a shard moves when it has sent a command that will be read much later
     "oversleep": (0.05, 1),  # frozen while a commit is answered, through two cleanings; then the others stop
     "retention": (0.5, 4),  # an input deletes what is old, read or not
     "anew": (0.3, 2),  # an input is deleted and made again
 }
-RARE = {"moved_sender": 0.5, "oversleep": 0.5, "retention": 0.7, "anew": 0.5}
+RARE = {"moved_sender": 0.5, "oversleep": 0.5, "retention": 0.7, "anew": 0.5, "outdated": 0.5}
 """Kinds in force in so many seeds, drawn from a source of their own: the others come as they would without them."""
 NUISANCE = {"compact", "store_stale", "store_lost", "step_slow", "duplicate", "late_marker", "late_batch"}
 """Kinds that say how something happens rather than that it does: in force in every seed."""

@@ -283,8 +283,11 @@ class SimMember:
             transaction.decide(commit=False)
             self._refuse(order, "fenced", "the group has moved on")
             return
-        transaction.hold_offsets()
         faults = self._log.faults
+        if not self.gone and faults.hit("outdated"):
+            self._send_again(transaction)
+            return
+        transaction.hold_offsets()
         slow_ms = faults.rng.uniform(1_000.0, 15_000.0) if faults.hit("slow_commit") else 0.0
         if not self.gone and faults.hit("evict_pending"):
             self.news_ms = faults.rng.choice((0.0, 50.0, 5_000.0))
@@ -294,6 +297,13 @@ class SimMember:
             self._phase("commits", order, lambda: self._decide(transaction, committed), slow_ms)
         else:
             self._phase("flushes", order, lambda: self._flush(transaction), slow_ms)
+
+    def _send_again(self, transaction: SimTransaction) -> None:
+        """Settled first, then sent again in the group's next generation, if all of it is still ours by then."""
+        faults, order = self._log.faults, transaction.order
+        transaction.decide(commit=False)
+        slow_ms = faults.rare.choice((0.0, 20.0, 500.0, 3_000.0))
+        transaction.when_ended(lambda: self._phase("is sent again", order, lambda: self._produce(order), slow_ms))
 
     def _flush(self, transaction: SimTransaction) -> None:
         order = transaction.order

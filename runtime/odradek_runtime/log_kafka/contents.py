@@ -14,8 +14,9 @@ import msgspec
 from odradek_runtime.log.port import Headers, Outgoing
 from odradek_runtime.log_kafka.confluent import GroupMetadata
 
-Reason = Literal["fenced", "aborted", "unknown"]
-"""How a transaction failed; the words are those of the port's `Refused`."""
+Reason = Literal["outdated", "fenced", "aborted", "unknown"]
+"""How a transaction failed, in the words of the port's `Refused`. Outdated: the group refused its offsets, for its generation has
+moved on; nobody had asked for the commit, so the transaction surely does not happen."""
 
 Changelog = tuple[str, int, Sequence[tuple[bytes, bytes | None]], Headers | None]
 """(topic, shard, records, headers of each): the last record's delivery gives the shard's position."""

@@ -235,7 +235,8 @@ class TransactionalProducer:
             reason = self._first_cause(reason)
         code, text = reason.code(), f"{reason.str()} ({reason.name()})"
         if code in GROUP_FENCED and not reason.fatal():
-            return TransactionFailedError("fenced", f"the group refused the offsets: {text}", spent=self.doubtful)
+            refused = f"the group refused the offsets: {text}"
+            return TransactionFailedError("fenced" if committing else "outdated", refused, spent=self.doubtful)
         # A producer that has failed is never used again: after one refused record the next transaction met a gap in
         # the sequence numbers in one run of three.
         if code in POISON and not reason.fatal():

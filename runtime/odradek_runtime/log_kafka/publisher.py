@@ -102,7 +102,7 @@ class KafkaPublisher:
 
     def _failed(self, producer: TransactionalProducer, failure: TransactionFailedError, took_s: float) -> None:
         # The broker fences a transaction that has lasted too long as well, for example through its own restart.
-        if failure.reason == "fenced" and took_s < self._timeout_s:
+        if failure.reason in ("fenced", "outdated") and took_s < self._timeout_s:
             raise LogError(f"publisher {self._name!r}: another one has taken this name over", retriable=False) from None
         if failure.spent or not producer.abort():
             self._open()

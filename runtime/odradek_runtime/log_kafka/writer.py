@@ -28,6 +28,8 @@ from odradek_runtime.log_kafka.targets import Targets
 from odradek_runtime.log_kafka.trouble import TroubleReporter, vital
 
 IDLE_S = 1.0
+GENERATION_LOOK_S = 0.02
+"""Between two looks whether the group has come to another generation."""
 _TARGET: Callable[[Outgoing], tuple[str, int | None]] = itemgetter(0, 1)
 _TOPIC: Callable[[Outgoing], str] = itemgetter(0)
 _PARTITION: Callable[[Outgoing], int | None] = itemgetter(1)
@@ -178,24 +180,46 @@ class EpochWriter:
         self._sink(event)
 
     def _write(self, transaction: Transaction) -> Committed | Refused:
-        obstacle = self._obstacle(transaction)
-        if obstacle is not None:
-            return obstacle
-        turn, self._turn = self._turn, (self._turn + 1) % len(self._producers)
-        producer = self._ready(turn)
-        try:
-            metadata = self._group.metadata(self._timeout_s)
-        except (TimeoutError, KafkaException) as error:
-            return Refused(transaction.epoch, "aborted", f"the membership thread gave no group metadata: {error!r}")
-        try:
-            ends = self._send(producer, transaction, metadata)
-        except TransactionFailedError as failure:
-            return self._refuse(turn, producer, transaction, failure)
-        try:
-            return Committed(transaction.epoch, self._positions(transaction, ends))
-        except KeyError as error:
-            self._replace(turn)
-            return Refused(transaction.epoch, "unknown", f"committed, but the delivery of {error} was not reported")
+        """Send it; again if the group has merely moved on to another generation, in which all that it touches is still ours."""
+        while True:
+            obstacle = self._obstacle(transaction)
+            if obstacle is not None:
+                return obstacle
+            turn, self._turn = self._turn, (self._turn + 1) % len(self._producers)
+            producer = self._ready(turn)
+            try:
+                metadata = self._group.metadata(self._timeout_s)
+            except (TimeoutError, KafkaException) as error:
+                return Refused(transaction.epoch, "aborted", f"the membership thread gave no group metadata: {error!r}")
+            try:
+                ends = self._send(producer, transaction, metadata)
+            except TransactionFailedError as failure:
+                refused = self._refuse(turn, producer, transaction, failure)
+                if failure.reason == "outdated" and self._moves_on(transaction, metadata):
+                    continue
+                return refused
+            try:
+                return Committed(transaction.epoch, self._positions(transaction, ends))
+            except KeyError as error:
+                self._replace(turn)
+                return Refused(transaction.epoch, "unknown", f"committed, but the delivery of {error} was not reported")
+
+    def _moves_on(self, transaction: Transaction, refused: GroupMetadata) -> bool:
+        """Wait until the group has another generation than the one that was refused; False if that comes to nothing.
+
+        Whether the shards are still ours in it is for the next attempt to see, which asks as every first one does: the membership
+        thread bumps a shard's stamp before anybody else may have it (invariant 1).
+        """
+        deadline = time.monotonic() + self._timeout_s
+        while not self._closing and time.monotonic() < deadline:
+            self._stage("sending")
+            try:
+                if self._stamps.stale(transaction.stamps) or self._group.metadata(self._timeout_s) != refused:
+                    return True
+            except (TimeoutError, KafkaException):
+                return False
+            time.sleep(GENERATION_LOOK_S)
+        return False
 
     def _positions(self, transaction: Transaction, ends: Mapping[Partition, int]) -> dict[int, ChangelogPosition]:
         """Where the changelogs of a committed transaction end. Raises KeyError: a last record was never reported delivered."""
@@ -258,9 +282,10 @@ class EpochWriter:
             self._targets.forget()  # perhaps a topic was deleted: the next attempt must see that
         # A fenced epoch is dropped with records on their way: after a mere abort the producer's next transaction fails on
         # their sequence numbers, which would cost a second start-over.
-        if failure.spent or failure.reason == "fenced" or not producer.abort():
+        reason = "fenced" if failure.reason == "outdated" else failure.reason
+        if failure.spent or reason == "fenced" or not producer.abort():
             self._replace(turn)
-        return Refused(transaction.epoch, failure.reason, str(failure), failure.poison)
+        return Refused(transaction.epoch, reason, str(failure), failure.poison)
 
     def _check(self, transaction: Transaction) -> None:
         stale = self._stamps.stale(transaction.stamps)
