@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from . import keys
 from .ending import reply_of
+from .fingerprint import differ, fingerprint
 from .formats import COMMAND, INVOCATION, TIMER, Command, Header, Timer
 from .formats import Invocation as Stored
 from .invocation import Live
-from .request import Answer, Attach, Invoke, Reply, Request
+from .request import Attach, Failure, Invoke, Pending, Reply, Request
 from .runner import PYTHON
 
 if TYPE_CHECKING:
@@ -37,10 +38,16 @@ class Calls:
     def invoke(self, shard: Shard, command: Command) -> None:
         existing = self._machine.stored(shard, command.id)
         if existing is not None:
-            self._attach_caller(shard, existing, command)
+            if command.idempotent and self._another_body(existing, command.payload):
+                self._refuse_body(shard, existing, command)
+            else:
+                self._attach_caller(shard, existing, command)
             return
         retain_ms = self._retention(command.target) if command.idempotent else 0
-        self._begin(shard, invoked(command, retain_ms, self._machine.now_ms), command.at_ms)
+        stored = invoked(command, retain_ms, self._machine.now_ms)
+        if command.idempotent:
+            stored.fingerprint = self._fingerprint(stored)
+        self._begin(shard, stored, command.at_ms)
 
     def _attach_caller(self, shard: Shard, existing: Stored, command: Command) -> None:
         if not command.caller_id:
@@ -52,6 +59,25 @@ class Calls:
         elif (existing.caller_id, existing.caller_ref) != (command.caller_id, command.ref):
             shard.put(keys.attachment(existing.id, command.caller_id, command.ref), COMMAND.encode(complete))
             shard.attached.add(existing.id)
+
+    def _refuse_body(self, shard: Shard, existing: Stored, command: Command) -> None:
+        """The idempotency key stands for another request: its sender is told, and nothing runs."""
+        if not command.caller_id:
+            logger.warning("%s: %s", command.target, other_body(existing.id))
+            return
+        failure = Failure(409, other_body(existing.id), {"invocationId": existing.id})
+        self._machine.route(
+            Command(kind="complete", id=command.caller_id, ref=command.ref, name=command.caller_app, failure=failure), shard
+        )
+
+    def _fingerprint(self, stored: Stored) -> bytes:
+        return fingerprint(self._machine.handlers.get(stored.target), stored.payload)
+
+    def _another_body(self, existing: Stored, payload: bytes | None) -> bool:
+        """Whether an idempotency key that this invocation was begun with comes again with something else."""
+        if not existing.fingerprint:
+            return False
+        return differ(existing.fingerprint, fingerprint(self._machine.handlers.get(existing.target), payload))
 
     def _retention(self, target: str) -> int:
         handler = self._machine.handlers.get(target)
@@ -107,33 +133,52 @@ class Calls:
         self._machine.runner.anchor(live)
         self._machine.runner.start(live)
 
-    def request(self, shard: Shard, request: Request, answer: Answer) -> None:
+    def request(self, shard: Shard, request: Request, pending: Pending) -> None:
         """From HTTP. Every answer waits for the commit of the epoch it was found in (invariant 4)."""
         self._machine.touch(shard)
         self._machine.epoch.urgent = True
         stored = self._machine.stored(shard, request.invocation_id)
         id_ = request.invocation_id
         if stored is None:
-            if isinstance(request, Attach):
-                self._reply(answer, Reply("not_found", id_))
-                return
-            retain_ms = self._retention(request.target) if request.idempotent else ASKED_MS
-            if request.wait:
-                shard.waiters.setdefault(id_, []).append(answer)
-            else:
-                self._reply(answer, Reply("accepted", id_))
-            self._begin(shard, asked(request, retain_ms, self._machine.now_ms), request.at_ms)
+            self._unknown(shard, request, pending)
+        elif isinstance(request, Invoke) and request.idempotent and self._another_body(stored, request.payload):
+            self._reply(pending, Reply("other_body", id_))
         elif isinstance(request, Invoke) and not request.wait:
-            self._reply(answer, Reply("previously_accepted", id_))
+            self._reply(pending, Reply("previously_accepted", id_))
         elif stored.status in ("completed", "failed"):
-            self._reply(answer, reply_of(id_, stored.result, stored.failure))
+            self._reply(pending, reply_of(id_, stored.result, stored.failure))
         elif request.wait:
-            shard.waiters.setdefault(id_, []).append(answer)
+            self._wait(shard, pending)
         else:
-            self._reply(answer, Reply("running", id_))
+            self._reply(pending, Reply("running", id_))
 
-    def _reply(self, answer: Answer, reply: Reply) -> None:
-        self._machine.epoch.replies.append((answer, reply))
+    def _unknown(self, shard: Shard, request: Request, pending: Pending) -> None:
+        """There is no such invocation: it begins, if that was asked for."""
+        id_ = request.invocation_id
+        if isinstance(request, Attach):
+            self._reply(pending, Reply("not_found", id_))
+            return
+        stored = asked(request, self._retention(request.target) if request.idempotent else ASKED_MS, self._machine.now_ms)
+        if request.idempotent:
+            stored.fingerprint = self._fingerprint(stored)
+        if request.wait:
+            self._wait(shard, pending)
+        else:
+            self._reply(pending, Reply("accepted", id_))
+        self._begin(shard, stored, request.at_ms)
+
+    def _wait(self, shard: Shard, pending: Pending) -> None:
+        """Its answer comes with the end of the invocation. That there is one is said when this epoch is durable."""
+        shard.waiters.setdefault(pending.request.invocation_id, []).append(pending)
+        self._machine.epoch.accepted.append(pending)
+
+    def _reply(self, pending: Pending, reply: Reply) -> None:
+        self._machine.epoch.replies.append((pending, reply))
+
+
+def other_body(id_: str) -> str:
+    """What is said to whoever uses an idempotency key for something else."""
+    return f"this idempotency key has started {id_} with another body; another request needs another key"
 
 
 def invoked(command: Command, retain_ms: int, now_ms: float) -> Stored:

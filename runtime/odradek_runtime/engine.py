@@ -32,7 +32,7 @@ from .log.port import (
 )
 from .machine import Machine
 from .ownership import Asked, Ownership, Restored
-from .request import Answer, Question, Reply, Request
+from .request import Pending, Question, Reply
 from .routing import id_hash
 from .settings import Settings
 from .shard import Shard, StoreLost
@@ -72,7 +72,7 @@ class Engine:
         self._now_ms = now_ms
         self._sent_ms = 0.0
         self.intake = Intake(machine, member)
-        self._questions: deque[tuple[int, Request, Answer]] = deque()
+        self._questions: deque[tuple[int, Pending]] = deque()
         self._ended: deque[StepEnded] = deque()
         self._wakes: deque[tuple[Shard, str]] = deque()
         self._asked = Asked()
@@ -92,7 +92,7 @@ class Engine:
             case StepEnded():
                 self._ended.append(event)
             case Question():
-                self._question(event.request, event.answer)
+                self._question(event)
             case Committed():
                 self._committed(event)
             case Refused():
@@ -213,23 +213,25 @@ class Engine:
             self.machine.waits.step_done(shard, event.run, event.value, event.error)
             self.machine.settle()
 
-    def _question(self, request: Request, answer: Answer) -> None:
-        number = id_hash(request.invocation_id) % self.machine.n
+    def _question(self, question: Question) -> None:
+        id_ = question.request.invocation_id
+        number = id_hash(id_) % self.machine.n
         if not self._ownership.owns(number) or self.flags.stopping:
-            answer(Reply("moved", request.invocation_id))
+            question.answer(Reply("moved", id_))
             return
-        self._questions.append((number, request, self._asked.add(number, request, answer)))
+        self._questions.append((number, self._asked.add(number, question)))
 
     def _ask_all(self) -> None:
         """One by one, as far as the epoch has room: a request is an event like any other."""
         while self._questions and not self._full():
             self._ask(*self._questions.popleft())
 
-    def _ask(self, number: int, request: Request, answer: Answer) -> None:
+    def _ask(self, number: int, pending: Pending) -> None:
         shard = self.machine.shards.get(number)
         if shard is not None and shard.phase == "open":
             self._begin_event()
-            self.machine.calls.request(shard, request, answer)
+            pending.entered = True
+            self.machine.calls.request(shard, pending.request, pending)
             self.machine.settle()
 
     def _refresh(self) -> None:
@@ -288,6 +290,8 @@ class Engine:
             shard.committed(event.positions[number], int(self._sent_ms))
         for answer, reply in epoch.replies:
             answer(reply)
+        for pending in epoch.accepted:
+            pending.accept()
         self._executor.submit(epoch.steps)
         self._wakes.extend((live.shard, live.id) for live in epoch.deliveries)
         machine.metrics.epochs += 1
@@ -329,7 +333,7 @@ class Engine:
                 self._ownership.opened(shard)
                 self.machine.waits.retry_paused(shard)
                 self.machine.settle()
-                self._questions.extend((shard.number, request, answer) for request, answer in self._asked.of(shard.number))
+                self._questions.extend((shard.number, pending) for pending in self._asked.of(shard.number))
         except StoreLost:
             self._stores_are_sound()
 

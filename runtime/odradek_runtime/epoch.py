@@ -14,7 +14,7 @@ from odradek._port import StepBody
 from . import keys
 from .formats import POSITIONS, Position, Positions
 from .log.port import Outgoing, Partition, Transaction
-from .request import Answer, Reply
+from .request import Answer, Pending, Reply
 
 if TYPE_CHECKING:
     from .invocation import Live
@@ -53,6 +53,8 @@ class Epoch:
     """Suspects that it fails, and why: they stay suspects if it does not commit for another reason."""
     outputs: list[Outgoing] = field(default_factory=list[Outgoing])
     replies: list[tuple[Answer, Reply]] = field(default_factory=list[tuple[Answer, Reply]])
+    accepted: list[Pending] = field(default_factory=list[Pending])
+    """Requests that wait for the end of an invocation that this epoch makes, or finds, durable."""
     steps: list[StepRun] = field(default_factory=list[StepRun])
     deliveries: list[Live] = field(default_factory=list["Live"])
     journaled: dict[str, Live] = field(default_factory=dict[str, "Live"])

@@ -82,6 +82,7 @@ class Invocation(msgspec.Struct):
     python: str = ""
     result: bytes | None = None
     failure: Failure | None = None
+    fingerprint: bytes = b""
 
 
 class Entry(msgspec.Struct):

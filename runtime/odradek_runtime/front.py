@@ -6,6 +6,7 @@ public port: the ingress, for clients. private port: for the app's other workers
 from __future__ import annotations
 
 import socket
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from odradek_runtime.ingress.address import Directory
 from odradek_runtime.ingress.app import private_app, public_app
 from odradek_runtime.ingress.bridge import Bridge
 from odradek_runtime.ingress.dispatch import Dispatcher
+from odradek_runtime.ingress.forward import Forwarder
 from odradek_runtime.ingress.peers import Owners
 from odradek_runtime.ingress.private import PrivateRoutes
 from odradek_runtime.ingress.routes import Routes
@@ -33,8 +35,11 @@ if TYPE_CHECKING:
     from odradek_runtime.settings import Settings
 
 CONNECT_S = 2.0
+LOOK_S = 0.01
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
 FORWARDED_AT_ONCE = 1_000
+SHORT_S = 2
+"""How long a worker that leaves waits for what is short, before it hands over."""
 REPLY_S = 2
 """What is left of the grace, when those who waited have given up, to say so."""
 
@@ -70,6 +75,7 @@ class Front:
 
     def __init__(self, app: App, settings: Settings, engine: Engine, log_: Log, at: Listening, token: str, drain_s: int) -> None:
         self._thread = HttpThread()
+        self._engine = engine
         self._drain_s = drain_s
         self._at = at
         self._client = httpx.AsyncClient(
@@ -83,7 +89,7 @@ class Front:
             engine,
             self._owners,
             Bridge(engine, self._thread.loop),
-            self._client,
+            Forwarder(self._client),
             url=at.private_url,
             waiting_limit=settings.requests_waiting,
             acceptor=self._commands,
@@ -98,14 +104,18 @@ class Front:
     def start(self) -> None:
         """Serve all three; until the worker is ready, requests wait or are told 503."""
         self._thread.start()
-        self._thread.serve("private", self._private, self._at.private, grace_s=self._drain_s + REPLY_S)
-        self._thread.serve("public", self._public, self._at.public, grace_s=self._drain_s + REPLY_S)
+        grace_s = SHORT_S + self._drain_s + REPLY_S
+        self._thread.serve("private", self._private, self._at.private, grace_s=grace_s)
+        self._thread.serve("public", self._public, self._at.public, grace_s=grace_s)
         self._thread.serve("admin", self._admin, self._at.admin, grace_s=1)
 
     def leave(self) -> None:
-        """Take no new requests; those that wait may follow their shards. Returns at once."""
-        self.dispatcher.drain(self._drain_s)
+        """Take no new requests. Returns when all that wait are answered, or after SHORT_S: then they may follow their shards."""
+        self._thread.call(self.dispatcher.drain(SHORT_S + self._drain_s))
         self._thread.stop_serving("public")
+        until_s = time.monotonic() + SHORT_S
+        while self.dispatcher.waiting and self._engine.failed is None and time.monotonic() < until_s:
+            time.sleep(LOOK_S)
 
     def stop(self) -> None:
         """Let what is open end within its grace, then close everything."""

@@ -13,7 +13,6 @@ from .intake import Intake
 from .log.port import Gained, Losing
 from .machine import Machine
 from .ownership import Asked, Ownership
-from .request import Reply
 
 
 class Handover:
@@ -64,8 +63,8 @@ class Handover:
                 if number in self._machine.shards:
                     self.forget(number)
                 self._ownership.give_up(number)
-                for request, answer in self._asked.of(number):
-                    answer(Reply("moved", request.invocation_id))
+                for pending in self._asked.of(number):
+                    pending.turn_away()
             self._losing.remove(event)
             event.release()
             self._machine.limits.resume()
@@ -90,8 +89,8 @@ class Handover:
 
     def turn_away(self) -> None:
         """Whoever still waits for an answer asks the shard's next owner, under the same id."""
-        for request, answer in self._asked.all():
-            answer(Reply("moved", request.invocation_id))
+        for pending in self._asked.all():
+            pending.turn_away()
 
     def _take_gained(self) -> None:
         """A shard that comes back before it has been let go of (the group does not wait for ever) is taken after that."""

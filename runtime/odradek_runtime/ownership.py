@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .log.port import LogError
-from .request import Answer, Reply, Request
+from .request import Pending, Question
 from .shard import Shard
 from .store import Store, StoreError
 from .takeover import Cancelled, Progress, Takeover
@@ -162,26 +162,20 @@ class Asked:
     """Requests that have not been answered, by shard. They outlive a start-over: each is looked up by its id and asked again."""
 
     def __init__(self) -> None:
-        self._tokens = itertools.count()
-        self._waiting: dict[int, dict[int, tuple[Request, Answer]]] = {}
+        self._waiting: dict[int, dict[Pending, None]] = {}
 
-    def add(self, number: int, request: Request, answer: Answer) -> Answer:
-        """Remember it; gives the answer to use, which forgets it when called and answers only once."""
-        token = next(self._tokens)
+    def add(self, number: int, question: Question) -> Pending:
+        """Remember it until it is answered."""
         waiting = self._waiting.setdefault(number, {})
+        pending = Pending(question, lambda answered: waiting.pop(answered, None))
+        waiting[pending] = None
+        return pending
 
-        def once(reply: Reply) -> None:
-            if waiting.pop(token, None) is not None:
-                answer(reply)
+    def of(self, number: int) -> list[Pending]:
+        return list(self._waiting.get(number, ()))
 
-        waiting[token] = (request, once)
-        return once
-
-    def of(self, number: int) -> list[tuple[Request, Answer]]:
-        return list(self._waiting.get(number, {}).values())
-
-    def all(self) -> list[tuple[Request, Answer]]:
-        return [pair for waiting in self._waiting.values() for pair in waiting.values()]
+    def all(self) -> list[Pending]:
+        return [pending for waiting in self._waiting.values() for pending in waiting]
 
     def __len__(self) -> int:
         return sum(len(waiting) for waiting in self._waiting.values())

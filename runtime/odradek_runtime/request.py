@@ -96,18 +96,26 @@ class Reply:
     """The answer to a request.
 
     accepted / previously_accepted: durable, one-way. completed: `value` holds the result's bytes. failed: `failure` says why.
-    running: an `Attach(wait=False)` to one that has not ended. not_found: no such invocation. moved: the shard is not (any
-    longer) this worker's, ask its owner again with the same invocation id.
+    running: an `Attach(wait=False)` to one that has not ended. not_found: no such invocation. other_body: the idempotency key
+    has started this invocation with another body. moved: the shard is not (any longer) this worker's, ask its owner again with
+    the same invocation id; `doubtful` then says that the request may have been taken into an epoch that committed.
     """
 
-    status: Literal["accepted", "previously_accepted", "completed", "failed", "running", "not_found", "moved"]
+    status: Literal[
+        "accepted", "previously_accepted", "completed", "failed", "running", "not_found", "other_body", "moved"
+    ]
     invocation_id: str
     value: bytes = b""
     failure: Failure | None = None
+    doubtful: bool = False
 
 
 Answer = Callable[[Reply], None]
 """Called once, in the engine's thread, with the reply; must only hand it over (e.g. loop.call_soon_threadsafe)."""
+
+
+def unheard() -> None:
+    """For those who need not know when an invocation is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +124,39 @@ class Question:
 
     request: Request
     answer: Answer
+    accepted: Callable[[], None] = unheard
+    """Called in the engine's thread, at most once and before the answer, when the invocation is durable and not yet ended."""
+
+
+class Pending:
+    """A question that the engine has taken and not answered; called with the reply, it answers, once."""
+
+    __slots__ = ("_answer", "_answered", "_forget", "_tell", "entered", "exists", "request")
+
+    def __init__(self, question: Question, forget: Callable[[Pending], None]) -> None:
+        self.request = question.request
+        self.entered = False
+        """It is or was in an epoch, whose outcome decides whether its invocation exists."""
+        self.exists = False
+        """Its invocation is durable."""
+        self._answer = question.answer
+        self._tell = question.accepted
+        self._forget = forget
+        self._answered = False
+
+    def __call__(self, reply: Reply) -> None:
+        if not self._answered:
+            self._answered = True
+            self._forget(self)
+            self._answer(reply)
+
+    def accept(self) -> None:
+        """The epoch that it was found in is durable: whoever waits is told that the invocation exists."""
+        if not self._answered and not self.exists:
+            self.exists = True
+            self._tell()
+
+    def turn_away(self) -> None:
+        """Its shard is not here any longer."""
+        doubtful = self.entered and not self.exists
+        self(Reply("moved", self.request.invocation_id, doubtful=doubtful))

@@ -26,7 +26,7 @@ from .log.port import Log, LogError, Losing, Partition, TopicInfo
 from .machine import Machine
 from .metrics import Metrics, Restore, Snapshot
 from .ownership import Ownership
-from .request import Answer, Question, Reply, Request
+from .request import Answer, Question, Reply, Request, unheard
 from .settings import Settings
 from .startup import letters, prepare
 from .store import StoreError
@@ -140,12 +140,15 @@ class Worker:
             self._left.set()
             self._queue.put(None)
 
-    def ask(self, request: Request, answer: Answer) -> None:
-        """Post a request; `answer` is called once, in the engine's thread. "moved" when its shard is not here."""
+    def ask(self, request: Request, answer: Answer, accepted: Callable[[], None] = unheard) -> None:
+        """Post a request; `answer` is called once, in the engine's thread. "moved" when its shard is not here.
+
+        `accepted` is called before that if the invocation is durable and has not ended yet.
+        """
         if self._stopping.is_set() or self.failed is not None:
             answer(Reply("moved", request.invocation_id))
             return
-        self._queue.put(Question(request, answer))
+        self._queue.put(Question(request, answer, accepted))
 
     def owns(self, shard: int) -> bool:
         """Whether the shard is this worker's now (restored or not)."""

@@ -31,6 +31,9 @@ class Client(Calls):
     (TerminalError), or httpx.TransportError when the app cannot be reached. `send`, `resolve` and `reject` return when
     the app has made it durable: they block for that one round trip.
 
+    A TerminalError of code 503 is the app's own: it had no answer in time. Its `invocation_id` then says whether the
+    invocation exists: if so, `attach` waits for its result, and calling again without `idempotency_key` starts a second one.
+
     Args:
         url: where a worker's ingress listens.
 
@@ -150,7 +153,9 @@ def _check(response: httpx.Response) -> None:
         message, code, metadata = str(body["message"]), int(body["code"]), dict(body.get("metadata") or {})
     except (ValueError, KeyError, TypeError):
         message, code, metadata = response.text or response.reason_phrase, response.status_code, {}
-    raise TerminalError(message, code=code if 400 <= code <= 599 else response.status_code, metadata=metadata)
+    error = TerminalError(message, code=code if 400 <= code <= 599 else response.status_code, metadata=metadata)
+    error.invocation_id = response.headers.get("x-odradek-id", "")
+    raise error
 
 
 def _headers(target: Target, idempotency_key: str | None, headers: Mapping[str, str]) -> dict[str, str]:

@@ -48,6 +48,8 @@ class TerminalError(Exception):
     code: int
     message: str
     metadata: Mapping[str, str]
+    invocation_id: str = ""
+    """Raised by a client: of the invocation that failed, or goes on without an answer (503). Empty when there is none."""
 
     def __init__(self, message: str, *, code: int = 500, metadata: Mapping[str, str] = NOTHING) -> None:
         super().__init__(message)

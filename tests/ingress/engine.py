@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from odradek_runtime.metrics import Metrics, Restore, Snapshot
-from odradek_runtime.request import Answer, Attach, Invoke, Reply, Request
+from odradek_runtime.request import Answer, Attach, Invoke, Reply, Request, unheard
 from odradek_runtime.routing import id_hash
 
 Rule = Callable[[Request], Reply | None]
@@ -34,6 +34,7 @@ class ScriptedEngine:
         self.rule: Rule = rule
         self.asked: list[Request] = []
         self.waiting: list[tuple[Request, Answer]] = []
+        self.unaccepted: list[Callable[[], None]] = []
         self.restoring: dict[int, Restore] = {}
         self.ready = True
         self.failed: Exception | None = None
@@ -41,8 +42,8 @@ class ScriptedEngine:
     def owns(self, shard: int) -> bool:
         return shard in self.owned
 
-    def ask(self, request: Request, answer: Answer) -> None:
-        threading.Thread(target=self._answer, args=(request, answer), daemon=True).start()
+    def ask(self, request: Request, answer: Answer, accepted: Callable[[], None] = unheard) -> None:
+        threading.Thread(target=self._answer, args=(request, answer, accepted), daemon=True).start()
 
     def snapshot(self) -> Snapshot:
         return {
@@ -63,6 +64,13 @@ class ScriptedEngine:
             assert reply is not None
             answer(reply)
 
+    def accept(self) -> None:
+        """What waits is durable."""
+        with self.arrived:
+            unaccepted, self.unaccepted = self.unaccepted, []
+        for accepted in unaccepted:
+            accepted()
+
     def wait_for(self, count: int) -> None:
         """Block until so many requests have been asked."""
         with self.arrived:
@@ -75,13 +83,14 @@ class ScriptedEngine:
         assert isinstance(last, Invoke)
         return last
 
-    def _answer(self, request: Request, answer: Answer) -> None:
+    def _answer(self, request: Request, answer: Answer, accepted: Callable[[], None]) -> None:
         owned = id_hash(request.invocation_id) % self.shards in self.owned
         reply = self.rule(request) if owned else Reply("moved", request.invocation_id)
         with self.arrived:
             self.asked.append(request)
             if reply is None:
                 self.waiting.append((request, answer))
+                self.unaccepted.append(accepted)
             self.arrived.notify_all()
         if reply is not None:
             answer(reply)

@@ -8,10 +8,10 @@ import socket
 import stat
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -133,16 +133,44 @@ def test_answers_and_sleepers_outlive_a_restart(tmp_path: Path) -> None:
         until(lambda: http.post("/account/zoe/balance").json() == 3)
 
 
-def test_a_request_that_waits_when_the_node_stops_is_told_to_come_again(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(1) as clients:
+def test_a_request_that_waits_when_the_node_stops_is_told_where_its_result_will_be(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as clients:
         with started(tmp_path) as (node, http):
-            assert http.post("/account/bob/balance").json() == 0
             nap = {"idempotency-key": "nap"}
-            url = node.url + "/account/bob/later"
-            waiting = clients.submit(httpx.post, url, json=3600, headers=nap, timeout=60, trust_env=False)
+
+            def later(key: str, **how: Any) -> Future[httpx.Response]:
+                url = f"{node.url}/account/{key}/later"
+                return clients.submit(httpx.post, url, json=4.0, timeout=60, trust_env=False, **how)
+
+            waiting, plain = later("bob", headers=nap), later("eve")
             until(lambda: http.get("/account/bob/later/output", headers=nap).status_code == 202)
-        reply = waiting.result()
-    assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+            until(lambda: node.worker.snapshot().get("in_flight") == 2)
+        repeatable, not_repeatable = waiting.result(), plain.result()
+    assert (repeatable.status_code, repeatable.headers["retry-after"]) == (503, "1")
+    assert (not_repeatable.status_code, "retry-after" in not_repeatable.headers) == (503, False)
+    with started(tmp_path) as (_, http):
+        for reply in (repeatable, not_repeatable):
+            assert (reply.json()["metadata"]["exists"], "x-odradek-id" in reply.headers) == ("yes", True)
+            assert http.get(reply.json()["metadata"]["attach"]).json() == "slept"
+
+
+def test_a_stop_waits_for_what_is_short(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as clients:
+        with started(tmp_path) as (node, _):
+            url = f"{node.url}/account/bob/later"
+            waiting = clients.submit(httpx.post, url, json=0.7, timeout=60, trust_env=False)
+            until(lambda: node.worker.snapshot().get("in_flight") == 1)
+        assert (waiting.result().status_code, waiting.result().json()) == (200, "slept")
+
+
+def test_another_body_under_the_same_idempotency_key_is_a_conflict(bank: httpx.Client) -> None:
+    once = {"idempotency-key": "once"}
+    assert bank.post("/account/bob/deposit", json=5, headers=once).json() == 5
+    for path in ("/account/bob/deposit", "/account/bob/deposit/send"):
+        refused = bank.post(path, json=6, headers=once)
+        assert (refused.status_code, refused.json()["code"]) == (409, 409)
+    assert bank.get(refused.json()["metadata"]["attach"]).json() == 5
+    assert bank.post("/account/bob/balance").json() == 5
 
 
 def test_the_worker_file_is_there_while_the_node_runs(tmp_path: Path) -> None:

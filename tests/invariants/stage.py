@@ -31,7 +31,7 @@ from odradek_runtime.log_embedded.member import EmbeddedMember
 from odradek_runtime.machine import Machine
 from odradek_runtime.metrics import Metrics
 from odradek_runtime.ownership import Ownership
-from odradek_runtime.request import Invoke, Question, Reply
+from odradek_runtime.request import Invoke, Question, Reply, unheard
 from odradek_runtime.routing import fresh_id
 from odradek_runtime.settings import Settings
 from odradek_runtime.startup import prepare
@@ -255,13 +255,21 @@ class Stage:
         publisher.publish([Output(topic, partition, key.encode(), msgspec.json.encode(value)) for key, value in records], 1)
         publisher.close()
 
-    def ask(self, target: str, argument: Any = None, *, key: str = "", replies: list[Reply] | None = None) -> list[Reply]:
+    def ask(
+        self,
+        target: str,
+        argument: Any = None,
+        *,
+        key: str = "",
+        replies: list[Reply] | None = None,
+        accepted: Callable[[], None] = unheard,
+    ) -> list[Reply]:
         """Post a request; the list (a new one unless given) fills with its replies."""
         replies = [] if replies is None else replies
         raw = key.encode()
         id_ = fresh_id(raw or None, os.urandom(12), hash_=0)
         payload = b"" if argument is None else msgspec.json.encode(argument)
-        self._queue.put(Question(Invoke(id_, target, raw, payload, {}, True, False, 0), replies.append))
+        self._queue.put(Question(Invoke(id_, target, raw, payload, {}, True, False, 0), replies.append, accepted))
         return replies
 
     def step_ends(self, run: StepRun, value: Any) -> None:

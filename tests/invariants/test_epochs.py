@@ -102,6 +102,40 @@ def test_replies_wait_for_the_commit(stage: MakeStage) -> None:
     assert [(reply.status, reply.value) for reply in replies] == [("completed", b"5")]
 
 
+def test_whoever_waits_is_told_that_the_invocation_exists_once_that_is_durable(stage: MakeStage) -> None:
+    here = opened(stage)
+    told: list[str] = []
+    replies = here.ask("counter/step", 5, key="k", accepted=lambda: told.append("exists"))
+    here.held()
+    for _ in range(5):
+        here.turn()
+    assert told == []
+    here.refuse("fenced")
+    here.held()
+    here.let_through()  # the shard opens again
+    here.held()
+    assert told == [], "it was refused, and is not committed again yet"
+
+    here.let_through()
+    assert (told, replies) == (["exists"], [])
+    at_once: list[str] = []
+    replies = here.ask("counter/add", 5, key="other", accepted=lambda: at_once.append("exists"))
+    here.until(lambda: replies)
+    assert at_once == [], "its end says it"
+
+
+def test_who_is_turned_away_is_told_whether_the_invocation_may_exist(stage: MakeStage) -> None:
+    """Sent and not answered, nobody knows; durable, it was told before."""
+    here = opened(stage)
+    durable = here.ask("counter/step", 5, key="durable")
+    here.let_through()
+    sent = here.ask("counter/step", 5, key="sent")
+    here.held()
+    here.engine.turn_away()  # the engine has failed
+
+    assert [(reply.status, reply.doubtful) for reply in (*durable, *sent)] == [("moved", False), ("moved", True)]
+
+
 def test_steps_start_and_their_results_are_seen_after_the_commit(stage: MakeStage) -> None:
     here = opened(stage)
     replies = here.ask("counter/step", 5, key="k")

@@ -143,12 +143,13 @@ def test_an_error_of_the_handler_is_raised_with_code_and_metadata(ingress: Ingre
             with pytest.raises(TerminalError, match="no more") as raised:
                 await call
             assert (raised.value.code, raised.value.metadata) == (409, {"sku": "A1"})
-            assert call.invocation_id == "inv-1"
-            with pytest.raises(TerminalError, match="no more"):
+            assert (call.invocation_id, raised.value.invocation_id) == ("inv-1", "inv-1")
+            with pytest.raises(TerminalError, match="no more") as raised:
                 client.send("stock/broken")
+            assert raised.value.invocation_id == "inv-2"
             with pytest.raises(TerminalError, match="not JSON") as raised:
                 await client.call("stock/teapot", returns=int)
-            assert raised.value.code == 503
+            assert (raised.value.code, raised.value.invocation_id) == (503, "")
 
     asyncio.run(main())
 

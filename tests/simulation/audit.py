@@ -181,6 +181,10 @@ class Audit:
         elif reply.status in ("accepted", "previously_accepted", "running"):
             self._rule(id_ in self.known, f"{id_} is said to be {reply.status} before that is committed")
 
+    def accepted(self, id_: str) -> None:
+        """Whoever waits is told that an invocation exists only after it is committed."""
+        self._rule(id_ in self.known, f"{id_} is said to exist before that is committed")
+
     def under_way(self) -> bool:
         """Whether anything has yet to end: what is paused, and what waits behind it, has not."""
         paused = {stored.key for stored in self.held.values() if stored.status == "paused"}

@@ -117,7 +117,7 @@ class SimWorker:
         if self.stopping:
             answer(Reply("moved", request.invocation_id))
         else:
-            self.post(Question(request, reply))
+            self.post(Question(request, reply, lambda: self.deployment.audit.accepted(request.invocation_id)))
 
     def _awake(self, delay_ms: float) -> None:
         due_ms = self.world.scheduler.now_ms + delay_ms

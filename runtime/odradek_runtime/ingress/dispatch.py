@@ -1,7 +1,8 @@
 """From a request to the engine that owns its shard, wherever that is, until there is an answer.
 
 The invocation id is fixed before the first try, so that a try whose outcome is unknown (owner killed, shard moved) is
-repeated as the same invocation. A shard without an owner is waited for, in bounded time, then the client is told 503.
+repeated as the same invocation. A shard without an owner is waited for, in bounded time; then the client is told 503, and
+whether its invocation exists (`standing`).
 """
 
 from __future__ import annotations
@@ -11,22 +12,23 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
-import httpx
-
-from odradek_runtime.ingress import wire
 from odradek_runtime.ingress.errors import HttpError, too_many, unavailable
-from odradek_runtime.request import Invoke, Reply, Request
+from odradek_runtime.ingress.forward import NotGiven
+from odradek_runtime.ingress.standing import Standing
+from odradek_runtime.request import Invoke, Reply, Request, unheard
 from odradek_runtime.routing import id_hash
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from odradek_runtime.ingress.bridge import Bridge
+    from odradek_runtime.ingress.forward import Forwarder
     from odradek_runtime.ingress.peers import Owners
     from odradek_runtime.ingress.port import Engine
 
 LONG_TRY_S = 1.0
 """A try that lasted this long had found an engine: the patience for a missing owner starts anew after it."""
+LEAVING = "this worker is leaving, and no other has answered in its place yet"
 
 
 class Acceptor(Protocol):
@@ -45,7 +47,7 @@ class Dispatcher:
         engine: Engine,
         owners: Owners,
         bridge: Bridge,
-        client: httpx.AsyncClient,
+        forwarder: Forwarder,
         *,
         url: str,
         waiting_limit: int,
@@ -57,18 +59,24 @@ class Dispatcher:
         self._engine = engine
         self._owners = owners
         self._bridge = bridge
-        self._client = client
+        self._forwarder = forwarder
         self._url = url
         self._waiting_limit = waiting_limit
         self._acceptor = acceptor
-        self._patience_s = patience_s
+        self.patience_s = patience_s
+        """How long a shard without an owner is waited for."""
         self._acceptance_s = acceptance_s
         self._watch_s = watch_s
+        self._limits: set[asyncio.Timeout] = set()
+        self._ends_s: float | None = None
+        """When this worker is leaving: until then, on the loop's clock, everybody who waits is answered."""
         self.waiting = 0
 
-    def drain(self, patience_s: float) -> None:
+    async def drain(self, patience_s: float) -> None:
         """This worker is leaving: whoever still waits may follow the shard to its next owner, but not for long."""
-        self._patience_s = min(self._patience_s, patience_s)
+        self._ends_s = asyncio.get_running_loop().time() + patience_s
+        for limit in self._limits:
+            limit.reschedule(self._ends_s)
 
     @asynccontextmanager
     async def place(self) -> AsyncGenerator[None]:
@@ -81,83 +89,97 @@ class Dispatcher:
         finally:
             self.waiting -= 1
 
-    async def ask_here(self, request: Request) -> Reply:
+    async def ask_here(self, request: Request, accepted: Callable[[], None] = unheard) -> Reply:
         """Ask this worker's own engine alone (what a peer's request gets): `moved` when the shard is not here."""
-        self._check_alive()
         if not self._engine.shards or not self._engine.owns(self.shard_of(request)):
             return Reply("moved", request.invocation_id)
-        return await self._bridge.ask(request)
+        return await self._bridge.ask(request, accepted)
 
     async def ask(self, request: Request) -> Reply:
-        """The owner's answer. Raises HttpError: 429 (too many wait), 503 (nobody owns the shard, worker failed)."""
+        """The owner's answer. Raises HttpError: 429 (too many wait), 503 (nobody owns the shard, worker failed).
+
+        An error says whether the invocation exists.
+        """
+        standing = Standing(request)
         async with self.place():
-            return await self._until_answered(request)
+            try:
+                async with asyncio.timeout_at(self._ends_s) as limit:
+                    self._limits.add(limit)
+                    try:
+                        return await self._until_answered(request, standing)
+                    finally:
+                        self._limits.discard(limit)
+            except TimeoutError:
+                raise standing.refused(unavailable(LEAVING)) from None
+            except HttpError as error:
+                raise standing.refused(error) from error
 
     def shard_of(self, request: Request) -> int:
         """Raises ValueError when the id is not one of ours."""
-        return id_hash(request.invocation_id) % self._engine.shards
+        return id_hash(request.invocation_id) % (self._engine.shards or 1)
 
-    async def _until_answered(self, request: Request) -> Reply:
+    async def _until_answered(self, request: Request, standing: Standing) -> Reply:
         missing_since: float | None = None
         pause_s = 0.02
         while True:
             began = time.monotonic()
-            self._check_alive()
-            if self._engine.shards and (reply := await self._try_once(request)) is not None:
+            if standing.exists == "no":
+                self._check_alive()
+            if self._engine.shards and (reply := await self._try_once(request, standing)) is not None:
                 return reply
             now = time.monotonic()
             if missing_since is None or now - began > LONG_TRY_S:
                 missing_since, pause_s = now, 0.02
             missing_s = now - missing_since
-            if missing_s >= self._acceptance_s and (reply := await self._accept(request)) is not None:
+            if missing_s >= self._acceptance_s and (reply := await self._accept(request, standing)) is not None:
                 return reply
-            if missing_s >= self._patience_s:
+            if missing_s >= self.patience_s:
                 raise self._nobody(request)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, 0.5)
 
-    async def _try_once(self, request: Request) -> Reply | None:
+    async def _try_once(self, request: Request, standing: Standing) -> Reply | None:
         """None: the shard is elsewhere, or nowhere; try again."""
         shard = self.shard_of(request)
         reply: Reply | None
         if self._engine.owns(shard):
-            reply = await self._bridge.ask(request)
+            before = standing.give()
+            reply = await self._bridge.ask(request, standing.accept)
         else:
             owner = await self._owners.of(shard)
             if owner is None or owner == self._url:
                 self._owners.forget()
                 return None
-            reply = await self._forward(owner, shard, request)
-        if reply is None or reply.status == "moved":
-            self._owners.forget()
-            return None
-        return reply
+            before = standing.give()
+            try:
+                reply = await self._forward(owner, shard, request, standing)
+            except HttpError:  # it has no place for it
+                standing.take_back(before)
+                raise
+        if reply is not None and reply.status != "moved":
+            return reply
+        if reply is not None:
+            standing.moved(before, reply)
+        self._owners.forget()
+        return None
 
-    async def _forward(self, owner: str, shard: int, request: Request) -> Reply | None:
+    async def _forward(self, owner: str, shard: int, request: Request, standing: Standing) -> Reply | None:
         """Ask the owner while it stays the owner: a frozen one keeps its connections open and never answers."""
-        sending = asyncio.ensure_future(self._client.post(owner + wire.ASK_PATH, content=wire.encode_request(request)))
+        asking = asyncio.ensure_future(self._forwarder.ask(owner, request, standing.accept))
         try:
-            while not (await asyncio.wait({sending}, timeout=self._watch_s))[0]:
+            while not (await asyncio.wait({asking}, timeout=self._watch_s))[0]:
                 if self._engine.owns(shard) or await self._owners.of(shard) != owner:
                     return None
-            response = sending.result()
-        except httpx.TransportError:
-            return None
+            return asking.result()
+        except NotGiven:
+            return Reply("moved", request.invocation_id)
         finally:
-            sending.cancel()
-        if response.status_code == 429:
-            raise too_many("too many requests wait at the owner of this key; retry later")
-        if response.status_code != 200:
-            return None
-        try:
-            return wire.decode_reply(response.content)
-        except ValueError:
-            # Somebody else listens where the owner did.
-            return None
+            asking.cancel()
 
-    async def _accept(self, request: Request) -> Reply | None:
+    async def _accept(self, request: Request, standing: Standing) -> Reply | None:
         if self._acceptor is None or not isinstance(request, Invoke) or request.wait or not self._engine.shards:
             return None
+        standing.give()
         return await self._acceptor.accept(request, self.shard_of(request))
 
     def _check_alive(self) -> None:
@@ -167,4 +189,4 @@ class Dispatcher:
     def _nobody(self, request: Request) -> HttpError:
         if not self._engine.shards:
             return unavailable("this worker is starting and does not know its shards yet")
-        return unavailable(f"shard {self.shard_of(request)} has no owner that answers; the request may be repeated")
+        return unavailable(f"shard {self.shard_of(request)} has no owner that answers")

@@ -24,8 +24,11 @@ class Engine(Protocol):
         """Whether this worker owns the shard now."""
         ...
 
-    def ask(self, request: Request, answer: Answer) -> None:
-        """Post a request from any thread; `answer` is called once, later, in the engine's thread."""
+    def ask(self, request: Request, answer: Answer, accepted: Callable[[], None]) -> None:
+        """Post a request from any thread; `answer` is called once, later, in the engine's thread.
+
+        `accepted` is called before it, in that thread, when the invocation is durable and has not ended yet.
+        """
         ...
 
     @property

@@ -5,6 +5,7 @@ It trusts its network: only the workers of the app should reach it (they find ea
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -12,14 +13,17 @@ from starlette.responses import Response
 from odradek_runtime.ingress import wire
 from odradek_runtime.ingress.admission import read_body
 from odradek_runtime.ingress.errors import HttpError
-from odradek_runtime.ingress.routes import unless_gone
+from odradek_runtime.ingress.routes import CLIENT_LEFT, unless_gone
 
 if TYPE_CHECKING:
     from starlette.requests import Request as HttpRequest
+    from starlette.types import Receive, Scope, Send
 
     from odradek_runtime.ingress.dispatch import Dispatcher
+    from odradek_runtime.request import Request
 
 _ENVELOPE_BYTES = 256 * 1024
+_HEADERS = [(b"content-type", b"application/msgpack")]
 
 
 class PrivateRoutes:
@@ -33,8 +37,38 @@ class PrivateRoutes:
         """`POST`: a `Request` in, a `Reply` out, `moved` when the shard is not this worker's."""
         try:
             wanted = wire.decode_request(await read_body(request, self._max_body_bytes))
-            async with self._dispatcher.place():
-                reply = await unless_gone(request, self._dispatcher.ask_here(wanted))
+            self._dispatcher.shard_of(wanted)
         except ValueError as error:
             raise HttpError(400, str(error)) from error
-        return Response(wire.encode_reply(reply), media_type="application/msgpack")
+        return Answer(self._dispatcher, request, wanted)
+
+
+class Answer(Response):
+    """The reply of this worker's engine. If it has to wait, the peer is told meanwhile that the invocation is durable."""
+
+    def __init__(self, dispatcher: Dispatcher, request: HttpRequest, wanted: Request) -> None:
+        super().__init__(media_type="application/msgpack")
+        self._dispatcher = dispatcher
+        self._request = request
+        self._wanted = wanted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._dispatcher.place():
+            try:
+                await unless_gone(self._request, self._answer(send))
+            except HttpError as error:
+                if error.code != CLIENT_LEFT:
+                    raise
+
+    async def _answer(self, send: Send) -> None:
+        accepted = asyncio.get_running_loop().create_future()
+        asking = asyncio.ensure_future(self._dispatcher.ask_here(self._wanted, lambda: accepted.set_result(None)))
+        try:
+            await asyncio.wait({asking, accepted}, return_when=asyncio.FIRST_COMPLETED)
+            await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+            if not asking.done():
+                await send({"type": "http.response.body", "body": wire.ACCEPTED, "more_body": True})
+            reply = await asking
+        finally:
+            asking.cancel()
+        await send({"type": "http.response.body", "body": wire.encode_reply(reply), "more_body": False})

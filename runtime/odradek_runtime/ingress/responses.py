@@ -8,6 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from odradek_runtime.ingress.errors import ID_HEADER, HttpError, failure_response, unavailable
+from odradek_runtime.ingress.standing import attach_path
 from odradek_runtime.request import Failure, Reply
 
 if TYPE_CHECKING:
@@ -31,6 +32,13 @@ def respond(reply: Reply, handler: Handler | None) -> Response:
         return failure_response(reply.failure or Failure(500, "failed without a reason"), reply.invocation_id)
     if reply.status == "not_found":
         raise HttpError(404, f"no invocation {reply.invocation_id!r}: it never was, or its retention has passed")
+    if reply.status == "other_body":
+        raise HttpError(
+            409,
+            f"the idempotency key has started {reply.invocation_id} with another body; send another key with another request",
+            metadata={"invocationId": reply.invocation_id, "attach": attach_path(reply.invocation_id)},
+            headers=headers,
+        )
     raise unavailable("the shard has moved; the request may be repeated")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from starlette.responses import Response
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from odradek_runtime.ingress.dispatch import Dispatcher
     from odradek_runtime.ingress.port import Engine, Entropy
 
+T = TypeVar("T")
 CLIENT_LEFT = 499
 """Never read by anybody: the client closed the connection while it waited. The invocation goes on."""
 
@@ -133,8 +134,8 @@ class Routes:
         return await unless_gone(request, self._dispatcher.ask(wanted))
 
 
-async def unless_gone(request: HttpRequest, work: Coroutine[None, None, Reply]) -> Reply:
-    """The reply, unless the client leaves first: nobody waits for those who do not wait (their places are needed)."""
+async def unless_gone(request: HttpRequest, work: Coroutine[None, None, T]) -> T:
+    """What the work gives, unless the client leaves first: nobody waits for those who do not wait (their places are needed)."""
     waiting = asyncio.current_task()
     assert waiting is not None, "an endpoint runs in a task"
     left = False

@@ -10,6 +10,8 @@ import msgspec
 from odradek_runtime.request import Attach, Invoke, Reply, Request
 
 ASK_PATH = "/odradek/private/ask"
+ACCEPTED = b"A"
+"""Sent ahead of a reply that has to wait: the invocation is durable. No reply, a map, begins with it."""
 _encoder = msgspec.msgpack.Encoder()
 _invoke = msgspec.msgpack.Decoder(Invoke)
 _attach = msgspec.msgpack.Decoder(Attach)
