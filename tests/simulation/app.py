@@ -80,9 +80,14 @@ class Performance:
         self._write(str(index))
 
     async def _mark(self, index: int, op: Task) -> Any:
-        """A change of state that nothing outside shows."""
-        if isinstance(self.ctx, ObjectContext):
-            self.ctx.set("marks", [*self.ctx.get("marks", list[str], []), f"{self.task['id']}:{index}"])
+        """A change of state that nothing outside shows, by a handler that catches what it can, a failing store too."""
+        if not isinstance(self.ctx, ObjectContext):
+            return
+        try:
+            marks = self.ctx.get("marks", list[str], [])
+        except BaseException:  # noqa: BLE001  (what follows from it must never be committed)
+            marks = ["caught"]
+        self.ctx.set("marks", [*marks, f"{self.task['id']}:{index}"])
 
     async def _scratch(self, index: int, op: Task) -> Any:
         """Which name it writes depends on when it runs: nothing of a run that did not commit may be left."""

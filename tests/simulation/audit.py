@@ -18,10 +18,10 @@ from odradek_runtime.formats import Invocation as Stored
 from odradek_runtime.log.port import Partition, Transaction
 from odradek_runtime.request import Reply
 from odradek_runtime.shard import Shard
-from odradek_runtime.store import MemoryStore
 
 from .model import Wrong
 from .program import HELD
+from .store import SimStore
 
 if TYPE_CHECKING:
     from .member import SimMember
@@ -140,8 +140,8 @@ class Audit:
         if not worker.alive or worker.member.stamps.get(shard.number) != shard.stamp or not worker.owner_of(shard.number):
             return
         store = shard.store
-        assert isinstance(store, MemoryStore)
-        found = {key: value for key, value in store.scan(b"", b"\xff") if key != keys.STORE_POSITION}
+        assert isinstance(store, SimStore)
+        found = {key: value for key, value in store.content().items() if key != keys.STORE_POSITION}
         for key, value in shard.changes.items():
             _apply(found, key, value)
         self.same(f"{worker.name} restored shard {shard.number}", shard.number, found)
@@ -157,7 +157,8 @@ class Audit:
         """Nothing is under way: the live store comes to hold what is committed, and its position is not ahead of the log."""
         shard.write_back()
         store = shard.store
-        found = dict(store.scan(b"", b"\xff"))
+        assert isinstance(store, SimStore)
+        found = store.content()
         at = STORE_POSITION.decode(found.pop(keys.STORE_POSITION))
         for name, offset in (("journal", at.journal_offset), ("state", at.state_offset)):
             end = worker.world.log.partition(Partition(f"{self._app}.{name}", shard.number)).end

@@ -108,7 +108,6 @@ DEFECTS = (
     Defect(
         "old-restore-taken", "the restore of an earlier ownership is accepted", "ownership.py",
         "        if owned is None or owned.attempt != event.attempt:\n", "        if owned is None:\n",
-        harmless="the stamp that it brings is old: its first epoch is fenced, and a new restore follows",
     ),
     Defect(
         "taken-while-leaving", "a shard is taken again before it has been let go of", "handover.py",
@@ -228,5 +227,17 @@ DEFECTS = (
     Defect(
         "one-id-for-two", "a record of a topic that was made again has the id of the old one at its offset", "invocation.py",
         'topic_id = told or self.shard.topic_ids.get(origin.topic, "")', 'topic_id = ""',
+    ),
+    Defect(
+        "store-error-handlers", "a store that fails under a handler is that handler's failure", "shard.py",
+        "        self.store_error = self.store_error or error\n        return StoreLost", "        return StoreLost",
+    ),
+    Defect(
+        "store-error-committed", "an epoch is committed though a store has failed under it", "engine.py",
+        "        if due and self._stores_are_sound():\n", "        if due:\n",
+    ),
+    Defect(
+        "damaged-store-kept", "a store that cannot be used is opened again and again", "ownership.py",
+        "    return error if error is not None and error.kind == \"unusable\" else None\n", "    return None\n",
     ),
 )  # fmt: skip

@@ -40,9 +40,14 @@ KINDS: dict[str, tuple[float, int]] = {
     "oversleep": (0.05, 1),  # frozen while a commit is answered, through two cleanings; then the others stop
     "retention": (0.5, 4),  # an input deletes what is old, read or not
     "anew": (0.3, 2),  # an input is deleted and made again
+    "bad_block": (0.004, 4),  # what is read from a store lies in a block whose bytes have changed
+    "torn_files": (0.3, 3),  # after a crash a store cannot be opened: a file is missing, or cut short
+    "folder_gone": (0.05, 2),  # a store's folder is removed while it is in use, which shows when it is flushed
 }
 RARE = {"moved_sender": 0.5, "oversleep": 0.5, "retention": 0.7, "anew": 0.5, "outdated": 0.5}
 """Kinds in force in so many seeds, drawn from a source of their own: the others come as they would without them."""
+DISKS = {"bad_block": 0.6, "torn_files": 0.4, "folder_gone": 0.4}
+"""The same, from one more source."""
 NUISANCE = {"compact", "store_stale", "store_lost", "step_slow", "duplicate", "late_marker", "late_batch"}
 """Kinds that say how something happens rather than that it does: in force in every seed."""
 
@@ -53,10 +58,12 @@ class Faults:
     def __init__(self, seed: int, kinds: Collection[str] | None = None) -> None:
         self.rng = Random(f"{seed}/faults")
         self.rare = Random(f"{seed}/rare")
+        self.disks = Random(f"{seed}/disks")
         draw = Random(f"{seed}/kinds")
-        usual = [kind for kind in KINDS if kind not in RARE]
+        usual = [kind for kind in KINDS if kind not in RARE and kind not in DISKS]
         some = {kind for kind in usual if kind in NUISANCE or draw.random() < draw.choice((0.15, 0.5, 0.9))}
         some |= {kind for kind, often in RARE.items() if self.rare.random() < often}
+        some |= {kind for kind, often in DISKS.items() if self.disks.random() < often}
         self.kinds = frozenset(some if kinds is None else kinds)
         self.calm = False
         self.happened: Counter[str] = Counter()
@@ -64,7 +71,8 @@ class Faults:
     def hit(self, kind: str) -> bool:
         """Whether it goes wrong here and now."""
         chance, _ = KINDS[kind]
-        return self.may(kind) and (self.rare if kind in RARE else self.rng).random() < chance and self.happen(kind)
+        source = self.disks if kind in DISKS else self.rare if kind in RARE else self.rng
+        return self.may(kind) and source.random() < chance and self.happen(kind)
 
     def may(self, kind: str) -> bool:
         """Whether it may still happen."""

@@ -1,11 +1,12 @@
-"""Simulated disks: a store that a crash may leave as it is, older, or empty, and that may be full.
+"""Simulated disks: a store that a crash may leave as it is, older, empty, or unreadable, and that may be full or lie.
 
 As RocksDB without its write-ahead log: a crash leaves a prefix of what was written, whole batches, never less than was flushed.
+What is damaged is an error wherever it is read, until the store has been replaced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from odradek_runtime.store import Change, MemoryStore, StoreError
 
@@ -22,11 +23,17 @@ class Disk:
         self._faults = faults
         self._flushed: dict[bytes, bytes] = {}
         self._batches: list[list[Change]] = []
+        self.bad: set[bytes] = set()
+        """Keys in blocks that cannot be read."""
+        self._torn = False
+        self._gone = False
 
     def open(self, effect: Effect, who: str) -> SimStore:
         """As RocksDB: one holder at a time."""
         if self.holder is not None:
             raise StoreError(f"the store is in use by {self.holder.who} (simulated)", "in_use")
+        if self._torn:
+            raise StoreError("the store's manifest is no manifest (simulated)", "unusable")
         self.holder = SimStore(self, self._faults, effect, who)
         self.holder.load(self._flushed, self._batches)
         return self.holder
@@ -35,6 +42,9 @@ class Disk:
         self._batches.append(changes)
 
     def flush(self) -> None:
+        self._gone = self._gone or self._faults.hit("folder_gone")
+        if self._gone:
+            raise StoreError("the store's folder is gone (simulated)", "unusable")
         for batch in self._batches:
             for key, value in batch:
                 if value is None:
@@ -46,13 +56,15 @@ class Disk:
     def crash(self) -> None:
         """The process has died."""
         self.holder = None
-        if self._faults.hit("store_lost"):
+        if self._gone or self._faults.hit("store_lost"):
             self.wipe()
         elif self._batches and self._faults.hit("store_stale"):
             del self._batches[self._faults.rng.randrange(len(self._batches)) :]
+        self._torn = self._torn or self._faults.hit("torn_files")
 
     def wipe(self) -> None:
-        self._flushed, self._batches = {}, []
+        self._flushed, self._batches, self.bad = {}, [], set()
+        self._torn = self._gone = False
 
 
 class SimStore(MemoryStore):
@@ -83,7 +95,22 @@ class SimStore(MemoryStore):
 
     def get(self, key: bytes) -> bytes | None:
         assert not self._closed, "nobody reads a closed store"
+        if self._faults.hit("bad_block"):
+            self._disk.bad.add(key)
+        self._check(key)
         return super().get(key)
+
+    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        pairs = list(super().scan(start, stop))
+        if pairs and self._faults.hit("bad_block"):
+            self._disk.bad.add(self._faults.disks.choice(pairs)[0])
+        for key, value in pairs:
+            self._check(key)
+            yield key, value
+
+    def _check(self, key: bytes) -> None:
+        if key in self._disk.bad:
+            raise StoreError(f"block checksum mismatch at {key!r} (simulated)", "unusable")
 
     def flush(self) -> None:
         if self._faults.hit("store_error"):
@@ -97,4 +124,4 @@ class SimStore(MemoryStore):
 
     def content(self) -> dict[bytes, bytes]:
         """Everything in it."""
-        return dict(self.scan(b"", b"\xff"))
+        return dict(super().scan(b"", b"\xff"))

@@ -168,7 +168,8 @@ class SimWorker:
     @property
     def quiet(self) -> bool:
         """It has nothing to do."""
-        restoring = self.ownership.restoring or self.engine.flags.start_over
+        failed = any(shard.store_error is not None for shard in self.machine.shards.values())
+        restoring = failed or self.ownership.restoring or self.engine.flags.start_over
         return not self._queue and self.engine.idle and not restoring and not self.executor.load and not self.stopping
 
     def knows(self, topic: TopicInfo) -> bool:
