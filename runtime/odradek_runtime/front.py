@@ -104,6 +104,7 @@ class Front:
     def start(self) -> None:
         """Serve all three; until the worker is ready, requests wait or are told 503."""
         self._thread.start()
+        self._thread.call(self.dispatcher.start())
         grace_s = SHORT_S + self._drain_s + REPLY_S
         self._thread.serve("private", self._private, self._at.private, grace_s=grace_s)
         self._thread.serve("public", self._public, self._at.public, grace_s=grace_s)
@@ -114,7 +115,7 @@ class Front:
         self._thread.call(self.dispatcher.drain(SHORT_S + self._drain_s))
         self._thread.stop_serving("public")
         until_s = time.monotonic() + SHORT_S
-        while self.dispatcher.waiting and self._engine.failed is None and time.monotonic() < until_s:
+        while self.dispatcher.waiting and not (self._engine.failed or self._engine.log_trouble) and time.monotonic() < until_s:
             time.sleep(LOOK_S)
 
     def stop(self) -> None:

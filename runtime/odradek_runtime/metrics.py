@@ -83,6 +83,8 @@ class Snapshot(TypedDict, total=False):
     """Shards that are owned and not yet restored."""
     withdrawn: str
     """Why this worker has left the group by itself; empty when it has not."""
+    log_trouble: str
+    """Why the log cannot be used now; empty while it answers."""
     lag_records: Mapping[tuple[str, int], int]
     """(topic, partition) -> committed-to-end distance of the input and commands partitions that are read here."""
     in_flight: int

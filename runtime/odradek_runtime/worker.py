@@ -26,6 +26,7 @@ from .log.port import Log, LogError, Losing, Partition, TopicInfo
 from .machine import Machine
 from .metrics import Metrics, Restore, Snapshot
 from .ownership import Ownership
+from .reachability import Reachability
 from .request import Answer, Question, Reply, Request, unheard
 from .settings import Settings
 from .startup import letters, prepare
@@ -107,10 +108,13 @@ class Worker:
             restored_topics=self._settings.restored_topics,
         )
         self._ownership = Ownership(takeover, self._queue.put, self._fail, self._background, self._pause, self._now_ms)
-        self._engine = Engine(machine, self._member, self._executor, self._ownership, self._settings, self._now_ms)
+        engine = Engine(machine, self._member, self._executor, self._ownership, self._settings, self._now_ms)
+        self._reachability = Reachability(self._log.ping, engine, self._stopping)
+        self._engine = engine
         self._housekeeping = Housekeeping(self._log, self._engine, self._stopping, internal, self._settings.topics_watch_s)
         self._thread.start()
         self._housekeeping.start()
+        self._reachability.start()
         self._member.join(self._queue.put)
 
     def stop(self) -> None:
@@ -124,6 +128,7 @@ class Worker:
         if self._thread.is_alive():
             self._thread.join(30.0)
         self._housekeeping.join()
+        self._reachability.join()
         self._executor.stop()
         for number in ownership.numbers:
             ownership.give_up(number)  # an engine that died has not closed its stores
@@ -160,7 +165,12 @@ class Worker:
         engine, ownership = self._engine, self._ownership
         if engine is None or ownership is None or self.failed is not None or self._withdrawal.reason:
             return False
-        return engine.flags.joined and not ownership.restoring
+        return engine.flags.joined and not ownership.restoring and not self.log_trouble
+
+    @property
+    def log_trouble(self) -> str:
+        """Why the log cannot be used now; empty while it answers."""
+        return self._reachability.trouble if self._engine is not None else ""
 
     def snapshot(self) -> Snapshot:
         """What it holds at this moment; safe from any thread, each figure read by itself."""
@@ -176,6 +186,7 @@ class Worker:
             "shards_owned": ownership.numbers,
             "restoring": restoring,
             "withdrawn": self._withdrawal.reason,
+            "log_trouble": self.log_trouble,
             "lag_records": self._housekeeping.lag_records,
             "in_flight": sum(len(shard.live) for shard in list(machine.shards.values())),
             "coroutines_cached": machine.runner.suspended,

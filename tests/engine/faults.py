@@ -126,6 +126,9 @@ class FaultyLog:
     def topic(self, name: str) -> TopicInfo | None:
         return self.inner.topic(name)
 
+    def ping(self, timeout_s: float) -> None:
+        self.inner.ping(timeout_s)
+
     def topics(self) -> Sequence[str]:
         return self.inner.topics()
 

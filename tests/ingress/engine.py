@@ -38,6 +38,7 @@ class ScriptedEngine:
         self.restoring: dict[int, Restore] = {}
         self.ready = True
         self.failed: Exception | None = None
+        self.log_trouble = ""
 
     def owns(self, shard: int) -> bool:
         return shard in self.owned

@@ -163,6 +163,22 @@ def test_a_stop_waits_for_what_is_short(open_site: OpenSite, clients: ThreadPool
     assert time.monotonic() - began < 2.0
 
 
+def test_while_the_log_is_away_nobody_waits(site: Site, clients: ThreadPoolExecutor) -> None:
+    site.engine.rule = NO_REPLY
+    accepted = waiting(site, clients, site.engine)
+    site.engine.accept()
+    site.engine.log_trouble = "Kafka at h:1 cannot be reached"
+    said = check_exists(accepted.result(), site)
+    assert said.startswith("Kafka at h:1 cannot be reached; the invocation ")
+    for path in ("/customer/bob/add", "/customer/bob/add/send"):
+        refused = site.http.post(path, content=b"1")
+        assert (refused.status_code, "x-odradek-id" in refused.headers, refused.headers["retry-after"]) == (503, False, "5")
+        assert refused.json()["message"].startswith("Kafka at h:1 cannot be reached; nothing was started")
+    site.engine.log_trouble = ""
+    site.engine.rule = lambda request: Reply("completed", request.invocation_id, b"1")
+    assert site.http.post("/customer/bob/add", content=b"1").json() == 1
+
+
 def listening(site: Site) -> bool:
     try:
         return httpx.get(site.at.url + "/odradek/health", trust_env=False).status_code == 200

@@ -100,6 +100,10 @@ class RemoteLog:
         """A publisher that writes through the worker."""
         return RemotePublisher(self, name)
 
+    def ping(self, timeout_s: float) -> None:
+        """Raise LogError unless the worker answers."""
+        self.topics()
+
     def trim(self, partition: Partition, before: int) -> None:
         _refuse("trim")
 

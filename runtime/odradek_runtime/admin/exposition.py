@@ -45,6 +45,7 @@ class WorkerCollector(Collector):
         yield _histogram("odradek_commit_latency_seconds", "From sending to committed", self._engine.metrics.commit_s)
         yield from _gauges(self._engine.snapshot())
         yield _gauge("odradek_ready", "1 when every owned shard is restored", float(self._engine.ready))
+        yield _gauge("odradek_log_reachable", "1 while the log answers", float(not self._engine.log_trouble))
         yield _gauge("odradek_http_requests_waiting", "HTTP requests that wait for an answer", self._waiting())
 
 

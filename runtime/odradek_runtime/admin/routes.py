@@ -48,6 +48,8 @@ class AdminRoutes:
         snapshot = self._engine.snapshot()
         if why := snapshot.get("withdrawn"):
             return f"this worker has given its shards to others until its disk takes stores again: {why}"
+        if why := snapshot.get("log_trouble"):
+            return why
         restoring = snapshot.get("restoring", {})
         if not restoring:
             return "waiting for the first assignment of shards"

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 LONG_TRY_S = 1.0
 """A try that lasted this long had found an engine: the patience for a missing owner starts anew after it."""
+LOOK_S = 0.5
+"""Between two looks at whether the log answers."""
 LEAVING = "this worker is leaving, and no other has answered in its place yet"
 
 
@@ -70,13 +72,30 @@ class Dispatcher:
         self._limits: set[asyncio.Timeout] = set()
         self._ends_s: float | None = None
         """When this worker is leaving: until then, on the loop's clock, everybody who waits is answered."""
+        self._why = ""
+        self._watching: asyncio.Task[None] | None = None
         self.waiting = 0
+
+    async def start(self) -> None:
+        """Begin to look whether the log answers."""
+        self._watching = asyncio.create_task(self._watch_log())
 
     async def drain(self, patience_s: float) -> None:
         """This worker is leaving: whoever still waits may follow the shard to its next owner, but not for long."""
         self._ends_s = asyncio.get_running_loop().time() + patience_s
+        self._end_all(self._ends_s, LEAVING)
+
+    def _end_all(self, at_s: float, why: str) -> None:
+        self._why = why
         for limit in self._limits:
-            limit.reschedule(self._ends_s)
+            limit.reschedule(at_s)
+
+    async def _watch_log(self) -> None:
+        """Nobody waits for an answer that cannot come: what is accepted goes on when the log is back."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if trouble := self._engine.log_trouble:
+                self._end_all(asyncio.get_running_loop().time(), trouble)
 
     @asynccontextmanager
     async def place(self) -> AsyncGenerator[None]:
@@ -101,6 +120,8 @@ class Dispatcher:
         An error says whether the invocation exists.
         """
         standing = Standing(request)
+        if trouble := self._engine.log_trouble:
+            raise standing.refused(unavailable(trouble, retry_after_s=5))
         async with self.place():
             try:
                 async with asyncio.timeout_at(self._ends_s) as limit:
@@ -110,7 +131,7 @@ class Dispatcher:
                     finally:
                         self._limits.discard(limit)
             except TimeoutError:
-                raise standing.refused(unavailable(LEAVING)) from None
+                raise standing.refused(unavailable(self._why)) from None
             except HttpError as error:
                 raise standing.refused(error) from error
 

@@ -41,6 +41,11 @@ class Engine(Protocol):
         """What the engine died of."""
         ...
 
+    @property
+    def log_trouble(self) -> str:
+        """Why the log cannot be used now; empty while it answers."""
+        ...
+
     def snapshot(self) -> Snapshot:
         """What it holds at this moment."""
         ...

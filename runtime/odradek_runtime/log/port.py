@@ -282,6 +282,10 @@ class Log(Protocol):
 
     def publisher(self, name: str) -> Publisher: ...
 
+    def ping(self, timeout_s: float) -> None:
+        """Blocks. Raises LogError unless the cluster answers a question within this time."""
+        ...
+
     def close(self) -> None: ...
 
 

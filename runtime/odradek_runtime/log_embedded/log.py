@@ -77,6 +77,9 @@ class EmbeddedLog:
         topic = self._catalog.topics.get(name)
         return None if topic is None else topic.info
 
+    def ping(self, timeout_s: float) -> None:
+        """It is in this process, and always answers."""
+
     def topics(self) -> Sequence[str]:
         return sorted(self._catalog.topics)
 

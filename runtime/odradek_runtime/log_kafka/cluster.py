@@ -78,6 +78,15 @@ class Cluster:
         """Raise LogError, saying why, unless the cluster answers."""
         self.topics()
 
+    def ping(self, timeout_s: float) -> None:
+        """Raise LogError unless some broker answers in time. It is asked about one topic alone: all of them may be thousands."""
+        used = self._admin
+        try:
+            used.list_topics("__consumer_offsets", timeout=timeout_s)
+        except KafkaException as error:
+            used.poll(0)
+            raise log_error(self._better(cause(error)), self._servers, "asking whether it answers") from None
+
     def topics(self) -> list[str]:
         """The names of all topics but Kafka's own."""
 

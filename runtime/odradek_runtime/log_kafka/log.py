@@ -77,6 +77,10 @@ class KafkaLog:
         """What the topic is, or None. Never creates it."""
         return self._cluster.topic(name)
 
+    def ping(self, timeout_s: float) -> None:
+        """Raise LogError unless the cluster answers within this time."""
+        self._cluster.ping(timeout_s)
+
     def topics(self) -> Sequence[str]:
         """The names of all topics, sorted, without Kafka's own."""
         return self._cluster.topics()

@@ -1,0 +1,75 @@
+"""Whether the log answers: asked once a second beside the engine, so that nobody has to wait for ever to find out.
+
+What it finds is told by `/ready`, by a gauge, and by the ingress to every request that waits. The engine goes on trying meanwhile.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from .log.port import LogError
+
+if TYPE_CHECKING:
+    from .epoch import Epoch
+
+ASK_S = 1.0
+ANSWER_S = 2.5
+"""How long one question may take. Two in a row without an answer mean that the log is away: after 7 s at most."""
+SILENT_S = 5.0
+COMMIT_S = 8.0
+"""An epoch that has waited so long for its commit is not going to be answered soon, whatever else still works."""
+
+
+class Committing(Protocol):
+    """What is seen of the engine."""
+
+    inflight: Epoch | None
+
+
+class Reachability:
+    """A thread that asks until `stopping` is set. `ping` blocks for at most the seconds it is given, and raises LogError."""
+
+    def __init__(self, ping: Callable[[float], None], engine: Committing, stopping: threading.Event) -> None:
+        self.trouble = ""
+        """Why the log cannot be used now; empty while it answers."""
+        self._ping = ping
+        self._engine = engine
+        self._stopping = stopping
+        self._answered_s = self._committing_s = time.monotonic()
+        self._failures = 0
+        self._epoch = 0
+        self._thread = threading.Thread(target=self._run, name="odradek-reachability", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self) -> None:
+        if self._thread.is_alive():
+            self._thread.join(10.0)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(ASK_S):
+            self.trouble = self._unanswered() or self._uncommitted()
+
+    def _unanswered(self) -> str:
+        try:
+            self._ping(ANSWER_S)
+        except LogError as error:
+            self._failures += 1
+            silent_s = time.monotonic() - self._answered_s
+            return str(error) if self._failures > 1 and silent_s > SILENT_S else ""
+        self._failures = 0
+        self._answered_s = time.monotonic()
+        return ""
+
+    def _uncommitted(self) -> str:
+        """The log answers this question and not the commit: a coordinator is away."""
+        inflight, now_s = self._engine.inflight, time.monotonic()
+        number = inflight.number if inflight is not None else 0
+        if number != self._epoch or inflight is None:
+            self._epoch, self._committing_s = number, now_s
+        waited_s = now_s - self._committing_s
+        return f"a commit has waited {waited_s:.0f} s for Kafka's answer" if waited_s > COMMIT_S else ""
