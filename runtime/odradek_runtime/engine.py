@@ -104,9 +104,10 @@ class Engine:
             case Losing():
                 self._handover.lose(event)
             case Trouble():
-                logger.warning("%s", event.message)
-                if event.fatal:
+                if event.fatal:  # told as the worker ends
                     self.flags.fatal = event.message
+                else:
+                    logger.warning("%s", event.message)
 
     def turn(self) -> None:
         """Do what can be done now: release shards, process a slice, fire timers, close the epoch."""

@@ -211,7 +211,8 @@ class Worker:
         try:
             self._loop(engine)
         except Exception as error:  # the engine cannot go on: the node ends, and its supervisor starts it anew
-            logger.exception("the engine has failed")
+            if not isinstance(error, LogError):  # that is told as the node ends, and its place in the code says nothing
+                logger.exception("the engine has failed")
             self.failed = error
             self._let_go.set()
             self._release_all(engine)

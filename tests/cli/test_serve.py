@@ -13,6 +13,7 @@ import pytest
 
 from tests.cli.conftest import SHOP, Run, odradek
 from tests.cli.workers import Serving, alive, until
+from tests.engine.damage import flip, tables
 
 
 def total(run: Run, customer: str) -> int:
@@ -296,3 +297,22 @@ def test_flags_of_kafka_without_kafka_are_said_to_do_nothing(folder: Path) -> No
     for flag in ("--session-timeout", "--kafka"):
         assert f"{flag} is for Kafka, and this is the embedded log: it does nothing here" in serving.said
     assert "--group-protocol is" not in serving.said
+
+
+@pytest.mark.parametrize("command", ["dev", "run"])
+def test_a_damaged_log_ends_it_with_the_file_and_the_way_out(run: Run, folder: Path, command: str) -> None:
+    """At the start or in the middle: one message, no traceback, no worker that is started again and again."""
+    lines = "".join(f'{{"customer": "c{n}", "cents": {n}}}\n' for n in range(20_000))
+    run("publish", "orders", "-", "--create", stdin=lines)
+    run("topics")
+    damaged = tables(Path(".odradek/log/db"))[0]
+    flip(damaged, 0.2, 0.4, 0.6, 0.8)
+
+    ended = odradek(command, "shop:app", "--port", "0", "--admin-port", "0")
+
+    said = ended.stdout + ended.stderr
+    assert ended.returncode == 2, said
+    assert said.count("is damaged") == 1, said
+    assert str(damaged) in said
+    assert "put a copy of the folder" in said
+    assert "Traceback" not in said

@@ -8,11 +8,12 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -21,6 +22,7 @@ from rocksdict import (
     BlockBasedOptions,
     Cache,
     DBCompressionType,
+    DBRecoveryMode,
     Options,
     Rdict,
     ReadOptions,
@@ -45,8 +47,22 @@ class DiskError(LogError):
         self.reached = reached
 
 
+class DamageError(LogError):
+    """What is on the disk is not what was written. There is no other copy, so nothing goes on."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        found = re.search(r"in (\S+) offset (\d+)", reason) or re.search(r"(\S+/[\w-]+\.?\w*)", reason)
+        logs = ", ".join(sorted(str(path) for path in folder.glob("*.log")))
+        where = " at offset ".join(found.groups()) if found else f"its write-ahead log ({logs})"
+        super().__init__(
+            f"the embedded log in {folder.parent} is damaged: {where}: {reason}. It is the only copy: put a copy of the"
+            f" folder {folder.parent} back, or move the folder away to start with nothing",
+            retriable=False,
+        )
+
+
 class Disk:
-    """An open folder. `directory` None: a temporary one, removed at close."""
+    """An open folder. `directory` None: a temporary one, removed at close. `on_damage` hears of damage once, from any thread."""
 
     def __init__(self, directory: Path | None, *, fsync: bool, reserve_bytes: int = RESERVE_BYTES) -> None:
         self._temporary = directory is None
@@ -60,16 +76,23 @@ class Disk:
         self._db: Rdict | None = None
         self._failure = "the log is closed"
         self._closed = False
+        self._damage: DamageError | None = None
+        self.on_damage: Callable[[DamageError], None] | None = None
         try:
             self._db = self._open()
-        except DiskError:
+        except LogError:
             os.close(self._lock_fd)
             raise
 
     def _open(self) -> Rdict:
+        folder = self.path / "db"
+        if not (folder / "CURRENT").exists() and any(p.stat().st_size for p in (*folder.glob("*.sst"), *folder.glob("*.log"))):
+            raise DamageError(folder, f"{folder / 'CURRENT'} is missing, and there is data beside it")  # RocksDB would begin anew
         try:
-            return Rdict(str(self.path / "db"), self._options)
+            return Rdict(str(folder), self._options)
         except Exception as error:
+            if (damage := self._damaged(error)) is not None:
+                raise damage from error
             message = f"cannot open the log in {self.path}: {error}. Free disk space or check its permissions"
             raise DiskError(message, reached=None) from error
 
@@ -78,10 +101,33 @@ class Disk:
         """True from a failed write until `reopen` has succeeded."""
         return self._db is None
 
+    def _damaged(self, error: Exception) -> DamageError | None:
+        """What a failure says of the files; None when it says nothing of them."""
+        text = str(error)
+        if not text.startswith("Corruption") and "No such file" not in text:
+            return None
+        if self._damage is None:
+            self._damage = DamageError(self.path / "db", text)
+            if self.on_damage is not None:
+                self.on_damage(self._damage)
+        return self._damage
+
     @contextmanager
     def reading(self) -> Generator[Rdict]:
-        """The database, which stays open inside the block."""
+        """The database, which stays open inside the block. Raises LogError, also for what is read in the block."""
+        with self._using() as db:
+            try:
+                yield db
+            except Exception as error:
+                if type(error) is not Exception:  # RocksDB's are bare ones
+                    raise
+                raise self._damaged(error) or LogError(f"the log in {self.path} cannot be read: {error}") from error
+
+    @contextmanager
+    def _using(self) -> Generator[Rdict]:
         with self._turn:
+            if self._damage is not None:
+                raise self._damage
             if self._db is None:
                 raise LogError(self._failure, retriable=not self._closed)
             self._readers += 1
@@ -114,7 +160,7 @@ class Disk:
             )
             raise DiskError(message, reached=False)
         try:
-            with self.reading() as db:
+            with self._using() as db:
                 db.write(batch)
                 if durable and self._fsync:
                     # Not `sync` in the write's options: that waits for the disk with the interpreter's lock held.
@@ -124,6 +170,7 @@ class Disk:
         except LogError as error:
             raise DiskError(str(error), reached=False) from error
         except Exception as error:
+            self._damaged(error)
             self._fail(f"writing the log in {self.path} failed: {error}. Free disk space, it goes on by itself")
             raise DiskError(self._failure, reached=None) from error
 
@@ -168,16 +215,30 @@ def _close(db: Rdict) -> None:
 def rows_between(db: Rdict, begin: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Rows with begin <= name < end, in order.
 
-    A generator, because it must hold the options: RocksDB keeps a bare pointer to the bound that lives in them.
+    A generator, because it must hold the options: RocksDB keeps a bare pointer to the bound that lives in them. Where the rows
+    end, an iterator is asked why: at a block that cannot be read they end without a word.
     """
     options = ReadOptions()
     options.set_iterate_upper_bound(end)
-    yield from cast("Iterator[tuple[bytes, bytes]]", db.items(from_key=begin, read_opt=options))
+    options.set_verify_checksums(True)
+    name = begin
+    for name, value in cast("Iterator[tuple[bytes, bytes]]", db.items(from_key=begin, read_opt=options)):
+        yield name, value
+    at = db.iter(options)
+    at.seek(name)
+    if at.valid() and at.key() == name:
+        at.next()
+    at.status()
+    if at.valid():
+        yield from rows_between(db, at.key(), end)
 
 
 def last_row(db: Rdict, end: bytes) -> bytes:
     """The name of the last row up to here; empty when there is none."""
-    return cast("bytes", next(db.keys(backwards=True, from_key=end), b""))
+    at = db.iter()
+    at.seek_for_prev(end)
+    at.status()
+    return cast("bytes", at.key()) if at.valid() else b""
 
 
 def get_all(db: Rdict, names: list[bytes]) -> list[bytes | None]:
@@ -193,6 +254,9 @@ def _options() -> Options:
     options.set_max_background_jobs(2)
     options.set_keep_log_file_num(2)
     options.set_max_open_files(256)
+    options.set_paranoid_checks(True)
+    # What a crash cut off at the end is no damage; bytes that have changed before it are, and nothing behind them may be dropped.
+    options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
     options.set_level_compaction_dynamic_level_bytes(True)
     options.add_compact_on_deletion_collector_factory(10_000, 5_000, 0.5)
     table = BlockBasedOptions()

@@ -14,7 +14,7 @@ from odradek_runtime.log.port import LogError, Message, Partition, Peer, TopicIn
 from odradek_runtime.log_embedded import reading, rows
 from odradek_runtime.log_embedded.catalog import Catalog, Tail
 from odradek_runtime.log_embedded.cleaner import Cleaner, drop_before
-from odradek_runtime.log_embedded.disk import RESERVE_BYTES, Disk
+from odradek_runtime.log_embedded.disk import RESERVE_BYTES, DamageError, Disk
 from odradek_runtime.log_embedded.framing import decode_long
 from odradek_runtime.log_embedded.group import Group
 from odradek_runtime.log_embedded.member import EmbeddedMember
@@ -68,6 +68,7 @@ class EmbeddedLog:
             raise
         self._groups: dict[str, Group] = {}
         self._members: tuple[EmbeddedMember, ...] = ()
+        self.disk.on_damage = self._damaged
         self._publishers = Names()
         self._cleaner = Cleaner(self._catalog, clock)
         if clean_interval_s > 0:
@@ -160,6 +161,10 @@ class EmbeddedLog:
         if tails:
             for member in self._members:
                 member.wake()
+
+    def _damaged(self, error: DamageError) -> None:
+        for member in self._members:
+            member.hopeless(error)
 
     def _forget(self, member: EmbeddedMember) -> None:
         with self._catalog.lock:

@@ -110,6 +110,10 @@ class EmbeddedMember:
         self._sink = None
         self._left(self)
 
+    def hopeless(self, error: LogError) -> None:
+        """The log is damaged: this member's worker must end."""
+        self._post(Trouble(str(error), fatal=True))
+
     def evict(self) -> None:
         """For tests: what happens to a member whose session has expired."""
         self._group.evict(self.seat)
