@@ -237,3 +237,20 @@ def test_a_proxy_refuses_nothing_but_ends_connections_when_its_broker_is_down() 
         AdminClient({"bootstrap.servers": f"127.0.0.1:{proxy.port}", **QUIET}).list_topics(timeout=0.5)
     proxy.close()
     nobody.release()
+
+
+def test_a_broker_from_the_shell_keeps_its_address_and_data(tmp_path: Path) -> None:
+    def shell(word: str) -> str:
+        command = [sys.executable, "-m", "tests.broker", word, "--dir", str(tmp_path / "broker")]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=root(), timeout=180).stdout.strip()
+
+    try:
+        address = shell("start")
+        assert shell("start") == address
+        create_topics(address, {"kept": 1})
+        produce(address, "kept", b"before")
+        shell("stop")
+        assert shell("start") == address
+        assert read_committed(address, "kept") == [b"before"]
+    finally:
+        shell("stop")

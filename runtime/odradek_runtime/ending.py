@@ -69,8 +69,10 @@ class Ending:
             assert origin is not None
             attempts = live.stored.attempts if live.stored else 0
             self.reject(live.subscription, origin, live.payload, failure, attempts)
-        elif live.stored is not None and not live.stored.caller_id and not live.shard.waiters.get(live.id):
-            logger.warning("%s %s failed: %d %s", live.handler.target, live.id, failure.code, failure.message)
+        elif live.stored is not None and not live.stored.caller_id:
+            # A client that waits is told, too, and a refusal that it has earned (4xx) is nothing to wake anybody for.
+            level = logging.INFO if live.shard.waiters.get(live.id) and failure.code < 500 else logging.WARNING
+            logger.log(level, "%s %s failed: %d %s", live.handler.target, live.id, failure.code, failure.message)
         self._end(live, None, failure)
 
     rejected = failed

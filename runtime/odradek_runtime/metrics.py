@@ -63,6 +63,10 @@ class Metrics:
     """Invocations paused: they wait for somebody's help."""
     stores_rebuilt: int = 0
     """Stores that could not be used any more: set aside, and rebuilt from the log."""
+    stalls: dict[str, int] = field(default_factory=dict[str, int])
+    """How often each handler has kept the worker's loop for longer than it may; "" is the engine itself."""
+    stalled_s: float = 0.0
+    """For how long the loop has been kept now."""
     commit_s: Histogram = field(default_factory=Histogram)
     """Seconds from sending a transaction to knowing that it is durable."""
 

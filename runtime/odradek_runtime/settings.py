@@ -62,6 +62,12 @@ class Settings:
     """Internal topics with other ids than the journal remembers are restored copies: go on with them."""
     producer_processes: bool = True
     """Kafka only: a worker's two producers run in processes of their own, which leaves the interpreter's lock to the engine."""
+    log_level: str = ""
+    """The least that is logged: debug, info, warning, error or critical; empty = what the app has set up, else info."""
+    log_format: str = ""
+    """text or json (one object a line); empty = what the app has set up, else text."""
+    handler_stall_s: float = 2.0
+    """A handler that keeps the worker's loop for longer is reported with its stack; 0 = never."""
     fsync: bool = True
     """Embedded log only: every commit reaches the disk before it is acknowledged."""
     kafka: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -97,7 +103,7 @@ class Settings:
         for name, value in merged.items():
             if name not in known:
                 raise SettingsError(f"unknown setting {name!r}: known are {', '.join(sorted(known))}")
-            values[name] = _convert(name, value, getattr(cls(), name))
+            values[name] = _chosen(name, _convert(name, value, getattr(cls(), name)))
         return replace(cls(), **values)
 
 
@@ -159,6 +165,19 @@ class Variables:
             return ": librdkafka has no such option; --kafka NAME=VALUE passes any through"
         near = difflib.get_close_matches(variable, [_PREFIX + name.upper() for name in self._known], n=1, cutoff=0.8)
         return f": did you mean {near[0]}?" if near else ""
+
+
+_CHOICES = {"log_level": ("", "debug", "info", "warning", "error", "critical"), "log_format": ("", "text", "json")}
+
+
+def _chosen(name: str, value: Any) -> Any:
+    """The value, if the setting takes it; names of levels are written in any case."""
+    choices = _CHOICES.get(name)
+    if choices is None:
+        return value
+    if value.lower() not in choices:
+        raise SettingsError(f"setting {name}: {value!r} is none of {', '.join(choices[1:])}")
+    return value.lower()
 
 
 def _convert(name: str, value: Any, default: Any) -> Any:

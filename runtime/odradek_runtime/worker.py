@@ -34,6 +34,7 @@ from .store import StoreError
 from .store_folder import MemoryStores, StoreFolder, Stores, stores_of
 from .takeover import Takeover
 from .targets import Targets
+from .watchdog import Watchdog
 from .withdrawal import Withdrawal
 
 logger = logging.getLogger("odradek")
@@ -82,6 +83,9 @@ class Worker:
         self._way_out = threading.Lock()
         self._stopped = False
         self._withdrawal = Withdrawal(self._leave, self._fail)
+        self._turns = 0
+        """Of the engine's loop: odd while it works, even while it waits."""
+        self._watchdog = Watchdog(self._thread, lambda: self._turns, self.metrics, settings.handler_stall_s)
 
     def start(self) -> None:
         """Check and create topics, join the group, begin to work. Returns before the shards are restored (see `ready`)."""
@@ -113,6 +117,7 @@ class Worker:
         self._engine = engine
         self._housekeeping = Housekeeping(self._log, self._engine, self._stopping, internal, self._settings.topics_watch_s)
         self._thread.start()
+        self._watchdog.start()
         self._housekeeping.start()
         self._reachability.start()
         self._member.join(self._queue.put)
@@ -127,6 +132,7 @@ class Worker:
         self._leave()
         if self._thread.is_alive():
             self._thread.join(30.0)
+        self._watchdog.stop()
         self._housekeeping.join()
         self._reachability.join()
         self._executor.stop()
@@ -241,10 +247,16 @@ class Worker:
                 if engine.idle:
                     engine.let_go()
                     self._let_go.set()
+            self._turns += 1
 
     def _take(self, engine: Engine, patience_s: float) -> None:
         try:
             event = self._queue.get(timeout=patience_s) if patience_s > 0 else self._queue.get_nowait()
+        except queue.Empty:
+            return
+        finally:
+            self._turns += 1
+        try:
             for _ in range(1_000):
                 if event is not None:
                     engine.post(event)

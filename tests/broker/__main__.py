@@ -47,18 +47,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _start(record: Path, options: argparse.Namespace) -> None:
+    ports: list[int] = []
     if record.exists():
         known = json.loads(record.read_text())
-        if all(_is_broker(pid) for pid in known["pids"]):
+        if known["pids"] and all(_is_broker(pid) for pid in known["pids"]):
             print(known["bootstrap_servers"])
             return
         _stop(record)
+        ports = [int(server.rpartition(":")[2]) for server in known["bootstrap_servers"].split(",")]
     cluster = KafkaCluster(
         record.parent.resolve(),
         brokers=options.brokers,
         properties=dict(setting.split("=", 1) for setting in options.property),
         jvm_options=BENCH_JVM_OPTIONS if options.bench else JVM_OPTIONS,
         outlives_parent=True,
+        ports=ports,
     )
     began = time.monotonic()
     cluster.start()
@@ -68,10 +71,14 @@ def _start(record: Path, options: argparse.Namespace) -> None:
 
 
 def _stop(record: Path) -> None:
-    """Shut down the brokers that the record names; those that take longer than ten seconds are killed."""
+    """Shut down the brokers that the record names; those that take longer than ten seconds are killed.
+
+    The record stays, for the next start to take the same ports: what was told where Kafka is finds it again.
+    """
     if not record.exists():
         return
-    pids = [pid for pid in json.loads(record.read_text())["pids"] if _is_broker(pid)]
+    known = json.loads(record.read_text())
+    pids = [pid for pid in known["pids"] if _is_broker(pid)]
     for pid in pids:
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + 10
@@ -79,7 +86,7 @@ def _stop(record: Path) -> None:
         time.sleep(0.1)
     for pid in filter(_is_broker, pids):
         os.kill(pid, signal.SIGKILL)
-    record.unlink()
+    record.write_text(json.dumps({**known, "pids": []}))
 
 
 def _is_broker(pid: int) -> bool:

@@ -55,6 +55,7 @@ class KafkaCluster:
         proxied: put a `TcpProxy` before each broker: see `proxies` and `proxied_bootstrap_servers`.
         jvm_options: of each broker; `BENCH_JVM_OPTIONS` for throughput.
         outlives_parent: leave the brokers running when this Python process ends.
+        ports: where the brokers should listen, by their order; another port where one of these is taken.
 
     Example:
         with KafkaCluster(tmp_path, brokers=3) as cluster:
@@ -72,6 +73,7 @@ class KafkaCluster:
         proxied: bool = False,
         jvm_options: Sequence[str] = JVM_OPTIONS,
         outlives_parent: bool = False,
+        ports: Sequence[int] = (),
     ) -> None:
         self.directory = directory
         self._properties = dict(properties or {})
@@ -84,7 +86,8 @@ class KafkaCluster:
             process = BrokerProcess(jars, *files, jvm_options, outlives_parent)
             inner = PortLease.take() if proxied else None
             proxy = TcpProxy("127.0.0.1", inner.port) if inner is not None else None
-            plain, controller = PortLease.take(), PortLease.take()
+            plain = PortLease.take(ports[node_id - 1] if len(ports) >= node_id else None)
+            controller = PortLease.take()
             self._nodes[node_id] = _Node(node_id, plain, controller, inner, proxy, process, home)
 
     @property

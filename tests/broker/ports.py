@@ -23,8 +23,8 @@ class PortLease:
         self._lock = lock
 
     @classmethod
-    def take(cls) -> "PortLease":
-        """Lease a port.
+    def take(cls, preferred: int | None = None) -> "PortLease":
+        """Lease a port: the preferred one, if nobody has it.
 
         Raises:
             RuntimeError: a thousand tries found none free.
@@ -32,8 +32,8 @@ class PortLease:
         locks = Path(tempfile.gettempdir()) / f"odradek-ports-{os.getuid()}"
         locks.mkdir(exist_ok=True)
         choices = random.SystemRandom()  # a seeded one would lead parallel runs along the same ports
-        for _ in range(1000):
-            port = choices.choice(PORT_RANGE)
+        for attempt in range(1000):
+            port = preferred if preferred is not None and attempt == 0 else choices.choice(PORT_RANGE)
             lock = (locks / str(port)).open("w")
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from odradek_runtime.cli.logs import SHOWN, WINDOW_S, FloodFilter
 from odradek_runtime.cli.reload import SourceWatch
 from odradek_runtime.cli.serve import per_worker
 from odradek_runtime.cli.supervisor import decode_settings, encode_settings
@@ -40,22 +38,6 @@ def test_the_watch_looks_no_more_often_than_told(tmp_path: Path) -> None:
     watch = SourceWatch([tmp_path], interval_s=3600)
     (tmp_path / "a.py").write_text("1")
     assert watch.changed() is None
-
-
-def test_a_flood_of_one_line_is_counted_and_others_pass() -> None:
-    now = 0.0
-    flood = FloodFilter(lambda: now)
-
-    def said(template: str, *args: object) -> str | None:
-        record = logging.LogRecord("odradek", logging.WARNING, "x.py", 1, template, args, None)
-        return record.getMessage() if flood.filter(record) else None
-
-    shown = [said("bad %d", number) for number in range(100)]
-    assert [line is not None for line in shown] == [True] * SHOWN + [False] * (100 - SHOWN)
-    assert said("other") == "other"
-    now = WINDOW_S
-    assert said("bad %d", 100) == f"bad 100 (and {100 - SHOWN} more like it in {WINDOW_S:.0f} s)"
-    assert said("bad %d", 101) == "bad 101"
 
 
 def test_settings_survive_the_way_to_a_worker() -> None:

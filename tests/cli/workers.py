@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,15 @@ def alive(pid: int) -> bool:
 class Serving:
     """`odradek dev|run shop:app` on free ports in the current folder; a context manager that stops it."""
 
-    def __init__(self, *args: str, data_dir: Path = Path(".odradek")) -> None:
+    def __init__(self, *args: str, data_dir: Path = Path(".odradek"), env: Mapping[str, str] | None = None) -> None:
+        self._env = {**environment(), **(env or {})}
         self._args = command([*args, "--port", "0", "--admin-port", "0"])
         self._file = data_dir / "worker.json"
         self._said: list[str] = []
 
     def __enter__(self) -> Serving:
         self.process = subprocess.Popen(
-            self._args, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+            self._args, env=self._env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -43,6 +43,7 @@ class WorkerCollector(Collector):
         """Called at each scrape."""
         yield from _counters(self._engine.metrics)
         yield _histogram("odradek_commit_latency_seconds", "From sending to committed", self._engine.metrics.commit_s)
+        yield from _stalls(self._engine.metrics)
         yield from _gauges(self._engine.snapshot())
         yield _gauge("odradek_ready", "1 when every owned shard is restored", float(self._engine.ready))
         yield _gauge("odradek_log_reachable", "1 while the log answers", float(not self._engine.log_trouble))
@@ -66,6 +67,17 @@ class Exposition:
 def _counters(metrics: Metrics) -> Iterator[Metric]:
     for field, help_ in COUNTERS.items():
         yield CounterMetricFamily(f"odradek_{field}", help_, value=getattr(metrics, field))
+
+
+def _stalls(metrics: Metrics) -> Iterator[Metric]:
+    help_ = "Times that a handler kept the worker's loop for longer than handler_stall_s"
+    family = CounterMetricFamily("odradek_loop_stalls", help_, labels=["service", "handler"])
+    for target, times in list(metrics.stalls.items()):
+        service, _, handler = target.partition("/")
+        family.add_metric([service, handler], times)
+    yield family
+    now = "For how long a handler has kept the worker's loop now; 0: none does"
+    yield _gauge("odradek_loop_stalled_seconds", now, metrics.stalled_s)
 
 
 def _histogram(name: str, help_: str, histogram: Histogram) -> Metric:

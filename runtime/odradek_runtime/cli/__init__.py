@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 
 __all__ = ["main"]
 
 _INTERRUPTED = 130
+_SERVING = ("dev", "run", "worker")
+"""To these SIGTERM is the way to end: that early there is nothing to hand over."""
 
 
 def main() -> None:
     """Entry point of the `odradek` script.
 
-    Nothing is imported before Ctrl-C has a handler: the imports take long enough for a user to think better of it.
+    Nothing is imported before Ctrl-C and SIGTERM have a handler: the imports take long enough for a user to think better of
+    it, and the first process of a container does not hear SIGTERM without one.
     """
     from odradek_runtime.cli.path import import_from_here
 
@@ -23,6 +27,8 @@ def main() -> None:
     heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if heard:
         signal.signal(signal.SIGINT, _leave)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _end)
     from odradek_runtime.cli.main import cli
 
     if heard:
@@ -33,3 +39,8 @@ def main() -> None:
 def _leave(_number: int, _frame: object) -> None:
     """Not by an exception, which a module that is being imported may catch, or print."""
     os._exit(_INTERRUPTED)
+
+
+def _end(number: int, _frame: object) -> None:
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    os._exit(0 if command in _SERVING else 128 + number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from odradek import App
 from odradek_runtime.cli.errors import out
+from odradek_runtime.cli.speech import Speech
 from odradek_runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,19 +32,22 @@ class Announcer:
         self._settings = settings
         self._index = index
         self._prefix = f"[dim]worker {index}[/] " if workers > 1 else ""
+        self._speech = Speech(settings, out)
         self._owned: set[int] = set()
         self._restored_percent: dict[int, int] = {}
         self._ready = False
 
     def started(self, node: Node) -> None:
-        """Print the block."""
-        if self._index == 0:
+        """Print the block; in a JSON log a line."""
+        if self._speech.in_json:
+            self._say(f"app {escape(self._app.name)} on {self._log()}, HTTP {escape(node.url)}, admin {escape(node.admin_url)}")
+        elif self._index == 0:
             out().print(self._block(node))
         self.look(node)
 
     def waiting(self, reason: str, wait_s: float) -> None:
         """Say that the log cannot be reached."""
-        self._say(f"[yellow]waiting for the log[/], again in {wait_s:g} s: {escape(reason)}")
+        self._say(f"[yellow]waiting for the log[/], again in {wait_s:g} s: {escape(reason)}", logging.WARNING)
 
     def look(self, node: Node) -> None:
         """Print what has changed since the last look: shards, restore, readiness."""
@@ -60,8 +65,7 @@ class Announcer:
         block = Table.grid(padding=(0, 2))
         block.add_row("[bold]odradek[/]", installed_version())
         block.add_row("app", f"[bold]{escape(self._app.name)}[/] ({escape(self._reference)})")
-        servers = self._settings.bootstrap_servers
-        block.add_row("log", f"Kafka at {escape(servers)}" if servers else f"embedded, in {escape(str(self._settings.data_dir))}")
+        block.add_row("log", self._log())
         for number, subscription in enumerate(self._app.subscriptions()):
             line = f"{escape(subscription.topic.name)} → [cyan]{escape(subscription.handler.target)}[/]"
             block.add_row("subscribed" if number == 0 else "", line)
@@ -70,6 +74,10 @@ class Announcer:
         block.add_row("HTTP", Text(node.url, style=Style(link=node.url)))
         block.add_row("admin", f"{escape(node.admin_url)}/health  /ready  /metrics")
         return block
+
+    def _log(self) -> str:
+        servers = self._settings.bootstrap_servers
+        return f"Kafka at {escape(servers)}" if servers else f"embedded, in {escape(str(self._settings.data_dir))}"
 
     def _paths(self) -> list[str]:
         paths = [
@@ -98,8 +106,8 @@ class Announcer:
         for shard in [one for one in self._restored_percent if one not in progress]:
             del self._restored_percent[shard]
 
-    def _say(self, line: str) -> None:
-        out().print(self._prefix + line)
+    def _say(self, line: str, level: int = logging.INFO) -> None:
+        self._speech.say(self._prefix + line, level)
 
 
 def _ranges(numbers: Iterable[int]) -> str:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING
+
+import typer
 
 from odradek_runtime.cli.announce import Announcer
 from odradek_runtime.cli.appref import load_app
 from odradek_runtime.cli.connect import make_data_dir
 from odradek_runtime.cli.errors import FAILED, UNUSABLE, USAGE, CommandError
 from odradek_runtime.cli.logs import set_up_logging
+from odradek_runtime.cli.reload import SourceReport
+from odradek_runtime.cli.speech import errors_told
 from odradek_runtime.cli.stop import StopRequest
 from odradek_runtime.cli.supervisor import decode_settings
 from odradek_runtime.ingress.sockets import PortError
@@ -24,6 +30,9 @@ from odradek_runtime.startup import StartupError
 
 if TYPE_CHECKING:
     from odradek_runtime.node import Node
+    from odradek_runtime.settings import Settings
+
+logger = logging.getLogger("odradek")
 
 WATCH_S = 0.25
 FIRST_WAIT_S = 1.0
@@ -31,21 +40,81 @@ LONGEST_WAIT_S = 15.0
 """Between tries to reach a log that is away when the worker starts."""
 
 
-def run_worker(reference: str, *, lifeline: int, index: int, workers: int) -> None:
+class CutShort(BaseException):
+    """SIGTERM came while the worker was starting. No Exception, for the app that is being imported not to take it for one."""
+
+
+def run_worker(reference: str, *, lifeline: int, index: int, workers: int, voice: int, sources: int) -> None:
     """Blocks until SIGTERM or the supervisor's end. Raises CommandError: it cannot start, or the engine died."""
     stopping = StopRequest()
-    _listen(stopping)
+    starting = Starting()
+    _listen(stopping, starting)
     pipe = os.fdopen(lifeline, "rb")
-    settings = decode_settings(pipe.readline())
+    line = pipe.readline()
+    if not line:
+        return  # the supervisor is gone already
+    settings = decode_settings(line)
     threading.Thread(target=_watch_supervisor, args=(pipe.fileno(), stopping), name="odradek-lifeline", daemon=True).start()
-    app = load_app(reference)
+    with errors_told(settings), suppress(CutShort):
+        try:
+            _serve(reference, settings, stopping, starting, SourceReport(sources), index=index, workers=workers)
+        except CommandError as error:
+            if error.code in (USAGE, UNUSABLE) and not takes_word(voice):
+                raise typer.Exit(error.code) from None
+            raise
+
+
+def takes_word(voice: int) -> bool:
+    """Whether this worker is to say why it cannot start: the first that asks. The others most likely fail alike."""
+    if voice < 0:
+        return True
+    try:
+        return bool(os.read(voice, 1))
+    except BlockingIOError:
+        return False
+
+
+class Starting:
+    """Whether the worker is still starting: SIGTERM then ends it where it is, nothing having begun that must be finished."""
+
+    def __init__(self) -> None:
+        self._going_on = True
+
+    def cut_short(self) -> None:
+        """Called by the signal's handler. Raises CutShort, once, and only in the start."""
+        if self._going_on:
+            self._going_on = False
+            raise CutShort
+
+    def over(self) -> None:
+        """From now on a stop hands over in order."""
+        self._going_on = False
+
+
+def _serve(
+    reference: str,
+    settings: Settings,
+    stopping: StopRequest,
+    starting: Starting,
+    report: SourceReport,
+    *,
+    index: int,
+    workers: int,
+) -> None:
+    if settings.log_format:  # asked for, so it holds for what the app says while it is imported, too
+        set_up_logging(settings)
+    try:
+        app = load_app(reference)
+    finally:
+        report.tell(sys.exc_info()[1])
     make_data_dir(settings, code=UNUSABLE)
-    set_up_logging()
+    set_up_logging(settings)
     # After the app, which is what most often fails: the engine and its web server take a while to load.
     from odradek_runtime.node import Node
 
     announcer = Announcer(reference, app, settings, index=index, workers=workers)
     node = _started(lambda: Node(app, settings, share_ports=workers > 1, reference=reference), announcer, stopping)
+    starting.over()
     if node is None:
         return
     _tune_interpreter()
@@ -57,18 +126,9 @@ def run_worker(reference: str, *, lifeline: int, index: int, workers: int) -> No
                 hopeless = isinstance(failed, LogError) and not failed.retriable
                 raise CommandError(f"the engine stopped: {failed}", code=UNUSABLE if hopeless else FAILED) from failed
             announcer.look(node)
+            report.tell()
     finally:
         node.stop()
-
-
-def takes_word(voice: int) -> bool:
-    """Whether this worker is to say why it cannot start: the first that asks. The others most likely fail alike."""
-    if voice < 0:
-        return True
-    try:
-        return bool(os.read(voice, 1))
-    except BlockingIOError:
-        return False
 
 
 def _started(make: Callable[[], Node], announcer: Announcer, stopping: StopRequest) -> Node | None:
@@ -106,14 +166,15 @@ def _tune_interpreter() -> None:
     sys.setswitchinterval(0.001)
 
 
-def _listen(stopping: StopRequest) -> None:
-    """SIGTERM drains. Ctrl-C reaches the supervisor too, which sends SIGTERM: here it would come twice.
+def _listen(stopping: StopRequest, starting: Starting) -> None:
+    """SIGTERM drains, or ends a start. Ctrl-C reaches the supervisor too, which sends SIGTERM: here it would come twice.
 
     The supervisor had Ctrl-C held back until now; what the app starts of its own need not inherit that.
     """
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopping.make()
+        starting.cut_short()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -127,5 +188,5 @@ def _watch_supervisor(descriptor: int, stopping: StopRequest) -> None:
     while os.read(descriptor, 1):
         continue
     if not stopping.made:
-        sys.stderr.write("the supervisor is gone: stopping\n")
-        stopping.make()
+        logger.warning("the supervisor is gone: stopping")
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -18,6 +18,8 @@ USAGE = 2
 """Exit code: it was asked for something that does not exist or makes no sense."""
 UNUSABLE = 78
 """Exit code of a worker, which its supervisor tells as USAGE: what it needs (port, folder, log) cannot be had."""
+DEFECT = 70
+"""Exit code: a fault of odradek itself."""
 INTERRUPTED = 130
 """Exit code: Ctrl-C."""
 
@@ -52,7 +54,7 @@ def explain(error: BaseException, *, debug: bool) -> int:
     else:
         message = f"{type(error).__name__}: {error}"
         remedy = "" if debug else "--debug shows the stack trace; if odradek is to blame, report it with that"
-        code = 70
+        code = DEFECT
     console.print(f"[bold red]error:[/] {escape(message)}")
     if remedy:
         console.print(f"  [cyan]→[/] {escape(remedy)}")

@@ -1,54 +1,48 @@
-"""Log lines of a worker on stderr: short, and a flood of the same line becomes one line with a count."""
+"""Sets up the log lines of a process on stderr: level and format as the settings say, floods of our own lines counted."""
 
 from __future__ import annotations
 
 import logging
 import sys
-import time
-from collections.abc import Callable
+import threading
+from typing import TYPE_CHECKING
 
-SHOWN = 5
-"""How many lines of one kind are shown in each window."""
-WINDOW_S = 10.0
+from odradek_runtime.cli.flood import FloodGuard, GuardedHandler
+from odradek_runtime.cli.log_format import JsonFormatter, TextFormatter
+
+if TYPE_CHECKING:
+    from odradek_runtime.settings import Settings
+
 QUIET = ("httpx", "httpcore", "uvicorn", "asyncio")
 
-
-def set_up_logging() -> None:
-    """Show INFO and above on stderr, unless the app has set up logging itself."""
-    if logging.root.handlers:
-        return
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S"))
-    handler.addFilter(FloodFilter())
-    logging.root.addHandler(handler)
-    logging.root.setLevel(logging.INFO)
-    for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+logger = logging.getLogger("odradek")
 
 
-class FloodFilter(logging.Filter):
-    """Lets `SHOWN` lines of one kind (the same template at the same place) through per window, then counts.
+def set_up_logging(settings: Settings) -> None:
+    """Show what the settings say on stderr. An app that has set up logging itself keeps what they leave open.
 
-    The first line of the next window says how many were left out.
+    JSON means that every line is an object, so that warnings and what ends a thread become records, too.
     """
+    formatter = JsonFormatter() if settings.log_format == "json" else TextFormatter()
+    if not logging.root.handlers:
+        handler = GuardedHandler(sys.stderr, FloodGuard())
+        handler.setFormatter(formatter)
+        logging.root.addHandler(handler)
+        logging.root.setLevel(settings.log_level.upper() or logging.INFO)
+        for name in QUIET:
+            logging.getLogger(name).setLevel(logging.WARNING)
+    else:
+        if settings.log_level:
+            logging.root.setLevel(settings.log_level.upper())
+        if settings.log_format:
+            for existing in logging.root.handlers:
+                existing.setFormatter(formatter)
+    if settings.log_format == "json":
+        logging.captureWarnings(capture=True)
+    threading.excepthook = _log_end_of_thread
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self._clock = clock
-        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """False for a line that is only counted."""
-        kind = (record.name, str(record.msg))
-        now = self._clock()
-        began, count = self._seen.get(kind, (now, 0))
-        if now - began >= WINDOW_S:
-            if count > SHOWN:
-                record.msg = f"{record.getMessage()} (and {count - SHOWN:,} more like it in {now - began:.0f} s)"
-                record.args = None
-            began, count = now, 0
-        self._seen[kind] = began, count + 1
-        if count + 1 == SHOWN:
-            record.msg = f"{record.getMessage()} (more like it are counted for {WINDOW_S:.0f} s)"
-            record.args = None
-        return count < SHOWN
+def _log_end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is not None and not isinstance(ended.exc_value, SystemExit):
+        name = ended.thread.name if ended.thread is not None else "?"
+        logger.error("thread %s has ended: %s", name, ended.exc_value, exc_info=ended.exc_value)

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from odradek_runtime.cli.errors import USAGE, CommandError, err
+from odradek_runtime.cli.errors import USAGE, CommandError
+from odradek_runtime.cli.logs import set_up_logging
+from odradek_runtime.cli.speech import Speech
 from odradek_runtime.settings import ProjectFileError, Settings, SettingsError
 
 BootstrapServers = Annotated[
@@ -41,6 +43,18 @@ Kafka = Annotated[
 ]
 
 
+LogLevel = Annotated[
+    str | None,
+    typer.Option(
+        "--log-level", metavar="debug|info|warning|error", help="The least that is logged. Default: info", rich_help_panel="Logs"
+    ),
+]
+LogFormat = Annotated[
+    str | None,
+    typer.Option("--log-format", metavar="text|json", help="json: one object a line. Default: text", rich_help_panel="Logs"),
+]
+
+
 def settings(**flags: Any) -> Settings:
     """Flags over environment over pyproject.toml over defaults; `kafka`: a list of `key=value`. Raises CommandError."""
     options: list[str] = flags.pop("kafka", None) or []
@@ -51,14 +65,16 @@ def settings(**flags: Any) -> Settings:
             raise CommandError(f"--kafka {option!r} is not KEY=VALUE", "e.g. --kafka security.protocol=SSL", code=USAGE)
         pairs[name] = value
     try:
-        return Settings.load({**flags, "kafka": pairs}, warn=_warn)
+        lines: list[str] = []
+        loaded = Settings.load({**flags, "kafka": pairs}, warn=lines.append)
     except ProjectFileError as error:
         raise CommandError(str(error), "correct it: odradek takes its settings from [tool.odradek]", code=USAGE) from None
     except SettingsError as error:
         raise CommandError(
             str(error), "a flag, an ODRADEK_* variable or [tool.odradek] of pyproject.toml says so", code=USAGE
         ) from None
-
-
-def _warn(line: str) -> None:
-    err().print(f"[yellow]warning:[/] {escape(line)}")
+    if loaded.log_format == "json" and lines:
+        set_up_logging(loaded)
+    for line in lines:
+        Speech(loaded).warn(escape(line))
+    return loaded

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from odradek_runtime.cli import options
 from odradek_runtime.cli.anew import confirm_and_start_anew
 from odradek_runtime.cli.appref import source_folders
-from odradek_runtime.cli.errors import UNUSABLE, USAGE, CommandError, err
+from odradek_runtime.cli.errors import USAGE, CommandError
+from odradek_runtime.cli.logs import set_up_logging
 from odradek_runtime.cli.reload import SourceWatch
+from odradek_runtime.cli.speech import Speech, errors_told
 from odradek_runtime.cli.supervisor import Supervisor
 from odradek_runtime.settings import Settings
 
@@ -138,15 +141,19 @@ def dev(
     port: Port = None,
     admin_port: AdminPort = None,
     data_dir: options.DataDir = None,
+    log_level: options.LogLevel = None,
+    log_format: options.LogFormat = None,
     start_anew: StartAnew = False,
     yes: Yes = False,
 ) -> None:
     """Run an app on the embedded log in .odradek, and restart it when its source changes."""
-    settings = replace(options.settings(host=host, port=port, admin_port=admin_port, data_dir=data_dir), bootstrap_servers="")
-    changed = SourceWatch(source_folders(reference)).changed if reload else None
+    flags: dict[str, Any] = dict(locals())
+    for own in ("ctx", "reference", "reload", "start_anew", "yes"):
+        del flags[own]
+    settings = replace(options.settings(**flags), bootstrap_servers="")
     if start_anew:
         confirm_and_start_anew(reference, [settings], yes=yes)
-    raise typer.Exit(Supervisor(reference, [settings], changed, debug=bool(ctx.obj)).run())
+    _supervise(ctx, reference, [settings], reload=reload)
 
 
 def run(
@@ -171,6 +178,8 @@ def run(
     max_record_bytes: MaxRecordBytes = None,
     step_threads: StepThreads = None,
     fsync: Fsync = None,
+    log_level: options.LogLevel = None,
+    log_format: options.LogFormat = None,
     kafka: options.Kafka = None,
     restored_topics: RestoredTopics = None,
     start_anew: StartAnew = False,
@@ -181,16 +190,23 @@ def run(
     for own in ("ctx", "reference", "workers", "reload", "start_anew", "yes"):
         del flags[own]
     settings = options.settings(**flags)
-    if settings.group_protocol not in ("classic", "consumer"):
-        raise CommandError(f"group protocol {settings.group_protocol!r} does not exist", "classic or consumer", code=USAGE)
-    _check_session(settings, given=session_timeout_s is not None)
-    if not settings.bootstrap_servers:
-        _warn_of_kafkas(kafka=kafka, **{name: flags[name] for name in KAFKAS})
-    changed = SourceWatch(source_folders(reference)).changed if reload else None
-    each = per_worker(settings, workers)
-    if start_anew:
-        confirm_and_start_anew(reference, each, yes=yes)
-    raise typer.Exit(Supervisor(reference, each, changed, debug=bool(ctx.obj)).run())
+    with errors_told(settings):
+        if settings.group_protocol not in ("classic", "consumer"):
+            raise CommandError(f"group protocol {settings.group_protocol!r} does not exist", "classic or consumer", code=USAGE)
+        _check_session(settings, given=session_timeout_s is not None)
+        if not settings.bootstrap_servers:
+            _warn_of_kafkas(Speech(settings), kafka=kafka, **{name: flags[name] for name in KAFKAS})
+        each = per_worker(settings, workers)
+        if start_anew:
+            confirm_and_start_anew(reference, each, yes=yes)
+    _supervise(ctx, reference, each, reload=reload)
+
+
+def _supervise(ctx: typer.Context, reference: str, settings: Sequence[Settings], *, reload: bool) -> NoReturn:
+    if settings[0].log_format == "json":
+        set_up_logging(settings[0])
+    watch = SourceWatch(source_folders(reference)) if reload else None
+    raise typer.Exit(Supervisor(reference, settings, watch, debug=bool(ctx.obj)).run())
 
 
 def _check_session(settings: Settings, *, given: bool) -> None:
@@ -204,10 +220,10 @@ def _check_session(settings: Settings, *, given: bool) -> None:
         )
 
 
-def _warn_of_kafkas(**flags: object) -> None:
+def _warn_of_kafkas(speech: Speech, **flags: object) -> None:
     for name in [name for name, value in flags.items() if value is not None]:
         flag = "--" + name.removesuffix("_s").replace("_", "-")
-        err().print(f"[yellow]warning:[/] {flag} is for Kafka, and this is the embedded log: it does nothing here")
+        speech.warn(f"{flag} is for Kafka, and this is the embedded log: it does nothing here")
 
 
 def per_worker(settings: Settings, workers: int) -> list[Settings]:
@@ -242,13 +258,9 @@ def worker(
     index: Annotated[int, typer.Option()] = 0,
     workers: Annotated[int, typer.Option()] = 1,
     voice: Annotated[int, typer.Option()] = -1,
+    sources: Annotated[int, typer.Option()] = -1,
 ) -> None:
     """One worker of a supervisor; its settings come through the lifeline."""
-    from odradek_runtime.cli.child import run_worker, takes_word
+    from odradek_runtime.cli.child import run_worker
 
-    try:
-        run_worker(reference, lifeline=lifeline, index=index, workers=workers)
-    except CommandError as error:
-        if error.code in (USAGE, UNUSABLE) and not takes_word(voice):
-            raise typer.Exit(error.code) from None
-        raise
+    run_worker(reference, lifeline=lifeline, index=index, workers=workers, voice=voice, sources=sources)

@@ -7,12 +7,13 @@ who takes that says why they cannot start.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,9 @@ from types import FrameType
 import msgspec
 from rich.markup import escape
 
-from odradek_runtime.cli.errors import FAILED, UNUSABLE, USAGE, err
+from odradek_runtime.cli.errors import FAILED, UNUSABLE, USAGE
+from odradek_runtime.cli.reload import SourceReader, SourceWatch
+from odradek_runtime.cli.speech import Speech
 from odradek_runtime.cli.stop import StopRequest
 from odradek_runtime.settings import Settings
 
@@ -42,6 +45,7 @@ class Child:
     settings: Settings
     process: subprocess.Popen[bytes] | None = None
     lifeline: int = -1
+    sources: SourceReader | None = None
     started_s: float = 0.0
     next_start_s: float = 0.0
     backoff_s: float = FIRST_BACKOFF_S
@@ -60,8 +64,8 @@ class Supervisor:
     Args:
         reference: `module:app`, given to each worker.
         settings: one per worker.
-        changed: dev's reload: a call that gives the changed file once there is one, else None. With it, a worker that
-            cannot start as its source is waits for a change instead of ending everything.
+        watch: dev's reload: on the app's source. With it, a worker that cannot start as its source is waits for a change
+            instead of ending everything.
         debug: workers show the stack trace of what ends them.
     """
 
@@ -69,14 +73,15 @@ class Supervisor:
         self,
         reference: str,
         settings: Sequence[Settings],
-        changed: Callable[[], Path | None] | None = None,
+        watch: SourceWatch | None = None,
         *,
         debug: bool = False,
     ) -> None:
         self._debug = debug
         self._reference = reference
+        self._speech = Speech(settings[0])
         self._children = [Child(index, one) for index, one in enumerate(settings)]
-        self._changed = changed
+        self._source = watch
         self._stopping = StopRequest()
         self._exit_code = 0
         self._voice: tuple[int, ...] = ()
@@ -108,27 +113,33 @@ class Supervisor:
     def _ended(self, child: Child, code: int) -> None:
         self._forget(child)
         if code in (USAGE, UNUSABLE):
-            if code == UNUSABLE or self._changed is None:
+            if code == UNUSABLE or self._source is None:
                 self._exit_code = USAGE
                 self._stopping.make()
                 return
             if all(one.next_start_s != float("inf") for one in self._children):
-                err().print("[yellow]waiting for a change of the source[/]")
+                self._speech.say("[yellow]waiting for a change of the source[/]", logging.WARNING)
             child.next_start_s = float("inf")
             return
         now = time.monotonic()
         if now - child.started_s >= HEALTHY_S:
             child.backoff_s = FIRST_BACKOFF_S
         child.next_start_s = now + child.backoff_s
-        err().print(f"[red]worker {child.index} died[/] ({_how(code)}): restarting in {child.backoff_s:g} s")
+        died = f"[red]worker {child.index} died[/] ({_how(code)}): restarting in {child.backoff_s:g} s"
+        self._speech.say(died, logging.ERROR)
         child.backoff_s = min(child.backoff_s * 2, LONGEST_BACKOFF_S)
 
     def _reload(self) -> None:
-        path = self._changed() if self._changed is not None else None
+        if self._source is None:
+            return
+        for child in self._children:
+            if child.sources is not None:
+                self._source.add(child.sources.files())
+        path = self._source.changed()
         if path is None:
             return
         shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-        err().print(f"[cyan]{escape(str(shown))} changed:[/] restarting")
+        self._speech.say(f"[cyan]{escape(str(shown))} changed:[/] restarting")
         self._drain(self._children)
         self._give_word()
         for child in self._children:
@@ -142,11 +153,19 @@ class Supervisor:
         command += ["--index", str(child.index), "--workers", str(len(self._children))]
         command += ["--voice", str(self._voice[0])] if self._voice else []
         command += ["--debug"] if self._debug else []
+        given = [theirs, *self._voice[:1]]
+        if self._source is not None:
+            reading, writing = os.pipe()
+            child.sources = SourceReader(reading)
+            given.append(writing)
+            command += ["--sources", str(writing)]
         try:
             with _ctrl_c_held():
-                child.process = subprocess.Popen(command, pass_fds=[theirs, *self._voice[:1]])  # noqa: S603 - this very program
+                child.process = subprocess.Popen(command, pass_fds=given)  # noqa: S603 - this very program
         finally:
             os.close(theirs)
+            if self._source is not None:
+                os.close(given[-1])
         child.started_s = time.monotonic()
         try:
             os.write(child.lifeline, encode_settings(child.settings) + b"\n")
@@ -157,7 +176,7 @@ class Supervisor:
     def _stop_all(self) -> None:
         running = [child for child in self._children if child.process is not None]
         if running and not self._exit_code:
-            err().print("[dim]stopping: finishing the epoch and handing over …[/]")
+            self._speech.say("[dim]stopping: finishing the epoch and handing over …[/]")
         clean = self._drain(running)
         if not clean and not self._exit_code:
             self._exit_code = FAILED
@@ -175,7 +194,7 @@ class Supervisor:
             try:
                 child.process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                err().print(f"[red]worker {child.index} did not stop within {DRAIN_S:g} s:[/] killed")
+                self._speech.say(f"[red]worker {child.index} did not stop within {DRAIN_S:g} s:[/] killed", logging.ERROR)
                 child.process.kill()
                 child.process.wait()
                 clean = False
@@ -185,6 +204,10 @@ class Supervisor:
     def _forget(self, child: Child) -> None:
         child.process = None
         os.close(child.lifeline)
+        if child.sources is not None and self._source is not None:
+            self._source.add(child.sources.files())
+            child.sources.close()
+            child.sources = None
 
     @contextmanager
     def _voices(self) -> Generator[None]:
