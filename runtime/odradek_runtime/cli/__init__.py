@@ -18,8 +18,9 @@ def main() -> None:
     Nothing is imported before Ctrl-C and SIGTERM have a handler: the imports take long enough for a user to think better of
     it, and the first process of a container does not hear SIGTERM without one.
     """
-    from odradek_runtime.cli.path import import_from_here
+    from odradek_runtime.cli.path import import_from_here, whole_surroundings
 
+    whole_surroundings()
     import_from_here(add=False)
     import signal
 

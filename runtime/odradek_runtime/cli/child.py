@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
@@ -113,7 +114,7 @@ def _serve(
     from odradek_runtime.node import Node
 
     announcer = Announcer(reference, app, settings, index=index, workers=workers)
-    node = _started(lambda: Node(app, settings, share_ports=workers > 1, reference=reference), announcer, stopping)
+    node = _started(lambda: Node(app, settings, share_ports=workers > 1, reference=reference), settings, announcer, stopping)
     starting.over()
     if node is None:
         return
@@ -131,7 +132,7 @@ def _serve(
         node.stop()
 
 
-def _started(make: Callable[[], Node], announcer: Announcer, stopping: StopRequest) -> Node | None:
+def _started(make: Callable[[], Node], settings: Settings, announcer: Announcer, stopping: StopRequest) -> Node | None:
     """A running node, after waiting for a log that cannot be reached; None when it was told to stop meanwhile."""
     wait_s = FIRST_WAIT_S
     while not stopping.made:
@@ -148,6 +149,10 @@ def _started(make: Callable[[], Node], announcer: Announcer, stopping: StopReque
             if not error.retriable:
                 raise CommandError(str(error), code=UNUSABLE) from None
             announcer.waiting(str(error), wait_s)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            announcer.waiting(f"{error.strerror}: {error.filename or settings.data_dir}; free some space", wait_s)
         else:
             return node
         stopping.wait(wait_s)

@@ -58,7 +58,7 @@ def consume(
     """Print the records of a topic, oldest first."""
     settings = options.settings(bootstrap_servers=bootstrap_servers, data_dir=data_dir, kafka=kafka)
     with connect.log(settings, must_exist=True) as log:
-        info = log.topic(topic)
+        info = log.topic(topic) if options.is_text(topic) else None
         if info is None:
             raise CommandError(f"topic {topic!r} does not exist", near(topic, of_users(log)), code=USAGE)
         if partition is not None and partition >= info.partitions:

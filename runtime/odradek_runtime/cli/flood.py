@@ -109,8 +109,8 @@ class GuardedHandler(logging.StreamHandler[TextIO]):
 
 
 def ours(record: logging.LogRecord) -> bool:
-    """Whether this package's own code wrote the line, and not the user's through one of our loggers."""
-    return record.pathname.startswith(_OURS)
+    """Whether this package's own code wrote the line, or its web server, and not the user's through one of our loggers."""
+    return record.pathname.startswith(_OURS) or record.name == "uvicorn.error"
 
 
 def _kind(record: logging.LogRecord) -> Kind:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ class Commands(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take `--debug` out, wherever it stands before a `--`."""
         end = args.index("--") if "--" in args else len(args)
-        ctx.obj = DEBUG in args[:end]
+        ctx.obj = DEBUG in args[:end] or os.environ.get("ODRADEK_DEBUG", "0") not in ("", "0", "false", "no")
         return super().parse_args(ctx, [arg for at, arg in enumerate(args) if arg != DEBUG or at > end])
 
     def invoke(self, ctx: Any) -> Any:
@@ -37,6 +38,8 @@ class Commands(TyperGroup):
             raise
         except (typer.Exit, typer.Abort, typer.TyperException, KeyboardInterrupt):
             raise
+        except OSError as error:
+            raise typer.Exit(explain(_of_the_system(error), debug=bool(ctx.obj))) from None
         except Exception as error:  # noqa: BLE001 - the outermost layer: a defect is told in two lines, with the way to the trace
             raise typer.Exit(explain(error, debug=bool(ctx.obj))) from None
 
@@ -49,6 +52,16 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with [bold]odradek dev module:app[/]: it needs no Kafka and no set-up.",
 )
+
+
+def _of_the_system(error: OSError) -> BaseException:
+    """An error of the operating system in its own words; one without words is a defect like others."""
+    if not error.strerror:
+        return error
+    named = f"{error.filename}: " if error.filename else ""
+    told = CommandError(f"{named}{error.strerror}")
+    told.__cause__ = error
+    return told
 
 
 def installed_version() -> str:
@@ -70,7 +83,7 @@ def odradek(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option(DEBUG, help="Show the stack trace of an error.")] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show the stack trace of an error; also ODRADEK_DEBUG=1.")] = False,
 ) -> None:
     """Durable execution for Python, on Kafka: plain async handlers that run to the end, exactly once."""
 

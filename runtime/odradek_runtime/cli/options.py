@@ -78,3 +78,12 @@ def settings(**flags: Any) -> Settings:
     for line in lines:
         Speech(loaded).warn(escape(line))
     return loaded
+
+
+def is_text(argument: str) -> bool:
+    """Whether an argument was UTF-8: the system may hand over any bytes."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

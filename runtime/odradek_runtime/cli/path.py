@@ -1,15 +1,28 @@
-"""Where `import` looks for the user's modules: in the current folder, behind the standard library, whose names are taken.
+"""What a command finds round it before it imports anything: its standard streams, its folder, where `import` looks.
+
+The user's modules are looked for in the current folder, behind the standard library, whose names are taken.
 
 A `queue.py` or `email.py` of the user's would otherwise be what every library in the process gets. Imports nothing but what the
 interpreter has loaded already.
 """
 
 # pathlib might come from the very folder that must not go first: hence os.path.
-# ruff: noqa: PTH109, PTH118, PTH120
+# ruff: noqa: PTH109, PTH118, PTH120, PTH123, SIM115
 from __future__ import annotations
 
 import os
 import sys
+
+
+def whole_surroundings() -> None:
+    """Streams that were closed (`>&-`) lead nowhere, instead of being absent; a folder that is gone is said and ends it."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+    try:
+        os.getcwd()
+    except OSError as error:
+        sys.exit(f"error: the current folder cannot be used: {error.strerror}\n  → go to another one: cd")
 
 
 def import_from_here(*, add: bool) -> None:

@@ -249,6 +249,8 @@ def _progress(source: Source) -> Generator[Bar]:
 
 def _find_topic(log: Log, topic: str, partitions: int | None) -> int:
     """Its number of partitions; with `partitions` it is made if need be."""
+    if not options.is_text(topic):
+        raise CommandError(f"topic {topic!r} is not UTF-8 text", "names are of letters, digits, '.', '_' and '-'", code=USAGE)
     if (found := log.topic(topic)) is not None:
         return found.partitions
     if partitions is None:

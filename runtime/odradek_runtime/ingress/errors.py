@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("odradek.ingress")
 
 ID_HEADER = "x-odradek-id"
+CRASHED = "internal error of the ingress; the worker's log has the details"
 
 
 class HttpError(Exception):
@@ -107,8 +108,8 @@ async def on_http_exception(request: HttpRequest, error: Exception) -> Response:
 
 
 async def on_crash(request: HttpRequest, error: Exception) -> Response:
-    """A defect of ours: 500 without inner details; Starlette raises it again, and the server logs the traceback."""
-    return error_response(HttpError(500, "internal error of the ingress; the worker's log has the details"))
+    """A defect of ours: 500 without inner details; Starlette raises it again, and the guard logs the traceback."""
+    return error_response(HttpError(500, CRASHED))
 
 
 HANDLERS = {HttpError: on_http_error, HTTPException: on_http_exception, Exception: on_crash}

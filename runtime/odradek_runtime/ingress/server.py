@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import uvicorn
 
+from odradek_runtime.ingress.guard import Guard, JsonProtocol
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Coroutine
     from concurrent.futures import Future
 
-    from starlette.applications import Starlette
+    from starlette.types import ASGIApp
 
 log = logging.getLogger("odradek.ingress")
 
@@ -36,7 +38,7 @@ class HttpThread:
         """Start the thread."""
         self._thread.start()
 
-    def serve(self, name: str, app: Starlette, sock: socket.socket, *, grace_s: int) -> None:
+    def serve(self, name: str, app: ASGIApp, sock: socket.socket, *, grace_s: int) -> None:
         """Serve an app on a bound socket; `stop_serving` gives its open requests `grace_s` to end."""
         self.call(self._serve(name, app, sock, grace_s))
 
@@ -66,9 +68,10 @@ class HttpThread:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
-    async def _serve(self, name: str, app: Starlette, sock: socket.socket, grace_s: int) -> None:
+    async def _serve(self, name: str, app: ASGIApp, sock: socket.socket, grace_s: int) -> None:
         config = uvicorn.Config(
-            app,
+            Guard(app),
+            http=JsonProtocol,
             log_config=None,
             log_level="warning",
             access_log=False,

@@ -17,6 +17,8 @@ def listen(host: str, port: int, *, what: str, shared: bool = False) -> socket.s
 
     Raises PortError when the address is in use, not ours, or forbidden.
     """
+    if not 0 <= port <= 65535:
+        raise PortError(f"{what} {authority(host, port)}: ports are 0 to 65535")
     try:
         family, address = _resolve(host, port)
     except OSError as error:

@@ -28,6 +28,8 @@ from odradek_runtime.log_embedded.framing import (
 
 DELETED_AT_ONCE = 50_000
 WEEK_MS = 7 * 24 * 3600 * 1000
+MOST_PARTITIONS = 10_000
+"""Of one topic: each is kept in memory."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
@@ -153,8 +155,8 @@ class Catalog:
             if not _NAME.fullmatch(name) or name in (".", ".."):
                 raise LogError(f"topic name {name!r}: use 1 to 249 letters, digits, '.', '_' and '-'", retriable=False)
             self.reopen()
-            if partitions < 1:
-                raise LogError(f"topic {name!r}: it needs at least one partition, not {partitions}", retriable=False)
+            if not 1 <= partitions <= MOST_PARTITIONS:
+                raise LogError(f"topic {name!r}: it may have 1 to {MOST_PARTITIONS} partitions, not {partitions}", retriable=False)
             topic = Topic(name, self._numbers, uuid.uuid4().hex, partitions, config)
             batch = WriteBatch(raw_mode=True)
             batch.put(rows.topic_row(name), encode_topic(topic.number, topic.info.id, partitions, config))

@@ -280,5 +280,5 @@ def _take_lock(folder: Path) -> int:
             retriable=False,
         ) from None
     os.ftruncate(fd, 0)
-    os.write(fd, f"process {os.getpid()} ({' '.join(sys.argv)[:200]})".encode())
+    os.write(fd, f"process {os.getpid()} ({' '.join(sys.argv)[:200]})".encode(errors="replace"))
     return fd

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from odradek_runtime.log_embedded.catalog import Catalog, Tail
 
 REOPEN_INTERVAL_S = 0.2
+ROOM_INTERVAL_S = 0.1
+"""Between two looks for room on a full disk."""
+ROOM_PATIENCE_S = 1.0
+"""So long a transaction waits for room. To be refused costs a start over, which is no way to wait."""
 
 
 class EmbeddedMember:
@@ -135,7 +140,7 @@ class EmbeddedMember:
                     transaction, self._pending = self._pending, None
                 if transaction is None:
                     return
-                outcome = self._transact(transaction)
+                outcome = self._with_room(transaction)
                 with self._turn:
                     self._busy = False
                 self._post(outcome)
@@ -143,13 +148,30 @@ class EmbeddedMember:
             self._post(Trouble(f"the commit thread of the embedded log died: {error!r}", fatal=True))
             raise
 
+    def _with_room(self, transaction: Transaction) -> Committed | Refused:
+        """The outcome; on a full disk after a while, in which room may be made."""
+        deadline_s = time.monotonic() + ROOM_PATIENCE_S
+        told = False
+        while True:
+            try:
+                return self._transact(transaction)
+            except DiskError as error:
+                if not told:
+                    self._post(Trouble(str(error)))
+                told = True
+                if time.monotonic() >= deadline_s or self._closed.wait(ROOM_INTERVAL_S):
+                    return Refused(transaction.epoch, "aborted", str(error))
+
     def _transact(self, transaction: Transaction) -> Committed | Refused:
+        """Raises DiskError when there is no room for it: then nothing has been written."""
         epoch = transaction.epoch
         with self._catalog.lock:
             if not self._group.holds(self.seat, transaction.stamps):
                 return Refused(epoch, "fenced", "a shard that it touches has moved to another member")
             try:
                 self._catalog.reopen()
+            except DiskError:
+                raise
             except LogError as error:
                 return Refused(epoch, "aborted", str(error))
             append = Append(self._catalog, int(self._clock() * 1000))
@@ -165,10 +187,10 @@ class EmbeddedMember:
             else:
                 self._grown(grown)
                 return Committed(epoch, positions)
+        if failure.reached is not None:
+            raise failure
         self._post(Trouble(str(failure)))
-        if failure.reached is None:
-            return self._settle_write(epoch, failure, sequence, positions)
-        return Refused(epoch, "aborted", str(failure))
+        return self._settle_write(epoch, failure, sequence, positions)
 
     def _lay_out(self, append: Append, transaction: Transaction) -> dict[int, ChangelogPosition]:
         append.outputs(transaction.outputs)
