@@ -12,6 +12,7 @@ from odradek import RetryPolicy
 from odradek._port import Origin
 
 from . import keys
+from .clock import begun
 from .dead_letter import dead_letter
 from .formats import COMMAND, INVOCATION, SLOT, TIMER, Command, Slot, Timer
 from .formats import Invocation as Stored
@@ -175,7 +176,7 @@ class Ending:
         stored = live.stored
         assert stored is not None
         stored.attempts += 1
-        stored.failed_ms = stored.failed_ms or int(machine.now_ms)
+        stored.failed_ms = begun(stored.failed_ms, machine.now_ms)
         stored.reason = f"{type(error).__name__}: {plain_text(error)}"
         policy = live.handler.retry or (FROM_RECORD if live.subscription is not None else CALLED)
         elapsed_s = (machine.now_ms - stored.failed_ms) / 1000

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
 
 from odradek._current import CURRENT
 
+from .clock import Clock
 from .epoch import Epoch
 from .executor import Executor, StepEnded
 from .flags import Flags
@@ -51,7 +51,7 @@ Input = Event | StepEnded | Question | Restored
 
 
 class Engine:
-    """One worker's engine. `now_ms` is the clock port; `ownership` restores and drops shards beside it."""
+    """One worker's engine. `ownership` restores and drops shards beside it."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Engine:
         executor: Executor,
         ownership: Ownership,
         settings: Settings,
-        now_ms: Callable[[], float],
+        clock: Clock,
     ) -> None:
         self.machine = machine
         self.flags = Flags()
@@ -69,8 +69,8 @@ class Engine:
         self._executor = executor
         self._ownership = ownership
         self._settings = settings
-        self._now_ms = now_ms
-        self._sent_ms = 0.0
+        self._clock = clock
+        self._sent_ms = self._sent_steady_ms = 0.0
         self.intake = Intake(machine, member)
         self._questions: deque[tuple[int, Pending]] = deque()
         self._ended: deque[StepEnded] = deque()
@@ -78,14 +78,14 @@ class Engine:
         self._asked = Asked()
         self._handover = Handover(machine, ownership, self.intake, self._asked, self.flags)
         self._isolation = Isolation(machine, settings.epoch_events)
-        self._refreshed_ms = 0.0
+        self._refreshed_ms = clock.steady_ms()
         self._sent_commands: dict[Partition, int] = {}
 
     # --- events ---
 
     def post(self, event: Input) -> None:
         """Take one event. Called in the engine's thread only."""
-        self.machine.now_ms = self._now_ms()
+        self._look_at_clock()
         match event:
             case Records():
                 self.intake.add(event)
@@ -111,7 +111,7 @@ class Engine:
 
     def turn(self) -> None:
         """Do what can be done now: release shards, process a slice, fire timers, close the epoch."""
-        self.machine.now_ms = self._now_ms()
+        self._look_at_clock()
         if self.flags.start_over and self.inflight is None:
             self._start_over()
         self._write_back()
@@ -134,6 +134,9 @@ class Engine:
             self._refresh()
         self._close_if_due()
 
+    def _look_at_clock(self) -> None:
+        self.machine.now_ms, self.machine.steady_ms = self._clock.wall_ms(), self._clock.steady_ms()
+
     def patience_s(self) -> float:
         """How long nothing needs doing unless an event comes, in seconds."""
         if self.flags.store_lost:
@@ -144,11 +147,11 @@ class Engine:
             return 0.0
         if self._ended and not self._full():
             return 0.0
-        due_ms = [shard.timers.next_due_ms() for shard in self.machine.shards.values() if shard.phase == "open"]
+        now_ms, steady_ms = self.machine.now_ms, self.machine.steady_ms
+        waits_ms = [shard.timers.wait_ms(now_ms, steady_ms) for shard in self.machine.shards.values() if shard.phase == "open"]
         if self.inflight is None and not self.machine.epoch.empty:
-            due_ms.append(int(self.machine.epoch.started_ms + self._settings.epoch_linger_s * 1000))
-        wait_ms = min(due_ms, default=self.machine.now_ms + 500) - self.machine.now_ms
-        return min(max(wait_ms, 0.0), 500.0) / 1000 if not self._full() else 0.5
+            waits_ms.append(self.machine.epoch.started_ms + self._settings.epoch_linger_s * 1000 - steady_ms)
+        return min(max(min(waits_ms, default=500.0), 0.0), 500.0) / 1000 if not self._full() else 0.5
 
     @property
     def idle(self) -> bool:
@@ -173,7 +176,7 @@ class Engine:
     def _begin_event(self) -> None:
         epoch = self.machine.epoch
         if epoch.events == 0:
-            epoch.started_ms = self.machine.now_ms
+            epoch.started_ms = self.machine.steady_ms
         epoch.events += 1
 
     def _work(self) -> None:
@@ -195,7 +198,7 @@ class Engine:
     def _fire_timers(self) -> None:
         for shard in list(self.machine.shards.values()):
             while shard.phase == "open" and not self._full():
-                key = shard.timers.pop_due(self.machine.now_ms, shard.scan)
+                key = shard.timers.pop_due(self.machine.now_ms, self.machine.steady_ms, shard.scan)
                 if key is None:
                     break
                 self._begin_event()
@@ -237,8 +240,8 @@ class Engine:
 
     def _refresh(self) -> None:
         """Offsets of quiet partitions are committed again before Kafka forgets them (invariant 10)."""
-        if self.machine.now_ms - self._refreshed_ms > HOUR_MS:
-            self._refreshed_ms = self.machine.now_ms
+        if self.machine.steady_ms - self._refreshed_ms > HOUR_MS:
+            self._refreshed_ms = self.machine.steady_ms
             for shard in self.machine.shards.values():
                 shard.advanced.update(p for p in shard.positions if self.intake.reads(shard, p))
                 self.machine.touch(shard)
@@ -259,7 +262,7 @@ class Engine:
             epoch.events = epoch.bytes = 0  # events that did nothing: an epoch full of them would never be closed
         if self.inflight is not None or epoch.empty or self.flags.start_over:
             return
-        age_ms = self.machine.now_ms - epoch.started_ms
+        age_ms = self.machine.steady_ms - epoch.started_ms
         forced = self._handover.losing or self.flags.stopping
         linger_s = self._settings.epoch_linger_s
         if self.intake.waiting:
@@ -271,12 +274,12 @@ class Engine:
     def _commit(self) -> None:
         machine = self.machine
         epoch = machine.close()
-        transaction: Transaction = epoch.transaction(machine.app.name, machine.n)
+        transaction: Transaction = epoch.transaction(machine.app.name, machine.n, machine.now_ms, machine.steady_ms)
         for shard in epoch.touched.values():
             shard.close_epoch()
         machine.runner.evict()
         self.inflight = epoch
-        self._sent_ms = machine.now_ms
+        self._sent_ms, self._sent_steady_ms = machine.now_ms, machine.steady_ms
         self._sent_commands = {p: o for p, o in transaction.offsets.items() if p.topic == machine.commands_topic}
         self._member.commit(transaction)
 
@@ -288,7 +291,7 @@ class Engine:
         machine.committed_epoch = epoch.number
         self.intake.done_commands.update(self._sent_commands)
         for number, shard in epoch.touched.items():
-            shard.committed(event.positions[number], int(self._sent_ms))
+            shard.committed(event.positions[number], int(self._sent_ms), self._sent_steady_ms)
         for answer, reply in epoch.replies:
             answer(reply)
         for pending in epoch.accepted:
@@ -299,14 +302,14 @@ class Engine:
         machine.metrics.events += epoch.events
         machine.metrics.outputs += len(epoch.outputs)
         machine.metrics.steps += len(epoch.deliveries)
-        machine.metrics.commit_s.observe((machine.now_ms - self._sent_ms) / 1000)
+        machine.metrics.commit_s.observe((machine.steady_ms - self._sent_steady_ms) / 1000)
         self._opened(epoch)
         self._isolation.committed(epoch)
 
     def _write_back(self) -> None:
         """What is committed goes into the stores by time."""
         for shard in self.machine.shards.values():
-            if shard.overdue(self.machine.now_ms):
+            if shard.overdue(self.machine.steady_ms):
                 shard.write_back()
 
     def _stores_are_sound(self) -> bool:

@@ -39,7 +39,7 @@ class StepRun:
 
 @dataclass(slots=True)
 class Epoch:
-    """`urgent`: somebody waits for this commit, so it is not worth gathering more."""
+    """`urgent`: somebody waits for this commit, so it is not worth gathering more. `started_ms`: by the steady clock."""
 
     number: int
     started_ms: float = 0.0
@@ -63,7 +63,7 @@ class Epoch:
     def empty(self) -> bool:
         return not self.touched and not self.replies
 
-    def transaction(self, app: str, shards: int) -> Transaction:
+    def transaction(self, app: str, shards: int, now_ms: float, steady_ms: float) -> Transaction:
         """The epoch as the log takes it; each touched shard ends with its positions record and fences with its offsets."""
         transaction = Transaction(epoch=self.number, stamps={p: shard.stamp for p, shard in self.touched.items()})
         transaction.outputs = self.outputs
@@ -75,7 +75,8 @@ class Epoch:
                     state.append((key[1:], value))
                 else:
                     journal.append((key, value))
-            record = POSITIONS.encode(positions_record(shard, shards, self.number, int(self.started_ms)))
+            noted_ms = int(shard.timers.noted_ms(now_ms, steady_ms))
+            record = POSITIONS.encode(positions_record(shard, shards, self.number, noted_ms))
             shard.changes[keys.POSITIONS] = record
             journal.append((keys.POSITIONS, record))
             transaction.state[number] = state

@@ -103,7 +103,7 @@ class Intake:
             return
         epoch = self._machine.epoch
         if epoch.events == 0:
-            epoch.started_ms = self._machine.now_ms
+            epoch.started_ms = self._machine.steady_ms
         kind = type(messages[0])
         for number, of_number in groupby(messages, kind.partition):
             for topic, run in groupby(of_number, kind.topic):

@@ -203,7 +203,7 @@ class Live:
         size = (len(value) if value else 0) + (len(key) if key else 0)
         targets = self.machine.targets
         if headers is not None or partition is not None or timestamp_ms is not None or size > targets.plain.get(topic, -1):
-            targets.check(topic, key, value, headers, partition, timestamp_ms, self.machine.now_ms)
+            targets.check(topic, key, value, headers, partition, timestamp_ms, self.machine.now_ms, self.machine.steady_ms)
         self.size += size
         self.outputs.append((topic, partition, key, value, headers, timestamp_ms or 0))
         self.commands.append(("publish", topic, key, None, 0.0))

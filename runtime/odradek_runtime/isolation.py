@@ -24,7 +24,7 @@ class Isolation:
         self._epoch_events = epoch_events
         self._suspects: set[str] = set()
         self._poisonings = 0
-        self._poisoned_ms = 0.0
+        self._poisoned_ms = float("-inf")
         self._cautious = 0
 
     def aborted(self, epoch: Epoch, message: str) -> None:
@@ -45,10 +45,10 @@ class Isolation:
         else:
             self._machine.poison.update(epoch.condemned)
         self.split = max(1, min(epoch.events, self.split or epoch.events) // 2)
-        now_ms = self._machine.now_ms
-        if now_ms - self._poisoned_ms > SEARCH_MS:
+        steady_ms = self._machine.steady_ms
+        if steady_ms - self._poisoned_ms > SEARCH_MS:
             self._poisonings = 0
-        self._poisoned_ms = now_ms
+        self._poisoned_ms = steady_ms
         self._poisonings += 1
         self._cautious = min(self._poisonings // 2, 1_000)  # other work may come first, however often it starts over
         self._machine.splitting = True

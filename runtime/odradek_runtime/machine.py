@@ -75,6 +75,9 @@ class Machine:
         self.handover_limit = settings.epoch_events
         self.max_record_bytes = settings.max_record_bytes
         self.now_ms = 0.0
+        """The wall clock: due times, and what people see."""
+        self.steady_ms = 0.0
+        """Durations."""
         self.committed_epoch = 0
         self.epoch = Epoch(1)
         self.ready: deque[tuple[Shard, str]] = deque()
@@ -121,7 +124,7 @@ class Machine:
                 barrier = COMMAND.encode(Command(kind="barrier", id=shard.barrier))
                 epoch.outputs.append(Output(self.commands_topic, number, None, barrier))
         self._barriers.clear()
-        self.epoch = Epoch(epoch.number + 1, started_ms=self.now_ms)
+        self.epoch = Epoch(epoch.number + 1, started_ms=self.steady_ms)
         return epoch
 
     def drop(self, number: int) -> None:
@@ -133,7 +136,7 @@ class Machine:
     def discard(self) -> None:
         """The open epoch will not be: nothing in it happened."""
         self.poison.update(self.epoch.condemned)
-        self.epoch = Epoch(self.epoch.number + 1, started_ms=self.now_ms)
+        self.epoch = Epoch(self.epoch.number + 1, started_ms=self.steady_ms)
         self._handed.clear()
         self.ready.clear()
         self._barriers.clear()
@@ -326,7 +329,7 @@ class Machine:
         parts = target.split("/")
         if len(parts) == 3 and parts[0] != self.app.name:
             try:
-                self.targets.partitions(f"{parts[0]}.commands", self.now_ms)
+                self.targets.partitions(f"{parts[0]}.commands", self.steady_ms)
             except LookupError as error:
                 raise RetryableError(f"the app {parts[0]!r} has not been started yet: there is no {parts[0]}.commands") from error
             return parts[0], f"{parts[1]}/{parts[2]}"
@@ -364,7 +367,7 @@ class Machine:
         """Write it to another app's commands. One that is gone since it called cannot be told: that stops nobody here."""
         topic = f"{app}.commands"
         try:
-            partition = id_hash(command.id) % self.targets.partitions(topic, self.now_ms)
+            partition = id_hash(command.id) % self.targets.partitions(topic, self.steady_ms)
         except LookupError as error:
             self.metrics.dead_letters += 1
             logger.error("%s for %s -> %s: %s", command.kind, command.id, self.dead_letters, error)  # noqa: TRY400  (the message says it all)

@@ -199,24 +199,24 @@ class Shard:
         self._chunks_committing, self._chunks = self._chunks, {}
         self.advanced = set()
 
-    def committed(self, position: ChangelogPosition, time_ms: int) -> None:
-        """The commit, sent at `time_ms`, is durable: from now on it may go into the store."""
+    def committed(self, position: ChangelogPosition, time_ms: int, steady_ms: float) -> None:
+        """The commit, sent at that time by either clock, is durable: from now on it may go into the store."""
         if position.journal is not None:
             self.at.journal_offset = position.journal
         if position.state is not None:
             self.at.state_offset = position.state
         self.at.time_ms = time_ms
         if not self.unstored:
-            self._stored_ms = time_ms
+            self._stored_ms = steady_ms
         self._remember(self.committing)
         self.committing = {}
         self._chunks_committing = {}
         if self._unstored_bytes > RECENT_BYTES or len(self.unstored) > RECENT_KEYS:
             self.write_back()
 
-    def overdue(self, now_ms: float) -> bool:
+    def overdue(self, steady_ms: float) -> bool:
         """Whether something committed has waited long enough for the store."""
-        return bool(self.unstored) and not 0 <= now_ms - self._stored_ms < WRITE_BACK_MS  # a clock may be set back
+        return bool(self.unstored) and steady_ms - self._stored_ms >= WRITE_BACK_MS
 
     def write_back(self) -> None:
         """Write what is committed to the store, with the changelog positions, in one batch."""

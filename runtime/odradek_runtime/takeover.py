@@ -21,6 +21,7 @@ from .log.port import Log, LogError, Member, Message, Partition, TopicInfo
 from .shard import Shard
 from .store import Store, StoreError
 from .store_folder import Stores
+from .timers import Timers
 
 logger = logging.getLogger("odradek")
 
@@ -245,6 +246,7 @@ class Takeover:
         if found is not None:
             shard.positions = {Partition(p.topic, p.partition): p.offset for p in found.inputs}
             shard.topic_ids = {p.topic: p.topic_id for p in found.inputs}
+            shard.timers = Timers(found.time_ms)
         shard.changes.update(healed)
         self._resolve_positions(shard)
         shard.load_locks()
@@ -324,7 +326,8 @@ def usable(
     for topic, offset in ((journal, at.journal_offset), (state, at.state_offset)):
         first, end = ends[topic.name]
         kept_ms = int(topic.config.get("delete.retention.ms", TOMBSTONES_MS))
-        if not first <= offset <= end or now_ms - at.time_ms > kept_ms * 0.9:
+        # Younger than it can be: the clock was set back meanwhile, and the age of the store is not known.
+        if not first <= offset <= end or not -kept_ms * 0.1 <= now_ms - at.time_ms <= kept_ms * 0.9:
             return False
     return True
 

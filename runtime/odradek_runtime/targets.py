@@ -55,9 +55,10 @@ class Targets:
         partition: int | None,
         timestamp_ms: int | None,
         now_ms: float,
+        steady_ms: float,
     ) -> None:
         """Raises TerminalError when the log would refuse the record, LookupError while its topic does not exist, LogError."""
-        known = self._known.get(topic) or self._look(topic, now_ms)
+        known = self._known.get(topic) or self._look(topic, steady_ms)
         partitions, limit, compacted = known
         size = (len(value) if value else 0) + (len(key) if key else 0) + OVERHEAD_BYTES
         if headers:
@@ -87,13 +88,13 @@ class Targets:
             except LogError as error:
                 logger.warning("topic %s could not be looked up: %s", topic, error)
 
-    def partitions(self, topic: str, now_ms: float) -> int:
+    def partitions(self, topic: str, steady_ms: float) -> int:
         """How many partitions the topic has. Raises LookupError when it does not exist, LogError when that cannot be known."""
-        return (self._known.get(topic) or self._look(topic, now_ms))[0]
+        return (self._known.get(topic) or self._look(topic, steady_ms))[0]
 
-    def _look(self, topic: str, now_ms: float) -> tuple[int, int, bool]:
+    def _look(self, topic: str, steady_ms: float) -> tuple[int, int, bool]:
         looked_ms, failure = self._failed.get(topic, (-AGAIN_MS, None))
-        if failure is not None and now_ms - looked_ms < AGAIN_MS:
+        if failure is not None and steady_ms - looked_ms < AGAIN_MS:
             raise failure
         try:
             info = self._log.topic(topic)
@@ -101,11 +102,11 @@ class Targets:
                 info = self._absent(topic)
         except LogError as error:
             unknown = LogError(f"topic {topic} could not be looked up: {error}", retriable=error.retriable)
-            self._failed[topic] = now_ms, unknown
+            self._failed[topic] = steady_ms, unknown
             raise unknown from error
         if info is None:
             missing = LookupError(absent(topic))
-            self._failed[topic] = now_ms, missing
+            self._failed[topic] = steady_ms, missing
             raise missing
         self._failed.pop(topic, None)
         limit = min(int(info.config.get("max.message.bytes", 1_048_588)), self._max_record_bytes + OVERHEAD_BYTES)

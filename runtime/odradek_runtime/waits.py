@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from odradek import RetryPolicy, TerminalError
 
 from . import keys
+from .clock import begun
 from .epoch import StepRun
 from .formats import INVOCATION, TIMER, Entry, Timer
 from .formats import Invocation as Stored
@@ -127,6 +128,7 @@ class Waits:
             return
         policy = run.body.retry or STEP
         attempt = run.attempt + 1
+        run.first_ms = begun(run.first_ms, self._machine.now_ms)
         if isinstance(error, TerminalError):
             failure = failure_of(error)
         elif not policy.retries(error) or policy.gives_up(attempt, (self._machine.now_ms - run.first_ms) / 1000):

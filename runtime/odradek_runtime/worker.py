@@ -10,12 +10,12 @@ import asyncio
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 
 from odradek import App
 
+from .clock import SYSTEM, Clock
 from .engine import Engine, Input
 from .epoch import StepRun
 from .executor import StepEnded, StepExecutor
@@ -49,7 +49,7 @@ class Worker:
         settings: bounds and directories.
         url: where peers reach this worker over HTTP (its private URL).
         in_memory: keep the stores in memory (tests).
-        now_ms: the clock, Unix milliseconds.
+        clock: what time it is, and how it passes.
 
     `start` raises StartupError when the app does not fit the log, LogError when the log cannot be reached.
     """
@@ -62,7 +62,7 @@ class Worker:
         *,
         url: str | None = None,
         in_memory: bool = False,
-        now_ms: Callable[[], float] = lambda: time.time() * 1000,
+        clock: Clock = SYSTEM,
     ) -> None:
         self.app = app
         self.metrics = Metrics()
@@ -72,7 +72,7 @@ class Worker:
         self._settings = settings
         self._url = url
         self._in_memory = in_memory
-        self._now_ms = now_ms
+        self._clock = clock
         self._queue: queue.SimpleQueue[Input | None] = queue.SimpleQueue()
         self._engine: Engine | None = None
         self._ownership: Ownership | None = None
@@ -111,8 +111,8 @@ class Worker:
             internal,
             restored_topics=self._settings.restored_topics,
         )
-        self._ownership = Ownership(takeover, self._queue.put, self._fail, self._background, self._pause, self._now_ms)
-        engine = Engine(machine, self._member, self._executor, self._ownership, self._settings, self._now_ms)
+        self._ownership = Ownership(takeover, self._queue.put, self._fail, self._background, self._pause, self._clock.wall_ms)
+        engine = Engine(machine, self._member, self._executor, self._ownership, self._settings, self._clock)
         self._reachability = Reachability(self._log.ping, engine, self._stopping)
         self._engine = engine
         self._housekeeping = Housekeeping(self._log, self._engine, self._stopping, internal, self._settings.topics_watch_s)

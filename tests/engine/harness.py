@@ -16,6 +16,7 @@ import msgspec
 
 from odradek import App
 from odradek_runtime import keys
+from odradek_runtime.clock import SYSTEM, Clock
 from odradek_runtime.formats import INVOCATION, POSITIONS, Invocation, Positions
 from odradek_runtime.log.port import Message, Output, Partition
 from odradek_runtime.log_embedded import EmbeddedLog
@@ -28,14 +29,19 @@ from tests.engine.faults import FaultyLog
 PATIENCE_S = float(os.environ.get("ODRADEK_TEST_PATIENCE_S", "15"))
 
 
-class Clock:
-    """Unix milliseconds: the real time plus whatever the test has let pass."""
+class TestClock:
+    """The real clocks plus whatever the test has let pass, and what it has set the wall clock back or ahead by."""
+
+    __test__ = False
 
     def __init__(self) -> None:
-        self.ahead_ms = 0.0
+        self.passed_ms = 0.0
+        self.set_ms = 0.0
+        self.port = Clock(self, lambda: SYSTEM.steady_ms() + self.passed_ms)
 
     def __call__(self) -> float:
-        return time.time() * 1000 + self.ahead_ms
+        """Unix milliseconds."""
+        return SYSTEM.wall_ms() + self.passed_ms + self.set_ms
 
 
 @dataclass
@@ -68,7 +74,7 @@ class Rig:
     def __init__(self, log: EmbeddedLog, directory: Path | None, cache: int) -> None:
         self.log = FaultyLog(log)
         self.directory = directory
-        self.clock = Clock()
+        self.clock = TestClock()
         self.settings = Settings(
             coroutine_cache=cache, epoch_linger_s=0.005, data_dir=directory or Path("unused"), step_threads=8
         )
@@ -84,7 +90,7 @@ class Rig:
 
     def begin(self, app: App, **settings: Any) -> Worker:
         worker = Worker(
-            app, self.log, replace(self.settings, **settings), in_memory=self.directory is None, now_ms=self.clock
+            app, self.log, replace(self.settings, **settings), in_memory=self.directory is None, clock=self.clock.port
         )
         self.workers.append(worker)
         worker.start()
@@ -123,7 +129,15 @@ class Rig:
 
     def later(self, seconds: float) -> None:
         """Let time pass at once, and have the engines look at the clock."""
-        self.clock.ahead_ms += seconds * 1000
+        self.clock.passed_ms += seconds * 1000
+        self._wake()
+
+    def set_clock(self, seconds: float) -> None:
+        """Somebody sets the wall clock back (negative) or ahead; the engines look at it."""
+        self.clock.set_ms += seconds * 1000
+        self._wake()
+
+    def _wake(self) -> None:
         for worker in self.workers:
             worker.ask(Attach(fresh_id(None, os.urandom(12)), wait=False), lambda _: None)
 

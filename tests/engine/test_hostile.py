@@ -332,14 +332,14 @@ def test_a_target_that_has_gone_is_looked_up_again_and_dead_letters_are_made_aga
             return rig.log.create_topic(name, partitions, config)
 
     targets = Targets(cast("Log", Shrinking()), max_record_bytes=1000, letters=["app.dead-letters"])
-    targets.check("there", None, b"1", None, None, None, 0.0)
+    targets.check("there", None, b"1", None, None, None, 0.0, 0.0)
     gone.update({"there", "app.dead-letters"})
     targets.renew(2)
     with pytest.raises(LookupError):
-        targets.check("there", None, b"1", None, None, None, 0.0)
+        targets.check("there", None, b"1", None, None, None, 0.0, 0.0)
     assert rig.partitions("app.dead-letters") == 2
     gone.clear()
-    targets.check("there", None, b"1", None, None, None, 2000.0)
+    targets.check("there", None, b"1", None, None, None, 2000.0, 2000.0)
 
 
 def test_partitions_that_are_added_are_noticed_and_read_from_their_first_record(

@@ -21,6 +21,7 @@ from typing import Any, Literal
 import msgspec
 
 from odradek import App
+from odradek_runtime.clock import Clock
 from odradek_runtime.engine import Engine, Input
 from odradek_runtime.epoch import StepRun
 from odradek_runtime.executor import StepEnded
@@ -143,6 +144,8 @@ class Stage:
     def __init__(self, app: App, log: EmbeddedLog, directory: Path | None = None, **settings: Any) -> None:
         self.app, self.log = app, log
         self.now_ms = time.time() * 1000
+        """The wall clock; `later` lets time pass by both."""
+        self.steady_ms = 0.0
         self.shards = prepare(app, log, create_inputs=True)
         self.member = StageMember(log.member(app.name, self.shards, None))
         self.letters = Partition(f"{app.name}.dead-letters", 0)
@@ -157,16 +160,22 @@ class Stage:
         stores = MemoryStores() if directory is None else StoreFolder(directory / "store" / app.name)
         takeover = Takeover(app.name, self.shards, log, self.member, app.subscriptions(), stores)
         self.ownership = Ownership(
-            takeover, self._queue.put, self._failures.append, lambda work: work(), lambda _: None, self._clock
+            takeover, self._queue.put, self._failures.append, lambda work: work(), lambda _: None, self._wall
         )
-        self.engine = Engine(self.machine, self.member, self.executor, self.ownership, merged, self._clock)
+        clock = Clock(self._wall, lambda: self.steady_ms)
+        self.engine = Engine(self.machine, self.member, self.executor, self.ownership, merged, clock)
         self.member.join(self._queue.put)
 
     def _created(self, topic: str) -> TopicInfo | None:
         return None if topic.startswith("gone") else self.log.create_topic(topic, self.shards, {})
 
-    def _clock(self) -> float:
+    def _wall(self) -> float:
         return self.now_ms
+
+    def later(self, ms: float) -> None:
+        """Let time pass."""
+        self.now_ms += ms
+        self.steady_ms += ms
 
     # --- time and events ---
 
@@ -274,6 +283,9 @@ class Stage:
 
     def step_ends(self, run: StepRun, value: Any) -> None:
         self._queue.put(StepEnded(run, msgspec.json.encode(value), None))
+
+    def step_fails(self, run: StepRun, error: BaseException) -> None:
+        self._queue.put(StepEnded(run, None, error))
 
     # --- what is there ---
 

@@ -43,7 +43,7 @@ def test_an_epoch_gathers_more_while_fetched_records_wait_but_not_for_ever(stage
     sent = len(here.member.sent)
     here.turn()
     assert len(here.member.sent) == sent, "fewer and larger transactions are cheaper"
-    here.now_ms += 200
+    here.later(200)
     here.turn()
     assert len(here.member.sent) == sent + 1
     assert here.engine.intake.waiting

@@ -61,7 +61,7 @@ def test_the_store_is_written_after_the_commit_alone(stage: MakeStage) -> None:
 
     here.let_through()
     assert shard.read(COUNT) == b"1"
-    here.now_ms += WRITE_BACK_MS
+    here.later(WRITE_BACK_MS)
     here.turn()
     assert shard.store.get(COUNT) == b"1", "after at most so long"
     assert shard.store.get(keys.STORE_POSITION) != position, "in one batch with the changelog's positions"
@@ -72,6 +72,7 @@ def test_a_clock_that_is_set_back_does_not_keep_the_store_behind(stage: MakeStag
     here.publish(IN.topic, ("k", 1))
     here.let_through()
     here.now_ms -= 3_600_000
+    here.steady_ms += WRITE_BACK_MS
     here.turn()
     assert here.machine.shards[0].store.get(COUNT) == b"1"
 
@@ -273,12 +274,12 @@ def backing_off(stage: MakeStage, seen: list[int]) -> tuple[Stage, list[Reply]]:
     here = stage(app).open()
     replies = here.ask("during/go")
     here.until(lambda: here.executor.submitted)
-    here.now_ms += 1000
+    here.later(1000)
     here.until(lambda: here.machine.metrics.retries == 1 and here.quiet)
     here.step_ends(here.executor.submitted[0], 8)
     here.held()
     failing.clear()
-    here.now_ms += 100_000
+    here.later(100_000)
     return here, replies
 
 

@@ -59,7 +59,7 @@ def test_every_owned_offset_is_committed_again_within_the_hour(stage: MakeStage)
         here.turn()
     assert here.member.sent == [], "nothing to do"
 
-    here.now_ms += HOUR_MS
+    here.later(HOUR_MS)
     sent = here.held()
     assert {partition.topic for partition in sent.offsets} == {IN.topic, COMMANDS.topic}
     assert {partition.partition for partition in sent.offsets if partition.topic == IN.topic} == {0, 1}

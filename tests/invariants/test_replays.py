@@ -109,7 +109,7 @@ def test_a_failed_attempt_leaves_nothing_of_what_it_did_since_the_last_wait(stag
     replies = here.ask("counter/go", key="k")
     for _ in range(3):
         here.until(lambda: here.quiet and not here.engine.intake.waiting)
-        here.now_ms += 10_000
+        here.later(10_000)
         here.turn()
     here.until(lambda: here.quiet)
     assert here.machine.metrics.retries >= 3
@@ -118,7 +118,7 @@ def test_a_failed_attempt_leaves_nothing_of_what_it_did_since_the_last_wait(stag
     assert here.machine.shards[0].read(b"scounter/o/count") is None
 
     failing.clear()
-    here.now_ms += 100_000
+    here.later(100_000)
     here.until(lambda: replies)
     assert replies[0].value == b"1"
     here.until(lambda: here.machine.shards[0].read(b"scounter/o/count") == b"1")

@@ -26,12 +26,13 @@ class Defect:
 
 
 PATCHES = (
-    "bad-record-blocks", "ends-before-settle", "engine-sends-ahead", "failed-attempt-kept", "failed-sends-kept",
+    "ages-by-wall", "bad-record-blocks", "ends-before-settle", "engine-sends-ahead", "failed-attempt-kept", "failed-sends-kept",
     "group-is-authority", "last-attempt-kept", "local-before-barrier", "noted-result-seen", "old-store", "one-barrier",
     "poison-not-isolated", "poisonous-command", "read-before-committed", "released-too-early", "reply-before-commit",
     "result-before-commit", "stale-batches", "stale-read", "start-uncommitted", "state-unstamped", "step-before-commit",
     "store-written-first", "successor-kept", "taken-at-once", "torn-forgotten", "torn-not-healed",
     "torn-state", "unfenced-source", "waiting-forgotten", "waiting-not-looked-up",
+    "waits-by-wall",
 )  # fmt: skip
 
 DEFECTS = (
@@ -182,8 +183,8 @@ DEFECTS = (
     ),
     Defect(
         "answer-dates-store", "a store is as old as the commit's answer, not as the commit", "engine.py",
-        "            shard.committed(event.positions[number], int(self._sent_ms))\n",
-        "            shard.committed(event.positions[number], int(self.machine.now_ms))\n",
+        "            shard.committed(event.positions[number], int(self._sent_ms), self._sent_steady_ms)\n",
+        "            shard.committed(event.positions[number], int(self.machine.now_ms), self._sent_steady_ms)\n",
     ),
     Defect(
         "ended-step-runs", "a step runs though its invocation has ended in the epoch that would have started it", "ending.py",

@@ -33,6 +33,7 @@ KINDS: dict[str, tuple[float, int]] = {
     "step_slow": (0.1, 6),
     "step_fails": (0.08, 6),
     "clock": (0.0, 3),  # a worker's clock jumps
+    "clock_set": (0.0, 3),  # a clock, or every clock, is set back by seconds or hours, or ahead
     "compact": (0.0, 9),
     "duplicate": (0.2, 6),  # a client asks again though its first request is under way
     "outdated": (0.2, 4),  # the group refuses an epoch for its generation, though all that it touches is still this worker's
@@ -48,6 +49,8 @@ RARE = {"moved_sender": 0.5, "oversleep": 0.5, "retention": 0.7, "anew": 0.5, "o
 """Kinds in force in so many seeds, drawn from a source of their own: the others come as they would without them."""
 DISKS = {"bad_block": 0.6, "torn_files": 0.4, "folder_gone": 0.4}
 """The same, from one more source."""
+APART = {"clock_set": 0.3}
+"""The same, from another one; what such a kind does is drawn from it, too."""
 NUISANCE = {"compact", "store_stale", "store_lost", "step_slow", "duplicate", "late_marker", "late_batch"}
 """Kinds that say how something happens rather than that it does: in force in every seed."""
 
@@ -59,11 +62,13 @@ class Faults:
         self.rng = Random(f"{seed}/faults")
         self.rare = Random(f"{seed}/rare")
         self.disks = Random(f"{seed}/disks")
+        self.clocks = Random(f"{seed}/clocks")
         draw = Random(f"{seed}/kinds")
-        usual = [kind for kind in KINDS if kind not in RARE and kind not in DISKS]
+        usual = [kind for kind in KINDS if kind not in RARE and kind not in DISKS and kind not in APART]
         some = {kind for kind in usual if kind in NUISANCE or draw.random() < draw.choice((0.15, 0.5, 0.9))}
         some |= {kind for kind, often in RARE.items() if self.rare.random() < often}
         some |= {kind for kind, often in DISKS.items() if self.disks.random() < often}
+        some |= {kind for kind, often in APART.items() if self.clocks.random() < often}
         self.kinds = frozenset(some if kinds is None else kinds)
         self.calm = False
         self.happened: Counter[str] = Counter()

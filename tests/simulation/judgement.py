@@ -128,7 +128,7 @@ def _outcome(world: World) -> Outcome:
             where = told["odradek-topic"], int(told["odradek-partition"]), int(told["odradek-offset"])
             letters[world.letters_of.get(where, f"{where} {told['odradek-error']}")] += 1
     replies = {client.entry.task["id"]: client.answer for client in world.clients}
-    return Outcome(logs, marks, records, letters, 2 * SKEW_MS + 100.0, replies, world.main.audit.paused())
+    return Outcome(logs, marks, records, letters, 2 * SKEW_MS + 100.0 + world.set_ms, replies, world.main.audit.paused())
 
 
 def _all(log: SimLog, topic: str) -> list[Any]:

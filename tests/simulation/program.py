@@ -49,6 +49,8 @@ SENDING = ("call", "send", "burst", "limited", "late", "frail", "abroad")
 """Operations with tasks of their own."""
 BRIEF = "in-brief"
 LATE_MS = 70_000
+LONG_MS = 30_000
+"""A wait that is not within a minute of its end, whenever a clock is set."""
 TIMEOUT_S = 1.0
 
 
@@ -94,6 +96,21 @@ class Program:
     """There is a second app, with so many shards."""
     entries: list[Entry] = field(default_factory=list[Entry])
     pool: list[tuple[str, str, Task]] = field(default_factory=list[tuple[str, str, Task]])
+
+    @property
+    def by_wall(self) -> bool:
+        """Something in it waits for a time of the wall clock: a delayed start, or a wait of more than a minute."""
+        waits = (_waits_by_wall(entry.task) for entry in self.entries)
+        pooled = (_waits_by_wall(task) for _, _, task in self.pool)
+        return any(entry.delay_ms for entry in self.entries) or any(waits) or any(pooled)
+
+
+def _waits_by_wall(part: Any) -> bool:
+    if isinstance(part, dict):
+        if part.get("delay_ms") or part.get("ms", 0) > LONG_MS:
+            return True
+        return any(_waits_by_wall(value) for value in part.values())
+    return isinstance(part, list) and any(_waits_by_wall(value) for value in part)
 
 
 class Generator:

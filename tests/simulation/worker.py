@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from odradek_runtime.clock import Clock
 from odradek_runtime.engine import Engine, Input
 from odradek_runtime.epoch import StepRun
 from odradek_runtime.executor import StepEnded
@@ -90,15 +91,20 @@ class SimWorker:
         self.machine = Machine(app, shards, settings, targets, Metrics(), handler_loop())
         internal = Internal.look(log, app.name)
         takeover = Takeover(app.name, shards, log, self.member, app.subscriptions(), SimStores(self), internal)
-        self.ownership = Ownership(takeover, self._restored, self._failed, self._background, self._pause, self.now_ms)
+        self.ownership = Ownership(takeover, self._restored, self._failed, self._background, self._pause, self.wall_ms)
         self.executor = SimExecutor(self)
-        self.engine = Engine(self.machine, Tapped(self), self.executor, self.ownership, settings, self.now_ms)
+        clock = Clock(self.wall_ms, self.steady_ms)
+        self.engine = Engine(self.machine, Tapped(self), self.executor, self.ownership, settings, clock)
         self._housekeeping = Housekeeping(log, self.engine, threading.Event(), internal)
         self.member.join(self.post)
         self._awake(0.0)
 
-    def now_ms(self) -> float:
-        return self.world.scheduler.now_ms + self.skew_ms
+    def wall_ms(self) -> float:
+        """What its clock shows: the world's time, or another."""
+        return self.world.scheduler.now_ms + self.world.shift_ms + self.skew_ms
+
+    def steady_ms(self) -> float:
+        return self.world.scheduler.now_ms
 
     # --- events ---
 

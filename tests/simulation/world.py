@@ -36,6 +36,9 @@ SHORT_SKEW_MS = 200.0
 END_MS = 1_200_000.0
 """After faults have stopped everything must have ended within so long."""
 EVENTS = 400_000
+HOUR_MS = 3_600_000.0
+MINUTES_MS = 600_000.0
+"""One clock is not further from the others than completions are kept for."""
 TOMBSTONES = {False: "86400000", True: "5000"}
 DISRUPTIONS = ("crash_later", "freeze", "evict", "rebalance", "stop", "join", "clock", "compact")
 
@@ -65,6 +68,11 @@ class World:
     ) -> None:
         self.seed = seed
         self.poison = poison
+        self.shift_ms = 0.0
+        """How far all wall clocks are from the world's time."""
+        self.set_ms = 0.0
+        """By how much wall clocks have been set, back and ahead, all together."""
+        self._behind_ms = 0.0
         self.verbose = False
         """Whether the engine's log lines become part of the history."""
         self.scheduler = Scheduler(seed, START_MS)
@@ -85,6 +93,7 @@ class World:
         self.deployments = [self.main]
         if self.program.far_shards:
             self.deployments.append(self._deploy(build_other(self.program, self.outside), audits[OTHER]))
+        self._by_wall = self.program.by_wall
         self.clients: list[Client] = []
         self.letters_of: dict[tuple[str, int, int], str] = {}
         self.entered: list[Entry] = []
@@ -198,9 +207,10 @@ class World:
         self.scheduler.later(rng.uniform(0, 500.0), "something happens", self._disrupt)
         self.scheduler.later(1_000.0, "housekeeping", self._housekeep)
         self.scheduler.later(self._calm_ms, "calm", self._calm)
-        end_ms = START_MS + self._calm_ms + END_MS
+        if "clock_set" in self.faults.kinds:
+            self.scheduler.later(self.faults.clocks.uniform(0.0, 5_000.0), "a clock may be set", self._set_clocks)
         while not (self.faults.calm and self.scheduler.count % 20 == 0 and self._done()):
-            if not self.scheduler.step() or self.scheduler.now_ms > end_ms or self.scheduler.count > EVENTS:
+            if not self.scheduler.step() or self.scheduler.now_ms > self._end_ms() or self.scheduler.count > EVENTS:
                 raise Stuck(self._unfinished())
             if self.failed:
                 raise self.failed[0]
@@ -277,6 +287,34 @@ class World:
     def _clock(self) -> None:
         most_ms = SHORT_SKEW_MS if self._short_lived else SKEW_MS  # a tenth of their life is the margin for tombstones
         self._any().skew_ms = self.faults.rng.uniform(-most_ms, most_ms)
+
+    def _set_clocks(self) -> None:
+        """Somebody sets a clock, or the time server all of them, by seconds, and once by more.
+
+        Only a delayed start may wait for a clock that was set back.
+        """
+        rng = self.faults.clocks
+        self.scheduler.later(rng.uniform(1_000.0, 20_000.0), "a clock may be set", self._set_clocks)
+        if not self.workers or self._short_lived or not self.faults.may("clock_set"):
+            return
+        self.faults.happen("clock_set")
+        hours = 0.0 if self._by_wall else 5 * HOUR_MS
+        seconds_ms = rng.uniform(-20_000.0, 20_000.0)
+        by_ms = rng.choice((seconds_ms, rng.uniform(-MINUTES_MS, MINUTES_MS), -rng.uniform(0.0, hours)))
+        if self.set_ms > 60_000.0:
+            by_ms = seconds_ms
+        worker = rng.choice(self.workers) if abs(by_ms) <= MINUTES_MS and rng.random() < 0.7 else None
+        if worker is not None:
+            worker.skew_ms += by_ms
+        else:
+            self.shift_ms += by_ms
+        self.scheduler.note(f"... {worker.name if worker else 'every clock'} by {by_ms / 1000:.0f} s")
+        self.set_ms += abs(by_ms)
+        self._behind_ms += max(-by_ms, 0.0)
+
+    def _end_ms(self) -> float:
+        """When everything must have ended: no wait goes by the wall clock but those of delayed starts."""
+        return START_MS + self._calm_ms + END_MS + (self._behind_ms if self._by_wall else 0.0)
 
     def _compact(self) -> None:
         for partition in self.log.partitions():
