@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from odradek import RetryPolicy
+from odradek import RetryPolicy, TerminalError
 from odradek._port import Origin
 
 from . import keys
@@ -50,6 +50,9 @@ class Ending:
             return
         try:
             result = live.handler.encode_result(value)
+        except TerminalError as error:  # it says which field is wrong, and the way out
+            self.failed(live, Failure(error.code, plain_text(error)))
+            return
         except BaseException as error:  # noqa: BLE001  (whatever the serde raises, no retry mends it)
             self.failed(live, Failure(500, f"{live.handler.target}: its result cannot be encoded: {plain_text(error)}"))
             return

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
+from odradek._bad_input import DECODE_ERRORS
 from odradek._context import Context
 from odradek._current import CURRENT
 from odradek._definition import Subscription
-from odradek._serde import DECODE_ERRORS
 
 from . import keys
 from .invocation import Live

@@ -14,8 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from odradek import App, RetryableError, TerminalError
+from odradek._bad_input import BadInput
 from odradek._definition import Handler, Subscription
-from odradek._serde import BadInput
 
 from . import keys
 from .calls import Calls

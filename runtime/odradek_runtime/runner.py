@@ -11,10 +11,10 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from odradek import TerminalError
+from odradek._bad_input import BadInput
 from odradek._current import CURRENT
 from odradek._future import Future
 from odradek._port import Origin
-from odradek._serde import BadInput
 
 from . import keys
 from .epoch import StepRun

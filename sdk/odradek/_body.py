@@ -11,7 +11,7 @@ from odradek._annotations import Annotations, UndefinedError
 from odradek._arguments import bound
 from odradek._errors import UNSET, Seconds, TerminalError, seconds
 from odradek._port import StepBody
-from odradek._serde import Serde, json_serde
+from odradek._serde import Serde, json_serde, serde_for
 
 if TYPE_CHECKING:
     from odradek._retry import RetryPolicy
@@ -24,7 +24,7 @@ _UNDEFINED: Any = object()
 class Step:
     """What `@step` knows of a function: the function itself, and how its body runs."""
 
-    __slots__ = ("_annotations", "_serde", "fn", "name", "retry", "timeout_s")
+    __slots__ = ("_annotations", "_encode", "_serde", "fn", "name", "retry", "timeout_s")
 
     def __init__(
         self, fn: Callable[..., Coroutine[Any, Any, Any]], name: str, retry: RetryPolicy | None, timeout_s: float | None
@@ -34,6 +34,7 @@ class Step:
         self.retry = retry
         self.timeout_s = timeout_s
         self._serde: Serde | None = None
+        self._encode: Callable[[Any], bytes]
         self._annotations = Annotations(fn, f"@step {name}")
         self._annotations.try_now(self.serde)
 
@@ -42,6 +43,7 @@ class Step:
         if self._serde is None:
             try:
                 self._serde = json_serde(self._annotations.resolve().get("return", Any))
+                self._encode = _recorder(self.name, self._serde)
             except NameError as error:
                 raise UndefinedError(f"@step {self.name}: {error}") from error
             except TypeError as error:
@@ -52,7 +54,7 @@ class Step:
         """Make one run of it."""
         serde = self.serde()
         run = bound(self.fn, args, kwargs)
-        return StepBody(self.name, run, True, _recorder(self.name, serde), serde.load, self.retry, self.timeout_s)
+        return StepBody(self.name, run, True, self._encode, serde.load, self.retry, self.timeout_s)
 
 
 def step_body(
@@ -67,8 +69,8 @@ def step_body(
     timeout_s = None if timeout is None else seconds("ctx.run: timeout", timeout)
     step: Step | None = getattr(fn, STEP_ATTRIBUTE, None)
     if step is not None:
-        serde = step.serde() if returns is UNSET else json_serde(returns)
         name = name or step.name
+        serde = step.serde() if returns is UNSET else serde_for(f"ctx.run({name}): returns=", returns)
         return StepBody(
             name,
             bound(step.fn, args, {}),
@@ -84,34 +86,26 @@ def step_body(
         returns = get_args(hint)[-1] if returns_awaitable else hint
         if returns is _UNDEFINED:
             raise TypeError(f"ctx.run({_name(fn, name)}): its return annotation is not defined at run time; pass returns=")
-    serde = json_serde(returns)
-    is_async = returns_awaitable or _is_async(fn)
     name = _name(fn, name)
+    serde = serde_for(f"ctx.run({name}): returns=", returns)
+    is_async = returns_awaitable or _is_async(fn)
     return StepBody(name, bound(fn, args, {}), is_async, _recorder(name, serde), serde.load, retry, timeout_s)
 
 
 def _recorder(name: str, serde: Serde) -> Callable[[Any], bytes]:
     """Encode a step's result. What cannot be is its end: the body has run, and running it again would do its work twice."""
+    what = f"step {name}: it ran, but its result cannot be recorded"
+    guarded = serde.guard(what)
 
     def encode(value: Any) -> bytes:
         try:
-            return serde.encode(value)
+            return guarded(value)
         except TerminalError:
             raise
-        except BaseException as error:
-            raise TerminalError(
-                f"step {name}: it ran, but its result cannot be recorded: {_why(error)}; return {serde.expected}, or something "
-                "that JSON can hold, and declare it (a return annotation, or returns=)"
-            ) from error
+        except BaseException as error:  # the type's own code may raise even SystemExit
+            raise TerminalError(f"{what}: {type(error).__name__}") from error
 
     return encode
-
-
-def _why(error: BaseException) -> str:
-    try:
-        return f"{error}" or type(error).__name__
-    except Exception:  # noqa: BLE001  (a user's `__str__`)
-        return type(error).__name__
 
 
 def _name(fn: Any, given: str | None) -> str:

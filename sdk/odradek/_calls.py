@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from typing_extensions import TypeForm
 
 from odradek._definition import Handler, handler_of
-from odradek._errors import NOTHING, UNSET, Seconds, comes_later
-from odradek._serde import Decode, encode_any, encode_key, json_serde
+from odradek._errors import NOTHING, UNSET, RefusedValue, Seconds, comes_later
+from odradek._guard import Decode
+from odradek._serde import encode_any, encode_headers, encode_key, serde_for
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -119,7 +120,8 @@ class Calls:
             headers: text that the callee finds in `ctx.headers`.
 
         Raises:
-            TypeError: key, argument or `returns` is missing, or one too many.
+            TypeError: key, argument or `returns` is missing, or one too many. As a TerminalError, too: the argument is
+                not of the type that the handler declares, or would not come back as it is.
             TerminalError: when awaited: what the callee ended with (404 when there is no such handler).
 
         Example::
@@ -134,7 +136,9 @@ class Calls:
             raise TypeError(
                 "call(): returns= is for a handler given by name; a function's result has the type it is annotated with"
             )
-        return self._call(_target(handler, arg, key, returns), idempotency_key, headers)
+        target = _target(handler, arg, key, returns)
+        _check_headers(target, headers)
+        return self._call(target, idempotency_key, headers)
 
     @overload
     def send(
@@ -215,7 +219,9 @@ class Calls:
         """
         if isinstance(delay, datetime) and delay.tzinfo is None:
             raise ValueError(f"send(): delay={delay!r} has no time zone")
-        return self._send(_target(handler, arg, key, Any), delay, idempotency_key, headers)
+        target = _target(handler, arg, key, Any)
+        _check_headers(target, headers)
+        return self._send(target, delay, idempotency_key, headers)
 
     @overload
     def attach(self, invocation_id: str, /, *, returns: TypeForm[T]) -> Call[T]: ...
@@ -235,7 +241,7 @@ class Calls:
         if isinstance(target, str):
             if returns is UNSET or key is not None:
                 raise TypeError("attach(invocation_id): pass returns=, the type of the result, and no key")
-            return self._attach_invocation(target, json_serde(returns).load)
+            return self._attach_invocation(target, serde_for("attach: returns=", returns).load)
         handler = handler_of(target)
         if handler.mode != "run" or not key:
             raise TypeError(f"attach({handler.target}): pass the run function of a workflow and its key, or an invocation id")
@@ -243,7 +249,7 @@ class Calls:
 
     def resolve(self, awakeable_id: str, value: object, /) -> None:
         """Complete an awakeable with a value, encoded by its own type."""
-        self._complete(awakeable_id, encode_any(value))
+        self._complete(awakeable_id, encode_any(value, "resolve: the value"))
 
     def reject(self, awakeable_id: str, message: str, /, *, code: int = 500) -> None:
         """Fail an awakeable: whoever awaits it gets TerminalError(message, code=code)."""
@@ -280,8 +286,9 @@ def _target(handler: Any, arg: Any, key: str | None, returns: Any) -> Target:
         parts = handler.split("/")
         if len(parts) not in (2, 3) or not all(parts):
             raise TypeError(f"{handler!r} does not name a handler: write 'service/handler' (of another app: 'app/service/handler')")
-        payload = encode_any(arg) if given else b""
-        return Target(handler, _key(handler, key), payload, json_serde(returns).load, isinstance(arg, bytes))
+        payload = encode_any(arg, f"{handler}: argument") if given else b""
+        decode = serde_for(f"call({handler!r}): returns=", returns).load
+        return Target(handler, _key(handler, key), payload, decode, isinstance(arg, bytes))
     found: Handler = handler_of(handler)
     if found.keyed and key is None:
         raise TypeError(f"{found.target} runs for one key: pass key=")
@@ -289,6 +296,14 @@ def _target(handler: Any, arg: Any, key: str | None, returns: Any) -> Target:
         raise TypeError(f"{found.target} belongs to a service, which has no keys: leave out key=")
     payload = found.encode_argument(given, arg)
     return Target(found.target, _key(found.target, key), payload, found.result.load, isinstance(arg, bytes))
+
+
+def _check_headers(target: Target, headers: Mapping[str, str]) -> None:
+    if headers:
+        for name, value in headers.items():
+            if type(value) is not str:  # pyright: ignore[reportUnnecessaryComparison]  (untyped callers)
+                raise RefusedValue(target.name, f"header {name!r}", f"must be a str, not {type(value).__qualname__}")
+        encode_headers(target.name, headers)
 
 
 def _key(target: str, key: str | None) -> bytes | None:

@@ -14,7 +14,8 @@ import httpx
 from odradek._calls import Calls, Target
 from odradek._errors import NOTHING, Seconds, TerminalError, seconds
 from odradek._future import Call
-from odradek._serde import JSON, RAW, Decode
+from odradek._guard import Decode
+from odradek._serde import JSON, RAW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

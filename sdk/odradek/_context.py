@@ -15,11 +15,12 @@ from uuid import UUID
 
 from typing_extensions import TypeForm
 
+from odradek._bad_input import DECODE_ERRORS, explain
 from odradek._body import step_body
 from odradek._calls import Calls, Target
-from odradek._errors import UNSET, Seconds, comes_later, seconds
+from odradek._errors import UNSET, RefusedValue, Seconds, comes_later, seconds
 from odradek._logger import ContextLogger
-from odradek._serde import DECODE_ERRORS, decode_key, describe, encode_any, explain, json_serde
+from odradek._serde import decode_key, describe, encode_any, encode_headers, serde_for
 from odradek._state import Name, State
 from odradek._topic import Record, Topic
 
@@ -194,7 +195,7 @@ class Context(Calls):
             timestamp: with a time zone; None = when the broker gets it.
 
         Raises:
-            TypeError: value or key is not what the topic carries.
+            TypeError: value or key is not what the topic carries, or would not come back as it is (a TerminalError, too).
             ValueError: the timestamp has no time zone.
             TerminalError: there is no such topic or partition, or the record is too large.
 
@@ -206,7 +207,7 @@ class Context(Calls):
             topic.name,
             None if key is None else topic.encode_key(key),
             None if value is None else topic.encode(value),
-            [(name, text.encode() if isinstance(text, str) else text) for name, text in headers.items()] if headers else None,
+            encode_headers(f"topic {topic.name!r}", headers) if headers else None,
             partition,
             None if timestamp is None else _unix_ms("ctx.publish: timestamp", timestamp),
         )
@@ -293,15 +294,18 @@ class SharedContext(Context):
             raise self._unreadable(state.name, state.type, error) from error
 
     def _get_named(self, name: str, type: Any, default: Any) -> Any:
+        decode = serde_for(f"ctx.get({name!r}): type", type).decode
         raw = self._ops.read(name)
         if raw is None:
             return default
         try:
-            return json_serde(type).decode(raw)
+            return decode(raw)
         except DECODE_ERRORS as error:
             raise self._unreadable(name, type, error) from error
 
     def _unreadable(self, name: str, type: Any, error: Exception) -> ValueError:
+        if isinstance(error, RefusedValue):  # the type has no serde
+            return error
         why = explain(error, describe(type))
         return ValueError(f"state {name!r} of {self._target}, key {self.key!r}, is not {describe(type)}: {why}")
 
@@ -335,10 +339,11 @@ class ObjectContext(SharedContext):
     def set(self, state: Any, value: Any, /) -> None:
         """Set this key's value of a state name, together with everything else that happens up to the next wait.
 
-        Setting None deletes a State that has no default. Raises TypeError when the value cannot be encoded.
+        Setting None deletes a State that has no default. Raises TypeError (a TerminalError, too: no retry mends it) for
+        a value that is not of the State's type, or would not come back as it is; the message names the field.
         """
         if state.__class__ is not State:
-            self._ops.write(state, encode_any(value))
+            self._ops.write(state, encode_any(value, f"state {state!r}"))
         elif value is None and state.deletes_none:
             self._ops.write(state.name, None)
         else:

@@ -12,8 +12,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from odradek._annotations import Annotations, UndefinedError
+from odradek._bad_input import DECODE_ERRORS, BadInput, explain
 from odradek._errors import Seconds, comes_later, seconds
-from odradek._serde import DECODE_ERRORS, JSON, BadInput, Decode, Serde, encode_key, explain, json_serde
+from odradek._guard import Decode, Encode
+from odradek._serde import JSON, Serde, encode_key, json_serde
 
 if TYPE_CHECKING:
     from odradek._context import Context
@@ -63,9 +65,9 @@ class Handler:
     """
 
     __slots__ = (
-        "_annotations", "_argument", "_has_default", "_result", "body", "concurrency", "context_type", "fn",
-        "idempotency_retention_s", "journal_retention_s", "keyed", "mode", "name", "on_exhausted", "public", "retry",
-        "service", "takes_argument", "target", "timeout_s",
+        "_annotations", "_argument", "_encode_argument", "_encode_result", "_has_default", "_result", "body", "concurrency",
+        "context_type", "fn", "idempotency_retention_s", "journal_retention_s", "keyed", "mode", "name", "on_exhausted",
+        "public", "retry", "service", "takes_argument", "target", "timeout_s",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +89,8 @@ class Handler:
         self.fn = self.body = fn
         self._argument: Serde | None = None
         self._result: Serde | None = None
+        self._encode_argument: Encode
+        self._encode_result: Encode
         self._check_signature()
         self._annotations = Annotations(fn, self.target)
         self._annotations.try_now(self.resolve)
@@ -136,7 +140,9 @@ class Handler:
         try:
             if self.takes_argument:
                 self._argument = json_serde(hints.get(names[1], Any))
+                self._encode_argument = self._argument.guard(f"{self.target}: argument")
             self._result = json_serde(hints.get("return", Any))
+            self._encode_result = self._result.guard(f"{self.target}: result")
         except NameError as error:
             raise UndefinedError(f"{self.target}: {error}") from error
         except TypeError as error:
@@ -186,18 +192,20 @@ class Handler:
         return context, self.body(context, *arguments)
 
     def encode_argument(self, given: bool, value: object) -> bytes:
-        """Encode what a caller passes; raises TypeError when it passes one too many or too few."""
+        """Encode what a caller passes; raises TypeError when it passes one too many or too few, RefusedValue for a wrong one."""
         if given and not self.takes_argument:
             raise TypeError(f"{self.target} takes no argument")
         if not given:
             if self.takes_argument and not self._has_default:
                 raise TypeError(f"{self.target} takes an argument: pass it after the handler")
             return b""
-        return self.argument.encode(value)
+        self.resolve()
+        return self._encode_argument(value)
 
     def encode_result(self, value: object) -> bytes:
-        """Encode what the function returned."""
-        return (self._result or self.result).encode(value)
+        """Encode what the function returned. Raises RefusedValue when that would not come back."""
+        self.resolve()
+        return self._encode_result(value)
 
     def __repr__(self) -> str:
         return f"Handler({self.target!r}, {self.mode!r})"

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from typing_extensions import TypeForm
 
 from odradek._errors import UNSET
-from odradek._serde import Decode, Encode, json_serde
+from odradek._guard import Decode, Encode
+from odradek._serde import Serde, json_serde, serde_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ class State(Generic[T]):
 
     Raises:
         ValueError: the name is empty.
+        TypeError: values of this type would not come back as they went in; the message says where in it, and why.
 
     >>> spent = State("spent", int, default=0)
     >>> tags = State("tags", list[str], default=list)
@@ -70,9 +72,11 @@ class State(Generic[T]):
         self.deletes_none = default is UNSET
         self._default = default
         self._make_default = default if callable(default) else None
-        # Types may name classes that are defined further down: the serde is made at first use.
-        self.encode = self._first_encode
-        self.decode = self._first_decode
+        try:
+            self._resolve(json_serde(type))
+        except NameError:  # it names a class that is defined further down: at first use, then
+            self.encode = self._first_encode
+            self.decode = self._first_decode
         return self
 
     def default(self) -> Any:
@@ -84,16 +88,15 @@ class State(Generic[T]):
         return self._default if isinstance(self._default, _IMMUTABLE) else copy.deepcopy(self._default)
 
     def _first_encode(self, value: Any) -> bytes:
-        self._resolve()
+        self._resolve(serde_for(f"state {self.name!r}", self.type))
         return self.encode(value)
 
     def _first_decode(self, data: bytes) -> Any:
-        self._resolve()
+        self._resolve(serde_for(f"state {self.name!r}", self.type))
         return self.decode(data)
 
-    def _resolve(self) -> None:
-        serde = json_serde(self.type)
-        self.encode = serde.encode
+    def _resolve(self, serde: Serde) -> None:
+        self.encode = serde.guard(f"state {self.name!r}")
         self.decode = serde.decode
 
     def __repr__(self) -> str:

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from odradek._errors import TerminalError
-from odradek._serde import Encode, Serde, key_encoder, topic_serde
+from odradek._errors import RefusedValue, TerminalError
+from odradek._guard import Encode
+from odradek._serde import Serde, key_encoder, topic_serde
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 class Topic(Generic[K, V]):
     """A Kafka topic with the types of its keys and values; made by `App.topic`, which says how they choose the serde.
 
-    Raises ValueError when Kafka would not take the name.
+    Raises ValueError when Kafka would not take the name, TypeError when a type's values would not come back.
 
     >>> from odradek import App
     >>> App("shop").topic("orders", value=int).name
@@ -45,22 +46,36 @@ class Topic(Generic[K, V]):
         self.name = name
         self.key_type = key
         self.value_type = value
-        # Types may name classes that are defined further down: what depends on them is made at first use.
-        self.encode_key = self._first_encode_key
-        self.encode = self._first_encode
+        try:
+            self._resolve()
+        except NameError:  # it names a class that is defined further down: at first use, then
+            self.encode_key = self._first_encode_key
+            self.encode = self._first_encode
+        except TypeError as error:
+            raise TypeError(f"topic {name!r}: {error}") from error
 
     @cached_property
     def serde(self) -> Serde:
         """How its values travel; made at first use, when every type that the hint names is defined."""
         return topic_serde(self.value_type)
 
+    def _resolve(self) -> None:
+        self.encode_key = key_encoder(self.key_type, f"topic {self.name!r}: key")
+        self.encode = self.serde.guard(f"topic {self.name!r}: value")
+
     def _first_encode_key(self, key: Any) -> bytes:
-        self.encode_key = key_encoder(self.key_type)
+        self._resolve_late()
         return self.encode_key(key)
 
     def _first_encode(self, value: Any) -> bytes:
-        self.encode = self.serde.encode
+        self._resolve_late()
         return self.encode(value)
+
+    def _resolve_late(self) -> None:
+        try:
+            self._resolve()
+        except (TypeError, NameError) as error:
+            raise RefusedValue(f"topic {self.name!r}", "type", str(error)) from error
 
     def __repr__(self) -> str:
         return f"Topic({self.name!r})"

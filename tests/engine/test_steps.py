@@ -39,15 +39,26 @@ def test_a_result_goes_through_its_type_on_the_first_run_too(rig: Rig) -> None:
     app = App("typed", shards=1)
 
     @step
+    async def ratio() -> float:
+        return 1
+
+    @step
     async def pair() -> tuple[int, ...]:
-        return [1, 2]  # type: ignore[return-value]  # pyright: ignore[reportReturnType]  (what the serde must mend)
+        return [1, 2]  # type: ignore[return-value]  # pyright: ignore[reportReturnType]  (what is refused)
 
     @app.handler
     async def ask(ctx: Context) -> str:
+        return type(await ratio()).__name__
+
+    @app.handler
+    async def ask_wrongly(ctx: Context) -> str:
         return type(await pair()).__name__
 
     rig.start(app)
-    assert rig.call("typed/ask") == "tuple"
+    assert rig.call("typed/ask") == "float"
+    failure = rig.ask("typed/ask_wrongly").reply().failure
+    assert failure is not None
+    assert "its result cannot be recorded: $: expected tuple, got list" in failure.message
 
 
 def test_failed_runs_are_repeated_with_the_same_idempotency_key(rig: Rig) -> None:

@@ -156,9 +156,9 @@ def test_publish_encodes_by_the_topic() -> None:
 
 def test_publish_refuses_what_the_topic_does_not_carry() -> None:
     app, ctx = App("shop"), Context(Notes(), "a/b")
-    with pytest.raises(TypeError, match="a key must be a str, not 3"):
+    with pytest.raises(TypeError, match=r"topic 'orders': key: \$: expected str, got int"):
         ctx.publish(app.topic("orders", value=Order), Order("1", 2), key=3)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(TypeError, match="declared as bytes"):
+    with pytest.raises(TypeError, match=r"topic 'raw': value: \$: expected bytes, got str"):
         ctx.publish(app.topic("raw"), "text")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="has no time zone"):
         ctx.publish(app.topic("raw"), b"", timestamp=datetime(2026, 1, 1))  # noqa: DTZ001  (what is refused)
@@ -280,7 +280,7 @@ async def plain() -> None: ...
         (("thing",), {"returns": int}, "write 'service/handler'"),
         (("a/b/c/d",), {"returns": int}, "write 'service/handler'"),
         ((plain,), {}, "is not a handler: decorate it"),
-        ((total,), {"key": 3}, "a key must be a str, not 3"),
+        ((total,), {"key": 3}, r"a key: \$: must be a str, not 3"),
     ],
 )
 def test_calls_that_cannot_be_meant_are_refused(arguments: Any, options: dict[str, Any], message: str) -> None:

@@ -24,9 +24,9 @@ from odradek import (
     Workflow,
     WorkflowContext,
 )
+from odradek._bad_input import BadInput
 from odradek._definition import Handler, Subscription, handler_of
 from odradek._errors import ComesLater
-from odradek._serde import BadInput
 
 from .notes import Notes
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from odradek import Context, RetryPolicy, current, idempotency_key, step
+from odradek import Context, RetryPolicy, TerminalError, current, idempotency_key, step
 from odradek._current import CURRENT, STEP_KEY
 from odradek._port import StepBody
-from odradek._serde import BadInput
 
 from .notes import Notes
 
@@ -106,8 +105,13 @@ def test_a_body_does_not_depend_on_the_executor_to_be_out_of_its_handler() -> No
 
 def test_results_go_through_the_serde_on_the_first_run_too() -> None:
     ops = Notes()
-    assert inside(ops, lambda _: chosen((1, 2)))
+    assert inside(ops, lambda _: chosen({"a": 1.0})) == [{"a": 1.0}]
     assert ops.steps[0].name == "chosen"
+
+
+def test_a_result_that_would_come_back_as_another_is_refused() -> None:
+    with pytest.raises(TerminalError, match=r"step chosen: .*recorded: \$\[0\]: .* got tuple: declare its type"):
+        inside(Notes(), lambda _: chosen((1, 2)))
 
 
 def test_run_takes_functions_of_every_kind() -> None:
@@ -156,7 +160,7 @@ async def _await(value: Awaitable[Any]) -> Any:
 
 
 def test_a_result_of_another_type_is_an_error_that_names_the_field() -> None:
-    with pytest.raises(BadInput, match=r"\$: Expected `int`, got `str`"):
+    with pytest.raises(TerminalError, match=r"step n: .*recorded: \$: expected int, got str"):
         inside(Notes(), lambda ctx: _await(ctx.run(lambda: "x", name="n", returns=int)))
 
 

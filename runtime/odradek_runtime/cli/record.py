@@ -13,7 +13,8 @@ import msgspec
 import msgspec.inspect
 
 from odradek import Topic
-from odradek._serde import BadInput, explain, topic_serde
+from odradek._bad_input import BadInput, explain
+from odradek._serde import topic_serde
 from odradek_runtime.cli.errors import USAGE, CommandError, counted, near
 from odradek_runtime.cli.source import BadRow, Row
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 
-from odradek._serde import BadInput
+from odradek._bad_input import BadInput
 from odradek_runtime.ingress.errors import HttpError, bad_field
 
 if TYPE_CHECKING:
