@@ -29,8 +29,8 @@ PATCHES = (
     "ages-by-wall", "bad-record-blocks", "ends-before-settle", "engine-sends-ahead", "failed-attempt-kept", "failed-sends-kept",
     "group-is-authority", "last-attempt-kept", "local-before-barrier", "noted-result-seen", "old-store", "one-barrier",
     "poison-not-isolated", "poisonous-command", "read-before-committed", "released-too-early", "reply-before-commit",
-    "result-before-commit", "stale-batches", "stale-read", "start-uncommitted", "state-unstamped", "step-before-commit",
-    "store-written-first", "successor-kept", "taken-at-once", "torn-forgotten", "torn-not-healed",
+    "result-before-commit", "stale-batches", "stale-read", "stamps-unchecked", "start-uncommitted", "state-unstamped",
+    "step-before-commit", "store-written-first", "successor-kept", "taken-at-once", "torn-forgotten", "torn-not-healed",
     "torn-state", "unfenced-source", "waiting-forgotten", "waiting-not-looked-up",
     "waits-by-wall",
 )  # fmt: skip

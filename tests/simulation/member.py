@@ -23,6 +23,7 @@ from odradek_runtime.log.port import (
     Sink,
     Transaction,
 )
+from odradek_runtime.log_kafka.stamps import Stamps
 
 from .transaction import SimTransaction
 
@@ -57,6 +58,10 @@ class SimMember:
         self.name = name
         self.url = url
         self.stamps: dict[int, int] = {}
+        self._ownership = Stamps()
+        """The engine's own, which decides whether an epoch is sent; it counts for itself."""
+        self._own: dict[int, int] = {}
+        """The stamp that it gave for each of the group's."""
         self.gone = False
         self.news_ms = 0.0
         """How long the news of an eviction takes."""
@@ -95,11 +100,14 @@ class SimMember:
     def _told(self, event: Event) -> None:
         if isinstance(event, Gained):
             self.stamps.update(event.shards)
+            own = self._ownership.gain(event.shards)
+            self._own.update({stamp: own[number] for number, stamp in event.shards.items()})
             self.released_shards.difference_update(event.shards)
         self._post(event)
 
     def released(self, shards: Sequence[int]) -> None:
         """The engine has released them: from now on nothing that touches them is sent."""
+        self._ownership.bump(shards)
         for number in shards:
             self.stamps.pop(number, None)
             self.released_shards.add(number)
@@ -119,6 +127,7 @@ class SimMember:
 
     def _evicted(self) -> None:
         lost, self.stamps = tuple(sorted(self.stamps)), {}
+        self._ownership.bump(lost)
         rejoin = self._once(lambda: self._log.scheduler.later(self._ms(), f"{self.name} joins again", self._enter))
         if not lost:
             rejoin()
@@ -238,7 +247,7 @@ class SimMember:
         self._log.scheduler.later(extra_ms + self._ms(), f"{self.name} epoch {transaction.epoch} {name}", arrive)
 
     def _current(self, transaction: Transaction) -> bool:
-        return all(self.stamps.get(number) == stamp for number, stamp in transaction.stamps.items())
+        return not self._ownership.stale({number: self._own.get(stamp, 0) for number, stamp in transaction.stamps.items()})
 
     def _produce(self, order: Transaction) -> None:
         if len(self._unfinished) > 1 and not self._unfinished[0].ended:  # two producers take turns
