@@ -8,7 +8,7 @@ SOURCES := $(wildcard sdk runtime connectors tests examples bench)
 ARGS    ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv broker-jars lint format test test-faults soak sim sim-mutants k8s mutants demo demo-kafka bench broker-start broker-stop \
+.PHONY: help venv broker-jars lint format test test-faults soak eos sim sim-mutants k8s mutants demo demo-kafka bench broker-start broker-stop \
         constraints clean
 
 help: ## show this
@@ -51,6 +51,9 @@ test-faults: broker-jars ## kill, freeze and cut off real brokers and workers
 
 soak: broker-jars ## load and faults for a long time
 	$(PYTEST) -m soak --durations=10 $(ARGS)
+
+eos: broker-jars ## Kafka's own exactly-once test (StreamsEosTest) around odradek; ARGS="storm --seconds 90 --drivers 3", ARGS=--help
+	@$(BIN)/python -m tests.eos $(ARGS)
 
 k8s: venv ## the chart on a real API server, the compose file and the Dockerfile (needs Go; 10 minutes once, then 1)
 	@bash tests/k8s/build.sh

@@ -26,8 +26,8 @@ POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
 
 
 @dataclass(frozen=True, slots=True)
-class KafkaJars:
-    """A folder with the Kafka server and all it needs to run."""
+class Jars:
+    """What one POM asks for, in a folder of the cache."""
 
     directory: Path
     java: str
@@ -37,10 +37,12 @@ class KafkaJars:
         return f"{self.directory}/*"
 
     @classmethod
-    def ensure(cls, cache: Path | None = None) -> "KafkaJars":
-        """Return the jars, fetching them first if they are not there (45 MB, some ten seconds).
+    def bring(cls, name: str, pom: str, cache: Path | None = None) -> "Jars":
+        """Return the jars, fetching them first if they are not there, or were of another POM.
 
         Args:
+            name: of their folder in the cache.
+            pom: the Maven project whose runtime dependencies they are.
             cache: the folder to keep them in; `.cache/` of the project, or `ODRADEK_TEST_CACHE`, by default.
 
         Raises:
@@ -48,35 +50,44 @@ class KafkaJars:
         """
         java = _executable("java", "install a Java 17 runtime, or set KAFKA_BOOTSTRAP_SERVERS to use a running Kafka")
         default = os.environ.get("ODRADEK_TEST_CACHE") or PROJECT_ROOT / ".cache"
-        home = (cache or Path(default)) / f"kafka-{KAFKA_VERSION}"
+        home = (cache or Path(default)) / name
         jars = cls(directory=home / "libs", java=java)
-        if not jars._complete():
+        if not jars._are_of(pom):
             home.mkdir(parents=True, exist_ok=True)
             with (home / "lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # parallel runs share the cache: only one of them fetches
-                if not jars._complete():
-                    jars._fetch(home)
+                if not jars._are_of(pom):
+                    jars._fetch(home, pom)
         return jars
 
-    def _complete(self) -> bool:
-        return (self.directory / "pom.xml").is_file() and (self.directory / "pom.xml").read_text() == POM
+    def _are_of(self, pom: str) -> bool:
+        return (self.directory / "pom.xml").is_file() and (self.directory / "pom.xml").read_text() == pom
 
-    def _fetch(self, home: Path) -> None:
+    def _fetch(self, home: Path, pom: str) -> None:
         maven = _executable("mvn", "install Maven, or set KAFKA_BOOTSTRAP_SERVERS to use a running Kafka")
         incoming = home / "incoming"
         shutil.rmtree(incoming, ignore_errors=True)
         incoming.mkdir()
-        pom = incoming / "pom.xml"
-        pom.write_text(POM)
+        project = incoming / "pom.xml"
+        project.write_text(pom)
         goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={incoming}"]
         ran = subprocess.run(
-            [maven, "-q", "-B", "-f", str(pom), *goal],
+            [maven, "-q", "-B", "-f", str(project), *goal],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if ran.returncode != 0:
-            raise RuntimeError(f"Maven could not fetch Kafka {KAFKA_VERSION} ({ran.returncode}):\n{ran.stdout[-4000:]}")
+            raise RuntimeError(f"Maven could not fetch {home.name} ({ran.returncode}):\n{ran.stdout[-4000:]}")
         shutil.rmtree(self.directory, ignore_errors=True)
         incoming.rename(self.directory)  # at once, with pom.xml in it as the mark of completeness
+
+
+class KafkaJars:
+    """The Kafka server and all it needs to run (45 MB, some ten seconds the first time)."""
+
+    @staticmethod
+    def ensure(cache: Path | None = None) -> Jars:
+        """As `Jars.bring`."""
+        return Jars.bring(f"kafka-{KAFKA_VERSION}", POM, cache)
 
 
 def _executable(name: str, remedy: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tests.broker.jars import KafkaJars
+from tests.broker.jars import Jars
 
 LOGGING = [
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
@@ -36,7 +36,7 @@ class BrokerProcess:
     """
 
     def __init__(
-        self, jars: KafkaJars, properties_file: Path, log_file: Path, jvm_options: Sequence[str], outlives_parent: bool
+        self, jars: Jars, properties_file: Path, log_file: Path, jvm_options: Sequence[str], outlives_parent: bool
     ) -> None:
         self.log_file = log_file
         self._jars = jars
