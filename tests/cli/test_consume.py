@@ -128,7 +128,7 @@ def test_a_log_in_use_elsewhere_is_said_in_words(run: Run, filled: Path) -> None
 
 def test_topics_shows_partitions_and_sizes(run: Run, filled: Path) -> None:
     assert [line.split() for line in run("topics").stdout.splitlines()] == [
-        ["TOPIC", "PARTITIONS", "OFFSETS"],
+        ["TOPIC", "PARTITIONS", "OFFSETS", "READ", "BY", "UNREAD"],
         ["t", "2", "4"],
     ]
 

@@ -45,4 +45,9 @@ def test_two_workers_share_the_work_and_one_death_is_survived(run: Run, folder: 
         assert int(until(lambda: httpx.get(other + "/odradek/health").is_success and run(*total).stdout, "an answer")) == expected
         assert serving.stop() == 0
     assert "worker 0 died (SIGKILL)" in serving.said
+    rest = ("--key", "customer", "--app", "kafkashop:app", *on_kafka)
+    run("publish", orders, "-", *rest, stdin='{"customer": "bob", "cents": 5}\n' * 3)
+    # Of the topic's offsets some are markers of transactions; what is unread is counted in records.
+    (line,) = [line.split() for line in run("topics", *on_kafka).stdout.splitlines() if line.startswith(f"{orders} ")]
+    assert (line[-2:], int(line[2]) > 203) == ([topic_prefix, "3"], True)
     assert invoiced() == len(numbers)

@@ -316,3 +316,25 @@ def test_a_damaged_log_ends_it_with_the_file_and_the_way_out(run: Run, folder: P
     assert str(damaged) in said
     assert "put a copy of the folder" in said
     assert "Traceback" not in said
+
+
+def test_topics_shows_who_has_read_how_far(run: Run, folder: Path) -> None:
+    def shown(topic: str) -> list[list[str]]:
+        return [line.split() for line in run("topics").stdout.splitlines() if line.split()[0] == topic]
+
+    orders = '{"customer": "bob", "cents": 5}\n' * 3
+    with Serving("run", "shop:app") as serving:
+        serving.worker()
+        run("publish", "orders", "-", "--key", "customer", "--name", "first", stdin=orders)
+        until(lambda: shown("orders") == [["orders", "8", "3", "shop", "0"]], "the app to have read them")
+        assert shown("invoices") == [["invoices", "8", "3"]]
+        serving.stop()
+    run("publish", "orders", "-", "--key", "customer", "--name", "second", stdin=orders)
+    assert shown("orders") == [["orders", "8", "6", "shop", "3"]]
+    (folder / "other.py").write_text(SHOP.replace('App("shop")', 'App("other")'))
+    with Serving("run", "other:app", "--no-reload") as serving:
+        serving.worker()
+        until(lambda: "other" in run("topics").stdout, "the second reader")
+    lines = [line.split() for line in run("topics").stdout.splitlines()]
+    at = next(number for number, line in enumerate(lines) if line[0] == "orders")
+    assert [line[-2] for line in lines[at : at + 2]] == ["other", "shop"]

@@ -111,7 +111,12 @@ class RemoteLog:
         _refuse("delete_topic")
 
     def committed_offsets(self, app: str, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
-        _refuse("committed_offsets")
+        """The offsets that the app's group has committed for these."""
+        found: dict[Partition, int] = {}
+        for topic in sorted({partition.topic for partition in partitions}):
+            answer = self._get(f"/topics/{quote(topic, safe='')}/committed", wire.Committed, app=app)
+            found.update({Partition(topic, number): offset for number, offset in answer.offsets.items()})
+        return {partition: found[partition] for partition in partitions if partition in found}
 
     def forget_group(self, app: str) -> None:
         _refuse("forget_group")

@@ -46,6 +46,7 @@ class TopicRoutes:
             Route("/topics", self.create, methods=["POST"]),
             Route("/topics/{topic}", self.topic, methods=["GET"]),
             Route("/topics/{topic}/offsets", self.offsets, methods=["GET"]),
+            Route("/topics/{topic}/committed", self.committed, methods=["GET"]),
             Route("/topics/{topic}/records", self.read, methods=["GET"]),
             Route("/records", self.publish, methods=["POST"]),
             Route("/publishers", self.position, methods=["GET"]),
@@ -78,6 +79,16 @@ class TopicRoutes:
             offset = await self._run(lambda: self._log.offset_at(partition, at_ms))
             return _answer(request, wire.Bounds(offset, offset))
         return _answer(request, wire.Bounds(*await self._run(lambda: self._log.offsets(partition))))
+
+    async def committed(self, request: HttpRequest) -> Response:
+        """`GET /topics/{topic}/committed?app=`: how far that app has read each partition; others are left out."""
+        info = await self._known(request)
+        app = request.query_params.get("app", "")
+        if not app:
+            raise bad_field("app", "is required: the app's name")
+        partitions = [Partition(info.name, number) for number in range(info.partitions)]
+        found = await self._run(lambda: self._log.committed_offsets(app, partitions))
+        return _answer(request, wire.Committed({partition.partition: offset for partition, offset in found.items()}))
 
     async def read(self, request: HttpRequest) -> Response:
         """`GET /topics/{topic}/records?partition=&offset=&stop=&max=`: committed records, a page of them."""

@@ -55,6 +55,12 @@ class Bounds(msgspec.Struct):
     end: int
 
 
+class Committed(msgspec.Struct):
+    """What a group has committed of one topic: partition -> next offset to read."""
+
+    offsets: dict[int, int]
+
+
 class Position(msgspec.Struct):
     """How many source items a publisher has durably published."""
 
