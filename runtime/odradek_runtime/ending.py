@@ -40,6 +40,9 @@ class Ending:
     # --- ends ---
 
     def returned(self, live: Live, value: Any) -> None:
+        if live.refused:
+            self.refused(live)
+            return
         if live.diverged:  # and the handler caught even that
             self.paused(live, "divergence", live.diverged)
             return
@@ -80,6 +83,11 @@ class Ending:
         self._end(live, None, failure)
 
     rejected = failed
+
+    def refused(self, live: Live) -> None:
+        """It used what does not work in a handler. Nothing since its last wait happened: a dead letter may be read again."""
+        drop_segment(live)
+        self.failed(live, Failure(501, live.refused))
 
     def reject(
         self, subscription: Subscription, origin: Origin, value: bytes | None, failure: Failure, attempts: int = 0

@@ -11,11 +11,12 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import msgspec
 
 from odradek import TerminalError
+from odradek._errors import Refused
 from odradek._future import Call, Future
 from odradek._port import Headers, Origin, StepBody
 
@@ -61,6 +62,7 @@ class Live:
     anchored = False
     closed = False
     diverged = ""
+    refused = ""
     message: Message | None = None
     sends: list[LogCommand] | None = None
     _id = ""
@@ -148,6 +150,11 @@ class Live:
     @property
     def replaying(self) -> bool:
         return self.journal.replaying
+
+    def refuse(self, message: str) -> NoReturn:
+        self.refused = self.refused or message
+        self.fleeting = False
+        raise Refused(message)
 
     def read(self, name: str) -> bytes | None:
         if self.journal is not _EMPTY and self.journal.replaying:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from odradek import TerminalError
 from odradek._bad_input import BadInput
 from odradek._current import CURRENT
+from odradek._errors import Refused
 from odradek._future import Future
 from odradek._port import Origin
 
@@ -20,9 +21,9 @@ from . import keys
 from .epoch import StepRun
 from .formats import INVOCATION, TIMER, Entry, Header, Timer
 from .formats import Invocation as Stored
-from .handler_loop import ForeignAwaitable
 from .invocation import Live
 from .journal import Diverged
+from .refusal import awaiting, of_another_loop, refusal
 from .request import Failure, failure_of
 from .shard import StoreLost
 
@@ -63,7 +64,7 @@ class Runner:
 
     def returned_at_once(self, live: Live, context: Context, coroutine: Coroutine[Any, Any, Any], value: Any) -> None:
         """It ended without a wait: most do."""
-        if live.stored is None:
+        if live.stored is None and not live.refused:
             self.merge(live)  # without live.context: the two would hold each other, for the cycle collector to find
             return
         live.context, live.coroutine = context, coroutine
@@ -132,9 +133,10 @@ class Runner:
     def _run_on(self, live: Live, waits_for: Any) -> None:
         """Go on until it ends or waits for something that has not happened yet."""
         while True:
-            if waits_for is not None and not self._acceptable(live, waits_for):
-                waits_for = self._drive(live, ForeignAwaitable(f"the handler awaited {type(waits_for).__name__}"))
-            elif waits_for is None or waits_for.done():
+            if waits_for is not None and (live.refused or not self._acceptable(waits_for)):
+                self._refuse(live, waits_for)
+                return
+            if waits_for is None or waits_for.done():
                 waits_for = self._drive(live)
             elif not self._next_completion(live):
                 live.waits_for = waits_for
@@ -143,16 +145,22 @@ class Runner:
             if waits_for is _ENDED:
                 return
 
-    def _acceptable(self, live: Live, waits_for: Any) -> bool:
+    def _acceptable(self, waits_for: Any) -> bool:
         return isinstance(waits_for, Future) and waits_for.get_loop() is self._machine.loop
 
-    def _drive(self, live: Live, thrown: Exception | None = None) -> Any:
-        """Resume the coroutine, or raise `thrown` in it; gives what it waits for now, or _ENDED."""
+    def _refuse(self, live: Live, waits_for: Any) -> None:
+        """It waits for what does not outlive a crash, or goes on though it was told so."""
+        what = "asyncio" if waits_for is _BARE_YIELD else f"await of a {type(waits_for).__name__}"
+        live.refused = live.refused or refusal(awaiting(live.coroutine), what)
+        self._machine.ending.refused(live)
+
+    def _drive(self, live: Live) -> Any:
+        """Resume the coroutine; gives what it waits for now, or _ENDED."""
         coroutine = live.coroutine
         assert coroutine is not None
         CURRENT.set(live.context)
         try:
-            return (coroutine.send(None) if thrown is None else coroutine.throw(thrown)) or _BARE_YIELD
+            return coroutine.send(None) or _BARE_YIELD
         except StopIteration as stop:
             self._machine.ending.returned(live, stop.value)
         except BaseException as error:  # noqa: BLE001  (whatever a handler raises decides its end, invariant 9)
@@ -163,7 +171,10 @@ class Runner:
         if live.shard.store_error is not None:  # whatever the handler has made of it
             raise StoreLost(str(live.shard.store_error)) from error
         ending = self._machine.ending
-        if live.diverged or isinstance(error, Diverged):
+        live.refused = live.refused or (str(error) if isinstance(error, Refused) else of_another_loop(error))
+        if live.refused:
+            ending.refused(live)
+        elif live.diverged or isinstance(error, Diverged):
             ending.paused(live, "divergence", live.diverged or str(error))
         elif isinstance(error, TerminalError):
             ending.failed(live, failure_of(error))
@@ -199,7 +210,7 @@ class Runner:
             return
         try:
             future.set_result(decode(entry.value or b""))
-        except Exception as error:  # noqa: BLE001  (a recorded result that today's type refuses is the awaiting code's to see)
+        except BaseException as error:  # noqa: BLE001  (a recorded result that today's type refuses is the awaiting code's to see)
             future.set_exception(TerminalError(f"the recorded result does not fit its type: {error}", code=500))
 
     # --- segments ---
@@ -355,10 +366,12 @@ def close(live: Live) -> None:
     live.closed = True
     coroutine, live.coroutine = live.coroutine, None
     if coroutine is not None:
+        before = CURRENT.set(live.context)
         try:
             coroutine.close()
         except BaseException:  # noqa: BLE001, S110  (a finally block that awaits, or fails, is of no consequence here)
             pass
+        CURRENT.reset(before)
 
 
 def stored_record(live: Live, origin: Origin, now_ms: float) -> Stored:

@@ -6,7 +6,6 @@ from any thread.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import queue
 import threading
@@ -19,7 +18,7 @@ from .clock import SYSTEM, Clock
 from .engine import Engine, Input
 from .epoch import StepRun
 from .executor import StepEnded, StepExecutor
-from .handler_loop import handler_loop
+from .handler_loop import handler_loop, inhabited
 from .housekeeping import Housekeeping
 from .internal import Internal
 from .log.port import Log, LogError, Losing, Partition, TopicInfo
@@ -213,17 +212,16 @@ class Worker:
     def _run(self) -> None:
         engine = self._engine
         assert engine is not None, "start() makes the engine"
-        asyncio._set_running_loop(engine.machine.loop)  # what asyncio finds where a handler runs
         try:
-            self._loop(engine)
-        except Exception as error:  # the engine cannot go on: the node ends, and its supervisor starts it anew
+            with inhabited(engine.machine.loop):
+                self._loop(engine)
+        except BaseException as error:  # the engine cannot go on: the node ends, and its supervisor starts it anew
             if not isinstance(error, LogError):  # that is told as the node ends, and its place in the code says nothing
                 logger.exception("the engine has failed")
-            self.failed = error
+            self.failed = error if isinstance(error, Exception) else RuntimeError(f"the engine was ended by {error!r}")
             self._let_go.set()
             self._release_all(engine)
         finally:
-            asyncio._set_running_loop(None)
             self._let_go.set()
 
     def _release_all(self, engine: Engine) -> None:

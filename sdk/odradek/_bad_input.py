@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
-DECODE_ERRORS: tuple[type[Exception], ...] = (Exception,)
+DECODE_ERRORS: tuple[type[BaseException], ...] = (BaseException,)
 """What a decoder raises: ValueErrors as a rule, but a type's own constructor (`__post_init__`) may raise anything."""
 
 _AT = re.compile(r"^(?P<message>.*) - at (?P<where>.*)$", re.DOTALL)
@@ -31,12 +31,12 @@ class BadInput(ValueError):
         return f"{self.field}: {self.message}"
 
 
-def explain(error: Exception, expected: str) -> BadInput:
+def explain(error: BaseException, expected: str) -> BadInput:
     """Say where decoding failed and what was expected there."""
     if isinstance(error, BadInput):
         return error
     errors: Any = getattr(error, "errors", None)
-    if callable(errors):
+    if callable(errors) and type(error).__module__.partition(".")[0] in ("pydantic", "pydantic_core"):
         return _explain_pydantic(cast("Sequence[Mapping[str, Any]]", errors(include_url=False)))
     if isinstance(error, msgspec.ValidationError):
         return _explain_msgspec(str(error))

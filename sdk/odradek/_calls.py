@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from typing_extensions import TypeForm
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 A = TypeVar("A")
 R = TypeVar("R")
+
+AWAITED = "let whoever has the answer call a handler of an object, which keeps it in its state or goes on with it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +259,7 @@ class Calls:
 
     def cancel(self, target: str | Call[Any], /) -> None:
         """Cancel an invocation, by its call or its id: asyncio.CancelledError at its next await."""
-        comes_later("cancel")
+        self._later("cancel", "let the callee look at its state, and write there that it shall end")
 
     @abstractmethod
     def _call(self, target: Target, idempotency_key: str | None, headers: Mapping[str, str]) -> Call[Any]: ...
@@ -268,16 +270,20 @@ class Calls:
     ) -> str: ...
 
     def _attach_invocation(self, invocation_id: str, decode: Decode) -> Call[Any]:
-        comes_later("attach in a handler")
+        self._later("attach in a handler", "call with idempotency_key=: who calls again with the same key gets the same result")
 
     def _attach_workflow(self, workflow: str, key: bytes, decode: Decode) -> Call[Any]:
-        comes_later("attach in a handler")
+        self._later("attach in a handler", "keep the result in the state of an object, and call for it")
 
     def _complete(self, awakeable_id: str, value: bytes) -> None:
-        comes_later("resolve in a handler")
+        self._later("resolve in a handler", AWAITED)
 
     def _fail(self, awakeable_id: str, message: str, code: int) -> None:
-        comes_later("reject in a handler")
+        self._later("reject in a handler", AWAITED)
+
+    def _later(self, what: str, instead: str) -> NoReturn:
+        """Say that there is no such word yet, and what does until there is."""
+        comes_later(what)
 
 
 def _target(handler: Any, arg: Any, key: str | None, returns: Any) -> Target:

@@ -10,15 +10,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from operator import attrgetter
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, TypeVarTuple, overload
 from uuid import UUID
 
 from typing_extensions import TypeForm
 
 from odradek._bad_input import DECODE_ERRORS, explain
 from odradek._body import step_body
-from odradek._calls import Calls, Target
-from odradek._errors import UNSET, RefusedValue, Seconds, comes_later, seconds
+from odradek._calls import AWAITED, Calls, Target
+from odradek._errors import UNSET, RefusedValue, Seconds, seconds
 from odradek._logger import ContextLogger
 from odradek._serde import decode_key, describe, encode_any, encode_headers, serde_for
 from odradek._state import Name, State
@@ -167,7 +167,7 @@ class Context(Calls):
 
     def compensate(self, fn: Callable[[*Ts], object], /, *args: *Ts) -> None:
         """Run `fn(*args)` as a step if the invocation ends in TerminalError or cancellation; the last one first."""
-        comes_later("ctx.compensate")
+        self._later("ctx.compensate", "catch TerminalError, run what undoes the steps by ctx.run, last first, and raise it again")
 
     def sleep(self, delay: Seconds, /) -> Future[None]:
         """Wait durably: seconds or timedelta, from now. Raises ValueError when negative."""
@@ -214,11 +214,11 @@ class Context(Calls):
 
     def awakeable(self, type: TypeForm[T], /) -> Awakeable[T]:
         """Wait for a value from outside, given by `resolve(awakeable.id, value)`."""
-        comes_later("ctx.awakeable")
+        self._later("ctx.awakeable", AWAITED)
 
     def signal(self, name: Name[T], /) -> Future[T]:
         """Wait for a value sent to this invocation under a name."""
-        comes_later("ctx.signal")
+        self._later("ctx.signal", AWAITED)
 
     def now(self) -> datetime:
         """Give the time in UTC, the same at every replay."""
@@ -230,7 +230,10 @@ class Context(Calls):
 
     def patched(self, name: str, /) -> bool:
         """Tell old journals from new ones where the code has changed: False while replaying one written before."""
-        comes_later("ctx.patched")
+        self._later("ctx.patched", "give the changed handler another name, and let the old one end what it has begun")
+
+    def _later(self, what: str, instead: str) -> NoReturn:
+        self._ops.refuse(f"{what} comes in a later release of odradek: until then, {instead}")
 
     def _call(self, target: Target, idempotency_key: str | None, headers: Mapping[str, str]) -> Call[Any]:
         return self._ops.call(target.name, target.key, target.payload, target.decode, idempotency_key, headers)
@@ -303,7 +306,7 @@ class SharedContext(Context):
         except DECODE_ERRORS as error:
             raise self._unreadable(name, type, error) from error
 
-    def _unreadable(self, name: str, type: Any, error: Exception) -> ValueError:
+    def _unreadable(self, name: str, type: Any, error: BaseException) -> ValueError:
         if isinstance(error, RefusedValue):  # the type has no serde
             return error
         why = explain(error, describe(type))
@@ -315,7 +318,7 @@ class SharedContext(Context):
 
     def promise(self, name: Name[T], /) -> Promise[T]:
         """Give a durable promise of this workflow, to await, peek at, resolve or reject."""
-        comes_later("ctx.promise")
+        self._later("ctx.promise", AWAITED)
 
 
 class ObjectContext(SharedContext):

@@ -308,7 +308,7 @@ class Subscription:
             return raw_key or b""
         try:
             key = self.key(value)
-        except Exception as error:  # whatever the user's function raises is this record's fault
+        except BaseException as error:  # whatever the user's function raises is this record's fault
             raise BadInput("key", f"key= raised {error!r}") from error
         if not isinstance(key, str) or not key:  # pyright: ignore[reportUnnecessaryIsInstance]  (untyped callers)
             raise BadInput("key", f"key= must give a str that is not empty, not {key!r}")

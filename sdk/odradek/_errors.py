@@ -95,6 +95,15 @@ class RefusedValue(TerminalError, TypeError, ValueError):
         self.field = field
 
 
+class Refused(BaseException):
+    """A handler has used what does not work in one (yet): its invocation ends at once, with code 501 and this message.
+
+    What it did since its last wait is dropped, since no retry mends its code, and a dead letter may be read again once
+    somebody has. No Exception, so that no `except Exception` goes on as if nothing were amiss; who catches even this
+    changes nothing.
+    """
+
+
 class ComesLater(TerminalError, RuntimeError):
     """Raised by every word of the API that is declared, but has no engine behind it yet.
 

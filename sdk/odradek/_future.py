@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from odradek._errors import comes_later
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
+    from contextvars import Context
+    from typing import Self
 
 T = TypeVar("T")
 
@@ -40,6 +42,11 @@ class Future(asyncio.Future[T]):
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+    def add_done_callback(self, fn: Callable[[Self], object], /, *, context: Context | None = None) -> None:
+        if getattr(self.get_loop(), "durable", False):
+            self.get_loop().call_soon(fn, self)  # which says why not; later, it would have to be said to the engine
+        super().add_done_callback(fn, context=context)
 
     def set_exception(self, exception: type[BaseException] | BaseException, /) -> None:
         super().set_exception(exception)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 if TYPE_CHECKING:
     from ._future import Call, Future
@@ -74,6 +74,10 @@ class Operations(Protocol):
     @property
     def replaying(self) -> bool:
         """True while the coroutine repeats what the journal already holds (the logger is silent then)."""
+        ...
+
+    def refuse(self, message: str) -> NoReturn:
+        """End the invocation at once: the handler has used what does not work there. Raises `odradek._errors.Refused`."""
         ...
 
     def read(self, name: str) -> bytes | None:

@@ -6,7 +6,6 @@ test lets the engine hear them; the clock is the test's.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import queue
 import time
@@ -25,7 +24,7 @@ from odradek_runtime.clock import Clock
 from odradek_runtime.engine import Engine, Input
 from odradek_runtime.epoch import StepRun
 from odradek_runtime.executor import StepEnded
-from odradek_runtime.handler_loop import handler_loop
+from odradek_runtime.handler_loop import handler_loop, inhabited
 from odradek_runtime.log.port import Committed, Event, Message, Output, Partition, Records, Refused, Sink, TopicInfo, Transaction
 from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.log_embedded.member import EmbeddedMember
@@ -198,11 +197,8 @@ class Stage:
 
     @contextmanager
     def engine_loop(self) -> Generator[None]:
-        asyncio._set_running_loop(self.machine.loop)  # as the worker's thread has it
-        try:
+        with inhabited(self.machine.loop):  # as the worker's thread has it
             yield
-        finally:
-            asyncio._set_running_loop(None)
 
     def until(self, condition: Callable[[], object], *, commits: bool = True) -> None:
         """Go on until it holds; `commits`: let every commit through on the way."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from odradek import Call, Future
+from odradek._errors import Refused
 from odradek._port import Headers, Origin, StepBody
 
 
@@ -26,6 +27,9 @@ class Notes:
         self.calls: list[tuple[Any, ...]] = []
         self.sends: list[tuple[Any, ...]] = []
         self.futures: list[Future[Any]] = []
+
+    def refuse(self, message: str) -> NoReturn:
+        raise Refused(message)
 
     def read(self, name: str) -> bytes | None:
         return self.state.get(name)

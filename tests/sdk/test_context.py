@@ -26,7 +26,7 @@ from odradek import (
     Workflow,
     WorkflowContext,
 )
-from odradek._errors import ComesLater
+from odradek._errors import Refused
 from odradek._port import Origin
 
 from .notes import Notes
@@ -321,5 +321,5 @@ def test_what_comes_later_says_so() -> None:
         lambda: ctx.reject("id", "no"),
     ]
     for word in words:
-        with pytest.raises(ComesLater, match="comes in a later release of odradek"):
+        with pytest.raises(Refused, match="comes in a later release of odradek: until then, "):
             word()

@@ -5,7 +5,6 @@ Its effects (a commit, a write to the store, a reply, a step) are points where i
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from odradek_runtime.clock import Clock
 from odradek_runtime.engine import Engine, Input
 from odradek_runtime.epoch import StepRun
 from odradek_runtime.executor import StepEnded
-from odradek_runtime.handler_loop import handler_loop
+from odradek_runtime.handler_loop import handler_loop, inhabited
 from odradek_runtime.housekeeping import Housekeeping
 from odradek_runtime.internal import Internal
 from odradek_runtime.log.port import Partition, TopicInfo, Transaction
@@ -147,8 +146,7 @@ class SimWorker:
 
     def _run(self) -> None:
         engine = self.engine
-        asyncio._set_running_loop(self.machine.loop)  # as the worker's thread has it
-        try:
+        with inhabited(self.machine.loop):  # as the worker's thread has it
             for _ in range(self.world.scheduler.rng.randint(1, len(self._queue)) if self._queue else 0):
                 engine.post(self._queue.popleft())
             engine.turn()
@@ -159,8 +157,6 @@ class SimWorker:
                     engine.let_go()
                     self.world.left(self)
                     return
-        finally:
-            asyncio._set_running_loop(None)
         patience_ms = engine.patience_s() * 1000 if not self._queue else 0.0
         if patience_ms >= IDLE_MS:
             patience_ms *= LAZY

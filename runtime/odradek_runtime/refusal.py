@@ -1,0 +1,104 @@
+"""What a handler is told that uses something which does not outlive a crash: the word, where it stands, and the way out.
+
+Beside the loop (`handler_loop`), which is asked for such things, and the runner, which sees what a coroutine waits for. Both
+read the word off the stack: whatever a library would say of a loop that is none, nobody could act on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+ENGINE = __name__.partition(".")[0]
+AT_ONCE = (
+    "what ctx.run, ctx.call and ctx.sleep give has begun when they return: ask for all of it, then await one after the other"
+)
+TIMEOUT = "give the step its own (ctx.run(..., timeout=)), or the handler (@service.handler(timeout=))"
+THREAD = "ctx.run(function, *arguments) runs it in a thread, as a step"
+STEP = "put it into a step, whose result is recorded: await a function decorated with @step, or ctx.run(function, *arguments)"
+WORDS = {
+    "await ctx.sleep(seconds)": ("sleep",),
+    "ctx.now() is the same at every replay": ("time",),
+    AT_ONCE: (
+        "gather", "wait", "as_completed", "create_task", "ensure_future", "TaskGroup", "shield", "add_done_callback",
+        "create_task_group", "start_soon", "call_soon",
+    ),
+    TIMEOUT: ("timeout", "timeout_at", "wait_for", "Timeout", "fail_after", "move_on_after", "call_later", "call_at"),
+    THREAD: ("to_thread", "run_in_executor", "run_sync"),
+}  # fmt: skip
+REMEDIES = {word: way_out for way_out, words in WORDS.items() for word in words}
+
+
+def refusal(frames: list[FrameType], otherwise: str) -> str:
+    """The message for what the innermost of these frames asked for; `otherwise` names it if no library stands between.
+
+    `frames`: from the handler's own inwards.
+    """
+    if not frames:
+        return _message(otherwise, "")
+    home = _package(frames[0])
+    own = max(index for index, frame in enumerate(frames) if _package(frame) == home)
+    place = f" ({frames[own].f_code.co_filename}:{frames[own].f_lineno}, in {frames[own].f_code.co_name})"
+    asked = [frame for frame in frames[own + 1 :] if _package(frame) != "contextlib"]  # `with` and `async with` go through it
+    return _message(_word(asked[0]) if asked else otherwise, place)
+
+
+def calling(frame: FrameType | None) -> list[FrameType]:
+    """The frames from the handler's inwards to this one, which it has called."""
+    found: list[FrameType] = []
+    while frame is not None:
+        if _package(frame) != ENGINE:
+            found.append(frame)
+        elif found:
+            break
+        frame = frame.f_back
+    return found[::-1]
+
+
+def awaiting(coroutine: Any) -> list[FrameType]:
+    """The frames from the handler's inwards to what its coroutine waits in."""
+    return [frame for frame in _chain(coroutine) if _package(frame) != ENGINE]
+
+
+def of_another_loop(error: BaseException) -> str:
+    """The message for an error by which asyncio says that a loop runs here already; "" for any other."""
+    frames: list[FrameType] = []
+    step = error.__traceback__
+    while step is not None:
+        frames.append(step.tb_frame)
+        step = step.tb_next
+    if not isinstance(error, RuntimeError) or not frames:
+        return ""
+    if frames[-1].f_globals.get("__name__") not in ("asyncio.runners", "asyncio.base_events"):
+        return ""
+    return refusal([frame for frame in frames if _package(frame) != ENGINE], "asyncio.run")
+
+
+def _chain(awaitable: Any) -> Iterator[FrameType]:
+    while awaitable is not None:
+        for prefix, inner in (("cr", "cr_await"), ("gi", "gi_yieldfrom"), ("ag", "ag_await")):
+            frame = getattr(awaitable, f"{prefix}_frame", None)
+            if frame is not None:
+                yield frame
+                awaitable = getattr(awaitable, inner)
+                break
+        else:
+            return
+
+
+def _message(word: str, place: str) -> str:
+    name = word.rpartition(".")[2]
+    way_out = REMEDIES.get(name, STEP)
+    more = "" if way_out is STEP else f"; anything else that waits: {STEP}"
+    return f"{word} does not work in a handler{place}, since it would not outlive a crash: {way_out}{more}"
+
+
+def _word(frame: FrameType) -> str:
+    """The name under which the function of a frame is known: asyncio.sleep, httpx.AsyncClient.get."""
+    names = [name for name in frame.f_code.co_qualname.split(".") if name != "<locals>" and not name.startswith("__")]
+    return ".".join((_package(frame), *names))
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
