@@ -13,7 +13,7 @@ import threading
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from rocksdict import Options, Rdict, RdictIter, ReadOptions, WriteBatch, WriteOptions
 
@@ -77,50 +77,55 @@ class RocksStore:
         unlogged: Any = WriteOptions()  # its stub says that disable_wal is a method; it is a property
         unlogged.disable_wal = True
         self._unlogged: WriteOptions = unlogged
-        self._checked = ReadOptions()
-        self._checked.set_verify_checksums(True)
+        checked = ReadOptions()
+        checked.set_verify_checksums(True)
+        self._db.set_read_options(checked)
         self._closing = threading.Lock()
         self._closed = False
 
     def get(self, key: bytes) -> bytes | None:
         try:
-            value: bytes | None = self._db.get(key, None, self._checked)
+            value: bytes | None = self._db.get(key)
         except Exception as error:
             raise _explained(self.directory, error) from error
         return value
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        while True:
-            pairs = self._read(start, stop)
-            if not pairs:
-                return
+        more = True
+        while more:
+            pairs, more = self._read(start, stop)
             yield from pairs
-            start = pairs[-1][0] + b"\0"
+            if more and pairs:
+                start = pairs[-1][0] + b"\0"
 
-    def _read(self, start: bytes, stop: bytes) -> list[tuple[bytes, bytes]]:
-        """The next pairs of a scan; none at its end."""
-        pairs: list[tuple[bytes, bytes]] = []
+    def _read(self, start: bytes, stop: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """The next pairs of a scan, and whether there are more."""
+        found: list[tuple[bytes, bytes]] = []
         size = 0
+        try:
+            for pair in cast("Iterator[tuple[bytes, bytes]]", self._db.items(from_key=start)):  # raw mode gives bytes
+                if pair[0] >= stop:
+                    return found, False
+                found.append(pair)
+                size += len(pair[1])
+                if len(found) >= SCAN_PAIRS or size >= SCAN_BYTES:
+                    return found, True
+        except Exception as error:
+            raise _explained(self.directory, error) from error
+        return found, self._goes_on(found[-1][0] + b"\0" if found else start)
+
+    def _goes_on(self, start: bytes) -> bool:
+        """Whether there is anything from here on. Pairs end here, as they do, without a word, at a block that cannot be read."""
         at: RdictIter | None = None
         try:
-            at = self._db.iter(self._checked)
+            at = self._db.iter()
             at.seek(start)
-            while at.valid():
-                key = at.key()
-                if key >= stop:
-                    return pairs
-                value = at.value()
-                pairs.append((key, value))
-                size += len(value)
-                if len(pairs) >= SCAN_PAIRS or size >= SCAN_BYTES:
-                    return pairs
-                at.next()
-            at.status()  # an iterator is not valid at the end, and just so at a block that cannot be read
+            at.status()
+            return at.valid()
         except Exception as error:
             raise _explained(self.directory, error) from error
         finally:
             at = None  # whoever keeps the error keeps this frame, and an iterator keeps the database open
-        return pairs
 
     def write(self, changes: Iterable[Change]) -> None:
         batch = WriteBatch(raw_mode=True)

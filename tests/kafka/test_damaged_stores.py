@@ -81,9 +81,7 @@ def started(app: App, log: KafkaLog, servers: str, directory: Path) -> Worker:
     return worker
 
 
-def test_stores_damaged_between_and_under_runs_cost_nothing(
-    kafka: str, log: KafkaLog, topic_prefix: str, tmp_path: Path
-) -> None:
+def test_stores_damaged_between_and_under_runs_cost_nothing(kafka: str, log: KafkaLog, topic_prefix: str, tmp_path: Path) -> None:
     """Flipped blocks at rest, flipped blocks and a folder that goes while it is in use: every total is right, once."""
     run, app = Run(log, topic_prefix), sums(topic_prefix)
     worker = started(app, log, kafka, tmp_path)
