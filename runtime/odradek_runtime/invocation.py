@@ -19,6 +19,7 @@ from odradek import TerminalError
 from odradek._errors import Refused
 from odradek._future import Call, Future
 from odradek._port import Headers, Origin, StepBody
+from odradek._serde import encode_name
 
 from . import keys
 from .formats import Command as LogCommand
@@ -48,7 +49,7 @@ def suffix_of(name: str) -> bytes:
     if suffix is None:
         if len(_SUFFIXES) > 10_000:
             _SUFFIXES.clear()
-        suffix = _SUFFIXES[name] = b"/" + keys.escape(name.encode())
+        suffix = _SUFFIXES[name] = b"/" + keys.escape(encode_name(name))
     return suffix
 
 

@@ -347,6 +347,12 @@ class ObjectContext(SharedContext):
         """
         if state.__class__ is not State:
             self._ops.write(state, encode_any(value, f"state {state!r}"))
+        elif value.__class__ is state.bare_type:
+            try:
+                data = state.bare(value)
+            except Exception:  # noqa: BLE001  (whatever it is, `encode` says it)
+                data = state.encode(value)
+            self._ops.write(state.name, data)
         elif value is None and state.deletes_none:
             self._ops.write(state.name, None)
         else:
@@ -372,5 +378,5 @@ operations: Callable[[Context], Operations] = attrgetter("_ops")
 
 def _unix_ms(what: str, moment: datetime) -> int:
     if moment.tzinfo is None:
-        raise ValueError(f"{what}={moment!r} has no time zone")
+        raise RefusedValue(what, "$", f"{moment!r} has no time zone; give it one (tzinfo=UTC)")
     return round(moment.timestamp() * 1000)

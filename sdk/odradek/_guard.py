@@ -45,6 +45,16 @@ class Guard:
         """What it asks of a value before it is encoded."""
         return self._check
 
+    @property
+    def bare(self) -> tuple[type | None, Encode]:
+        """The type whose very values need no check at all, None if there is none, and what encodes them.
+
+        For a hot loop: where `bare` raises, the guarded encoder says why.
+        """
+        kinds = self._check.kinds
+        single = self._decode is None and self._check.only_kinds and len(kinds) == 1 and type(None) not in kinds
+        return (next(iter(kinds)) if single else None), self._dump
+
     def accepts(self, value: Any) -> bool:
         """Tell whether the value would come back."""
         try:

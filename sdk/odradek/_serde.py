@@ -17,7 +17,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 
 from odradek._bad_input import DECODE_ERRORS, explain
-from odradek._check import Check
+from odradek._check import Check, is_text
 from odradek._checks import checks_of
 from odradek._errors import RefusedValue
 from odradek._guard import Decode, Encode, Guard, own_check
@@ -133,6 +133,13 @@ def _text(what: str, where: str, value: Any) -> bytes:
         return Guard(_STR, str.encode)(what)(value)
     except RefusedValue as error:
         raise RefusedValue(what, where, str(error).partition(": $: ")[2]) from None
+
+
+def encode_name(name: str) -> bytes:
+    """Give the bytes of a state's name. Raises RefusedValue."""
+    if type(name) is not str or not name or not is_text(name):
+        raise RefusedValue("a state's name", "$", f"must be text and not empty, not {name!r}")
+    return name.encode()
 
 
 def decode_key(key: bytes) -> str:

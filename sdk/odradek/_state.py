@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from typing_extensions import TypeForm
 
+from odradek._check import is_text
 from odradek._errors import UNSET
 from odradek._guard import Decode, Encode
 from odradek._serde import Serde, json_serde, serde_for
@@ -46,7 +47,7 @@ class State(Generic[T]):
     'tags'
     """
 
-    __slots__ = ("_default", "_make_default", "decode", "deletes_none", "encode", "name", "type")
+    __slots__ = ("_default", "_make_default", "bare", "bare_type", "decode", "deletes_none", "encode", "name", "type")
 
     name: str
     type: Any
@@ -54,6 +55,9 @@ class State(Generic[T]):
     decode: Decode
     _default: Any
     _make_default: Callable[[], Any] | None
+    bare_type: type | None
+    """A value of exactly this type may go through `bare` instead of `encode`, for speed; where that raises, `encode` says why."""
+    bare: Encode
     deletes_none: bool
     """Setting None deletes the name (it has no default, so None is what an absent one reads as)."""
 
@@ -64,14 +68,15 @@ class State(Generic[T]):
     def __new__(cls, name: str, type: TypeForm[V], /, default: V | Callable[[], V]) -> State[V]: ...
 
     def __new__(cls, name: str, type: Any, /, default: Any = UNSET) -> Any:
-        if not name:
-            raise ValueError("State: the name is empty")
+        if not name or not is_text(name):
+            raise ValueError("State: the name is empty" if not name else f"State: the name {name!r} is no text")
         self: State[Any] = object.__new__(cls)
         self.name = name
         self.type = type
         self.deletes_none = default is UNSET
         self._default = default
         self._make_default = default if callable(default) else None
+        self.bare_type = None
         try:
             self._resolve(json_serde(type))
         except NameError:  # it names a class that is defined further down: at first use, then
@@ -97,6 +102,7 @@ class State(Generic[T]):
 
     def _resolve(self, serde: Serde) -> None:
         self.encode = serde.guard(f"state {self.name!r}")
+        self.bare_type, self.bare = serde.guard.bare
         self.decode = serde.decode
 
     def __repr__(self) -> str:

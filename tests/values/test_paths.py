@@ -143,6 +143,27 @@ def test_every_way_in_brings_it_back_or_refuses_it(cache: str, drawn: list[tuple
         assert case.became["result"] == case.became["http"] == case.became["step"], case
 
 
+@pytest.mark.parametrize("name", ["\ud800", "", 5])
+def test_a_name_that_is_no_text_ends_the_invocation(name: Any) -> None:
+    app = App("named", shards=1)
+    kept = app.object("kept")
+
+    @kept.handler
+    async def write(ctx: ObjectContext) -> None:
+        ctx.set(name, 1)
+
+    @kept.handler
+    async def read(ctx: ObjectContext) -> int:
+        return ctx.get(name, int, 0)
+
+    with rigged(0) as rig:
+        rig.start(app)
+        for handler in ("write", "read"):
+            failure = rig.ask(f"kept/{handler}", key="k").reply().failure
+            assert failure is not None
+            assert "a state's name: $: must be text and not empty" in failure.message
+
+
 def _has_serde(hint: Any) -> bool:
     try:
         json_serde(hint)

@@ -182,6 +182,12 @@ def test_on_topics_bytes_may_be_empty_and_text_is_text() -> None:
         topic_serde(str).encode(Colour.RED)
 
 
+def test_setting_none_deletes_also_where_none_is_the_type() -> None:
+    notes = Notes(key=b"k")
+    ObjectContext(notes, "a/b").set(State("nothing", type(None)), None)
+    assert notes.state.get("nothing") is None
+
+
 def test_what_is_stored_already_is_read_as_before() -> None:
     for hint, data, value in (
         (float, b"1", 1.0),
@@ -213,6 +219,7 @@ def test_a_class_that_is_defined_further_down_is_checked_at_first_use() -> None:
     "wrong",
     [
         lambda ctx: ctx.set(State("n", int), "text"),
+        lambda ctx: ctx.set(State("n", str), "\ud800"),
         lambda ctx: ctx.set("n", math.nan),
         lambda ctx: ctx.set("n", [object()]),
         lambda ctx: ctx.publish(App("a").topic("out", value=int), "text"),
@@ -225,6 +232,7 @@ def test_a_class_that_is_defined_further_down_is_checked_at_first_use() -> None:
         lambda ctx: ctx.send("other/handler", 1, headers={"a": 5}),
         lambda ctx: ctx.run(len, "a", returns=Wallet),
         lambda ctx: ctx.get("n", Wallet),
+        lambda ctx: ctx.publish(App("a").topic("out"), b"", timestamp=dt.datetime(2026, 1, 1)),  # noqa: DTZ001
     ],
 )
 def test_it_is_terminal_wherever_it_is_raised(wrong: Callable[[Any], object]) -> None:
