@@ -90,8 +90,9 @@ def _stop(record: Path) -> None:
 
 
 def _is_broker(pid: int) -> bool:
-    # A pid in a file may belong to another process by now: only one that runs Kafka's main class is ours to end.
-    shown = subprocess.run(["ps", "-p", str(pid), "-o", "args="], capture_output=True, text=True, check=False)
+    # A pid in a file may belong to another process by now: only one that runs Kafka's main class is ours to end. The class is at
+    # the end of a line that is longer than the terminal which ps may have heard of.
+    shown = subprocess.run(["ps", "-ww", "-p", str(pid), "-o", "args="], capture_output=True, text=True, check=False)
     return "kafka.Kafka" in shown.stdout
 
 
