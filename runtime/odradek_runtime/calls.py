@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from . import keys
 from .ending import reply_of
 from .fingerprint import differ, fingerprint
-from .formats import COMMAND, INVOCATION, TIMER, Command, Header, Timer
+from .formats import COMMAND, TIMER, Command, Header, Timer
 from .formats import Invocation as Stored
 from .invocation import Live
 from .request import Attach, Failure, Invoke, Pending, Reply, Request
@@ -45,9 +45,18 @@ class Calls:
             return
         retain_ms = self._retention(command.target) if command.idempotent else 0
         stored = invoked(command, retain_ms, self._machine.now_ms)
+        over = self._why_unkept(stored)
+        if over:
+            self._machine.outward.unstarted(command, f"{command.target} cannot be started: its entry {over}", shard)
+            return
         if command.idempotent:
             stored.fingerprint = self._fingerprint(stored)
         self._begin(shard, stored, command.at_ms)
+
+    def _why_unkept(self, stored: Stored) -> str:
+        """Why the journal cannot keep an invocation, if it is to wait. "" if it can."""
+        base = self._machine.base(stored.target.partition("/")[0], stored.key) if stored.target in self._machine.handlers else b""
+        return self._machine.sizes.why_unkept(stored, base)
 
     def _attach_caller(self, shard: Shard, existing: Stored, command: Command) -> None:
         if not command.caller_id:
@@ -89,7 +98,7 @@ class Calls:
         self._machine.touch(shard)
         if at_ms > self._machine.now_ms:
             stored.status = "scheduled"
-            shard.put(keys.invocation(stored.id), INVOCATION.encode(stored))
+            shard.put(keys.invocation(stored.id), self._machine.sizes.entry(stored))
             shard.set_timer(keys.timer(at_ms, stored.id, keys.REF_START), TIMER.encode(Timer("start")))
         else:
             self.admit(shard, stored)
@@ -159,6 +168,10 @@ class Calls:
             self._reply(pending, Reply("not_found", id_))
             return
         stored = asked(request, self._retention(request.target) if request.idempotent else ASKED_MS, self._machine.now_ms)
+        over = self._why_unkept(stored)
+        if over:
+            self._reply(pending, Reply("refused", id_, failure=Failure(413, f"{request.target} was not started: its entry {over}")))
+            return
         if request.idempotent:
             stored.fingerprint = self._fingerprint(stored)
         if request.wait:

@@ -49,6 +49,8 @@ class Limits:
         runner, shard = self._machine.runner, live.shard
         runner.endure(live)
         assert live.stored is not None
+        if self._machine.ending.unkept(live, "others of its handler are under way, and it cannot wait"):
+            return
         live.stored.status = "scheduled"
         runner.persist(live)
         lock_key = keys.lock(live.base)

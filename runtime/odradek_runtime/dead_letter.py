@@ -15,9 +15,9 @@ from .request import Failure
 
 
 def dead_letter(
-    topic: str, target: str, origin: Origin, value: bytes | None, failure: Failure, attempts: int = 0
+    topic: str, target: str, origin: Origin, value: bytes | None, failure: Failure, attempts: int = 0, without: int | None = None
 ) -> Output:
-    """The record for the dead-letter topic; `attempts` counts the runs that failed.
+    """The record for the dead-letter topic; `attempts` counts the runs that failed, `without`: the size of a value left out.
 
     >>> origin = Origin("orders", 2, 17, 0, b"k", ())
     >>> failure = Failure(400, "$: bad", {"field": "$"})
@@ -41,4 +41,11 @@ def dead_letter(
     if rest:
         told["odradek-metadata"] = json.dumps(rest)
     headers = [(name, text.encode()[:4096]) for name, text in told.items()]
+    if without is not None:
+        headers.append(left_out("value", without))
     return Output(topic, None, origin.key, value, [*headers, *origin.headers], 0)
+
+
+def left_out(what: str, size: int) -> tuple[str, bytes]:
+    """The header of a dead letter that says how large its value (headers, key) was, which it does not have."""
+    return f"odradek-{what}-bytes", b"%d" % size

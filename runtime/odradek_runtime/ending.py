@@ -6,6 +6,7 @@ A bad record stops nobody (invariant 9): it goes where its subscription says, in
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from odradek import RetryPolicy, TerminalError
@@ -14,7 +15,7 @@ from odradek._port import Origin
 from . import keys
 from .clock import begun
 from .dead_letter import dead_letter
-from .formats import COMMAND, INVOCATION, SLOT, TIMER, Command, Slot, Timer
+from .formats import COMMAND, SLOT, TIMER, Command, Slot, Timer
 from .formats import Invocation as Stored
 from .invocation import Live
 from .request import Failure, Reply, plain_text
@@ -59,23 +60,22 @@ class Ending:
         except BaseException as error:  # noqa: BLE001  (whatever the serde raises, no retry mends it)
             self.failed(live, Failure(500, f"{live.handler.target}: its result cannot be encoded: {plain_text(error)}"))
             return
-        limit = self._machine.max_record_bytes
-        if len(result) > limit:
-            why = f"{live.handler.target}: a result of {len(result)} bytes is more than the log takes ({limit})"
-            self.failed(live, Failure(413, why))
+        over = self._machine.sizes.why_no_result(live.stored, result) if live.stored is not None else ""
+        if over:
+            self.failed(live, Failure(413, f"{live.handler.target}: its result {over}"))
             return
         self._end(live, result, None)
 
     def failed(self, live: Live, failure: Failure) -> None:
         """A terminal end: what the handler did before it stays."""
         if live.subscription is not None:
-            if live.subscription.on_error == "pause" and not live.closed:
+            if live.subscription.on_error == "pause" and not live.closed and not self.why_unkept(live):
                 self.paused(live, "bad_input", f"{failure.code} {failure.message}")
                 return
             origin = live.origin
             assert origin is not None
             attempts = live.stored.attempts if live.stored else 0
-            self.reject(live.subscription, origin, live.payload, failure, attempts)
+            self.reject(live.subscription, origin, live.payload, failure, attempts, without=live.left_out)
         elif live.stored is not None and not live.stored.caller_id:
             # A client that waits is told, too, and a refusal that it has earned (4xx) is nothing to wake anybody for.
             level = logging.INFO if live.shard.waiters.get(live.id) and failure.code < 500 else logging.WARNING
@@ -89,10 +89,34 @@ class Ending:
         drop_segment(live)
         self.failed(live, Failure(501, live.refused))
 
+    def why_unkept(self, live: Live) -> str:
+        """Why it cannot be kept for later, if it is not already. "" if it can."""
+        self._machine.runner.endure(live)
+        assert live.stored is not None
+        return "" if live.anchored else self._machine.sizes.why_unkept(live.stored, live.base)
+
+    def unkept(self, live: Live, said: str) -> bool:
+        """Whether it had to be given up, because it would have to be kept for later and is too large for that."""
+        why = self.why_unkept(live)
+        if why:
+            self.failed(live, Failure(413, f"{said}: with what started it the entry {why}"))
+        return bool(why)
+
     def reject(
-        self, subscription: Subscription, origin: Origin, value: bytes | None, failure: Failure, attempts: int = 0
+        self,
+        subscription: Subscription,
+        origin: Origin,
+        value: bytes | None,
+        failure: Failure,
+        attempts: int = 0,
+        *,
+        bare: bool = False,
+        without: int | None = None,
     ) -> None:
-        """The record goes where its subscription says: a dead-letter topic with the error in the headers, or nowhere."""
+        """The record goes where its subscription says: a dead-letter topic with the error in the headers, or nowhere.
+
+        `bare`: with nothing of what it held but its key; `without`: the size of a value that it has lost already.
+        """
         machine = self._machine
         where = f"{origin.topic}[{origin.partition}]@{origin.offset}"
         if subscription.on_error == "skip":
@@ -101,7 +125,10 @@ class Ending:
             return
         topic = subscription.dead_letter or machine.dead_letters
         machine.metrics.dead_letters += 1
-        machine.epoch.outputs.append(dead_letter(topic, subscription.handler.target, origin, value, failure, attempts))
+        if bare:
+            origin, value, without = replace(origin, headers=()), None, len(value) if value is not None else None
+        letter = dead_letter(topic, subscription.handler.target, origin, value, failure, attempts, without)
+        machine.epoch.outputs.append(machine.sizes.letter(letter))
         logger.warning("%s -> %s (%s): %s", where, topic, subscription.handler.target, failure.message)
 
     def _end(self, live: Live, result: bytes | None, failure: Failure | None) -> None:
@@ -161,7 +188,7 @@ class Ending:
         stored.status = "completed" if failure is None else "failed"
         stored.result, stored.failure = result, failure
         stored.payload, stored.headers = None, []
-        shard.put(key, INVOCATION.encode(stored))
+        shard.put(key, self._machine.sizes.entry(stored))
         due_ms = int(self._machine.now_ms) + stored.retain_ms
         shard.set_timer(keys.timer(due_ms, stored.id, keys.REF_PURGE), TIMER.encode(Timer("purge")))
 
@@ -194,6 +221,8 @@ class Ending:
         if not policy.retries(error) or policy.gives_up(stored.attempts, elapsed_s):
             self._exhausted(live, stored)
             return
+        if self.unkept(live, f"no second attempt after {stored.reason[:1_000]}"):
+            return
         delay_s = policy.delay_after_s(error, stored.attempts)
         log_attempt(live, stored, error, delay_s)
         machine.metrics.retries += 1
@@ -211,6 +240,8 @@ class Ending:
     def paused(self, live: Live, kind: str, reason: str) -> None:
         """It cannot go on without somebody's help; it keeps its key, and nothing else waits for it."""
         drop_segment(live)
+        if self.unkept(live, f"not paused after {plain_text(reason)[:1_000]}"):
+            return
         self._machine.runner.endure(live)
         assert live.stored is not None
         live.stored.status, live.stored.pause, live.stored.reason = "paused", kind, plain_text(reason)
@@ -220,7 +251,7 @@ class Ending:
     def pause(self, shard: Shard, stored: Stored, kind: str, reason: str) -> None:
         """As `paused`, for one that never came to life."""
         stored.status, stored.pause, stored.reason = "paused", kind, plain_text(reason)
-        shard.put(keys.invocation(stored.id), INVOCATION.encode(stored))
+        shard.put(keys.invocation(stored.id), self._machine.sizes.entry(stored))
         self._mark_paused(shard, stored)
 
     def _mark_paused(self, shard: Shard, stored: Stored) -> None:
@@ -250,6 +281,7 @@ def drop_segment(live: Live) -> None:
     live.commands, live.writes, live.outputs, live.sends, live.size = [], {}, [], None, 0
     if live.stored is not None:
         live.started, live.sleeps = [], []
+    live.refusals = None
 
 
 def log_attempt(live: Live, stored: Stored, error: BaseException, delay_s: float) -> None:

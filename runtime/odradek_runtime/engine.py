@@ -348,6 +348,7 @@ class Engine:
         self.machine.metrics.epochs_refused += 1
         logger.warning("epoch %d was not committed (%s): %s; starting over from the log", epoch.number, event.reason, event.message)
         if event.poison:
+            self.machine.sizes.renew()
             self.machine.targets.renew(self.machine.n)
             self._isolation.aborted(epoch, event.message)
         else:

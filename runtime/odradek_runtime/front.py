@@ -84,7 +84,9 @@ class Front:
             trust_env=False,
         )
         self._owners = Owners(lambda: log_.peers(app.name))
-        self._commands = CommandsTopic(app.name, lambda: log_.publisher(publisher_name(app.name, settings.data_dir)))
+        self._commands = CommandsTopic(
+            app.name, lambda: log_.publisher(publisher_name(app.name, settings.data_dir)), log_.topic
+        )
         self.dispatcher = Dispatcher(
             engine,
             self._owners,

@@ -28,6 +28,7 @@ from .formats import Invocation as Stored
 from .inward import Forwarded
 from .journal import Command, Diverged, Journal
 from .log.port import Message, Outgoing
+from .request import Failure
 from .routing import derived_id, id_hash, key_hash, request_id
 from .shard import ABSENT
 
@@ -66,6 +67,10 @@ class Live:
     refused = ""
     message: Message | None = None
     sends: list[LogCommand] | None = None
+    refusals: dict[int, Failure] | None = None
+    """Of this segment's commands, those that were refused where they were made."""
+    left_out: int | None = None
+    """The size of the value that it had: it was made to go without."""
     _id = ""
     _origin: Origin | None = None
     _uuids = 0
@@ -145,6 +150,7 @@ class Live:
 
     def strip(self) -> None:
         """Forget the value and the headers of its record."""
+        self.left_out = len(self.payload) if self.payload is not None else None
         self.payload = None
         self._origin = replace(self.origin, headers=()) if self.origin is not None else None
 
@@ -171,14 +177,16 @@ class Live:
         if self.journal is not _EMPTY and self.journal.replaying:
             self._replay("set", name)
             return
-        if value is not None:
-            size = len(value)
-            if size > self.machine.max_record_bytes:
-                limit = self.machine.max_record_bytes
-                raise TerminalError(f"state {name!r}: {size} bytes are more than the log takes ({limit})", code=413)
-            self.size += size
-        self.writes[self.base + (_SUFFIXES.get(name) or suffix_of(name))] = value
+        key = self.base + (_SUFFIXES.get(name) or suffix_of(name))
         self.commands.append(("set", name, None, None, 0.0))
+        size = len(key) if value is None else len(key) + len(value)
+        if size > self.machine.sizes.plain_state:
+            try:
+                self.machine.sizes.check_state(name, key, value)
+            except TerminalError as error:
+                self._refuse(error)
+        self.size += size
+        self.writes[key] = value
 
     def clear(self) -> None:
         if self.journal.replaying:
@@ -210,11 +218,14 @@ class Live:
             return
         size = (len(value) if value else 0) + (len(key) if key else 0)
         targets = self.machine.targets
+        self.commands.append(("publish", topic, key, None, 0.0))
         if headers is not None or partition is not None or timestamp_ms is not None or size > targets.plain.get(topic, -1):
-            targets.check(topic, key, value, headers, partition, timestamp_ms, self.machine.now_ms, self.machine.steady_ms)
+            try:
+                targets.check(topic, key, value, headers, partition, timestamp_ms, self.machine.now_ms, self.machine.steady_ms)
+            except TerminalError as error:
+                self._refuse(error)
         self.size += size
         self.outputs.append((topic, partition, key, value, headers, timestamp_ms or 0))
-        self.commands.append(("publish", topic, key, None, 0.0))
 
     def run(self, body: StepBody) -> Future[Any]:
         fresh = not self.journal.replaying
@@ -315,10 +326,19 @@ class Live:
 
     def _replay(self, kind: str, name: str, key: bytes | None = None) -> Entry:
         try:
-            return self.journal.replay(kind, name, key)
+            entry = self.journal.replay(kind, name, key)
         except Diverged as error:
             self.diverged = self.diverged or str(error)
             raise
+        if entry.failure is not None:
+            raise TerminalError(entry.failure.message, code=entry.failure.code, metadata=entry.failure.metadata)
+        return entry
+
+    def _refuse(self, error: TerminalError) -> NoReturn:
+        """The command just noted does not happen. That is journaled, too: a handler that goes on goes on so in every replay."""
+        self.fleeting = False
+        self.refusals = {**(self.refusals or {}), len(self.commands) - 1: Failure(error.code, error.message, error.metadata)}
+        raise error
 
     def _record(self, kind: str, name: str, key: bytes | None, at_ms: float = 0.0) -> int:
         """Journal (or replay) one command; gives its index."""
@@ -330,6 +350,10 @@ class Live:
     def _long_lived(self) -> None:
         if self.stored is None:
             self.machine.runner.endure(self)
+        if not self.anchored and self.stored is not None:
+            why = self.machine.sizes.why_unkept(self.stored, self.base)
+            if why:
+                self._refuse(TerminalError(f"{self.handler.target} cannot wait for anything: what started it {why}", code=413))
 
     def _future(self, ref: int, decode: Callable[[bytes], Any]) -> Future[Any]:
         return self._wait_for(ref, Future(loop=self.machine.loop, seq=ref), decode)
@@ -362,13 +386,15 @@ class Live:
     def _invoke(
         self, app: str, target: str, id_: str, key: bytes, payload: bytes, headers: Mapping[str, str], idempotent: str | None
     ) -> LogCommand:
-        limit = self.machine.max_record_bytes
-        if len(payload) > limit:
-            raise TerminalError(f"{target}: an argument of {len(payload)} bytes is more than the log takes ({limit})", code=413)
-        return LogCommand(
+        command = LogCommand(
             kind="invoke", id=id_, target=target, key=key, payload=payload, idempotent=idempotent is not None, name=app,
             headers=[Header(name, value.encode()) for name, value in headers.items()],
         )  # fmt: skip
+        try:
+            self.machine.sizes.check_invoke(app, command)
+        except TerminalError as error:
+            self._refuse(error)
+        return command
 
 
 def origin_of(message: Message) -> Origin:

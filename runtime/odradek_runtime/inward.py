@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from odradek._definition import Subscription
 
+from .dead_letter import left_out
 from .formats import COMMAND, Command, FormatError, Header
 from .log.port import Message, Output
 from .routing import id_hash
@@ -66,7 +67,7 @@ def is_barrier(message: Message) -> bool:
         return False
 
 
-def refused_command(topic: str, message: Message, why: str) -> Output:
+def refused_command(topic: str, message: Message, why: str, *, with_value: bool = True) -> Output:
     """The dead letter for a command that cannot be read."""
     told = {
         "odradek-error": why,
@@ -76,7 +77,10 @@ def refused_command(topic: str, message: Message, why: str) -> Output:
         "odradek-offset": str(message.offset()),
     }
     headers = [(name, text.encode()[:4096]) for name, text in told.items()]
-    return Output(topic, None, message.key(), message.value(), [*headers, *(message.headers() or ())], 0)
+    value = message.value()
+    if not with_value and value is not None:
+        headers.append(left_out("value", len(value)))
+    return Output(topic, None, message.key(), value if with_value else None, [*headers, *(message.headers() or ())], 0)
 
 
 def sound_ids(command: Command) -> bool:
@@ -92,7 +96,8 @@ def sound_ids(command: Command) -> bool:
     return True
 
 
-def undeliverable(topic: str, command: Command, why: str) -> Output:
-    """The dead letter for a command to an app that is not there."""
-    headers = [("odradek-error", why.encode()[:4096]), ("odradek-code", b"404"), ("odradek-invocation", command.id.encode())]
+def undeliverable(topic: str, command: Command, why: str, code: int = 404) -> Output:
+    """The dead letter for a command to an app that is not there, or that cannot be carried out."""
+    told = {"odradek-error": why, "odradek-code": str(code), "odradek-invocation": command.id}
+    headers = [(name, text.encode()[:4096]) for name, text in told.items()]
     return Output(topic, None, None, COMMAND.encode(command), headers)

@@ -7,17 +7,18 @@ no clock and no interleaving: it repeats the commands, compares them one by one,
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import FrameType
 
 from .formats import CHUNK, Chunk, Entry
+from .request import Failure
 
 Command = tuple[str, str, bytes | None, bytes | None, float]
 """What the code just did and no epoch holds yet: (kind, name, key, value, at_ms)."""
 
 
-CHUNK_BYTES = 256 * 1024
-"""A chunk is closed when it would grow beyond this; an entry that is larger stands alone."""
+CHUNK_BYTES = 128 * 1024
+"""A chunk is closed when it would grow beyond this, half of what the smallest topic takes; an entry that is larger stands alone."""
 ENTRY_BYTES = 32
 """What an entry takes besides its name, key and value, about."""
 
@@ -69,12 +70,15 @@ class Journal:
         self.cursor += 1
         return entry
 
-    def add_commands(self, commands: list[Command]) -> None:
-        """A segment has become part of the epoch. One without commands leaves the cursor, which may stand amid a replay."""
+    def add_commands(self, commands: list[Command], refusals: Mapping[int, Failure] | None = None) -> None:
+        """A segment has become part of the epoch. One without commands leaves the cursor, which may stand amid a replay.
+
+        `refusals`: which of them were refused where they were made, and how.
+        """
         if not commands:
             return
-        for kind, name, key, value, at_ms in commands:
-            entry = Entry(kind, len(self.commands), name, key, value, None, at_ms)
+        for index, (kind, name, key, value, at_ms) in enumerate(commands):
+            entry = Entry(kind, len(self.commands), name, key, value, refusals.get(index) if refusals else None, at_ms)
             self.commands.append(entry)
             self.unwritten.append(entry)
         self.cursor = len(self.commands)
@@ -84,14 +88,16 @@ class Journal:
         self.completed.add(completion.ref)
         self.unwritten.append(completion)
 
-    def take_unwritten(self) -> list[bytes]:
+    def take_unwritten(self, most_bytes: int = CHUNK_BYTES) -> list[bytes]:
         """What this epoch adds, in chunks that the log takes."""
         entries, self.unwritten = self.unwritten, []
         chunks: list[bytes] = []
         begin = size = 0
         for index, entry in enumerate(entries):
             added = ENTRY_BYTES + len(entry.name) + len(entry.key or b"") + len(entry.value or b"")
-            if size and size + added > CHUNK_BYTES:
+            if entry.failure is not None:
+                added += entry.failure.held_bytes
+            if size and size + added > most_bytes:
                 chunks.append(CHUNK.encode(Chunk(entries[begin:index])))
                 begin, size = index, 0
             size += added

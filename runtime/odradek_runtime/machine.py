@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,15 +25,17 @@ from .formats import COMMAND, INVOCATION, Command, Entry, FormatError
 from .formats import Invocation as Stored
 from .handler_loop import HandlerLoop
 from .invocation import Live, origin_of
-from .inward import Forwarded, forward, is_barrier, refused_command, sound_ids, undeliverable
+from .inward import Forwarded, forward, is_barrier, refused_command, sound_ids
 from .lane import Lane
 from .log.port import Message, Output
 from .metrics import Metrics
+from .outward import Outward
 from .request import Failure
 from .revival import Revival
 from .routing import id_hash, shard_of
 from .runner import Runner
 from .settings import Settings
+from .sizes import Sizes
 from .targets import Targets
 from .waits import Waits
 
@@ -51,6 +52,8 @@ class Machine:
         self.app = app
         self.n = shards
         self.targets = targets
+        self.max_record_bytes = settings.max_record_bytes
+        self.sizes = Sizes(self)
         self.metrics = metrics
         self.loop = loop
         self.handlers: Mapping[str, Handler] = app.handlers()
@@ -69,11 +72,11 @@ class Machine:
         self.runner = Runner(self, settings.coroutine_cache)
         self.revival = Revival(self)
         self.ending = Ending(self)
+        self.outward = Outward(self)
         self.calls = Calls(self)
         self.waits = Waits(self)
         self.limits = Limits(self, self.handlers.values())
         self.handover_limit = settings.epoch_events
-        self.max_record_bytes = settings.max_record_bytes
         self.now_ms = 0.0
         """The wall clock: due times, and what people see."""
         self.steady_ms = 0.0
@@ -226,11 +229,13 @@ class Machine:
             return
         self.runner.endure(live)
         assert live.stored is not None
+        if self.ending.unkept(live, "its key is held, and it cannot wait"):
+            return
         live.stored.status = "inboxed"
         self.enqueue(live.shard, keys.lock(live.base), live.stored)
 
     def enqueue(self, shard: Shard, lock_key: bytes, stored: Stored) -> None:
-        shard.put(keys.invocation(stored.id), INVOCATION.encode(stored))
+        shard.put(keys.invocation(stored.id), self.sizes.entry(stored))
         shard.enqueue(lock_key, stored.id)
         self.touch(shard)
 
@@ -263,11 +268,24 @@ class Machine:
             return False
         why = f"the log refused to take it any further: {why}"
         if message.topic() == self.commands_topic:
-            self._refuse_command(message, why, with_value=False)
+            self._poisonous_command(message, why)
             return True
         for subscription in self.subscriptions[message.topic()]:
-            self.ending.reject(subscription, replace(origin_of(message), headers=()), None, Failure(500, why))
+            self.ending.reject(subscription, origin_of(message), message.value(), Failure(500, why), bare=True)
         return True
+
+    def _poisonous_command(self, message: Message, why: str) -> None:
+        """A record that was forwarded is told of as what it is: by its own topic, partition and offset, not by the command's."""
+        try:
+            command = COMMAND.decode(message.value() or b"")
+        except FormatError:
+            command = Command(kind="unknown")
+        subscription = self.subscription_of(command) if command.kind == "forward" else None
+        if subscription is not None:
+            record = Forwarded(command)
+            self.ending.reject(subscription, origin_of(record), record.value(), Failure(500, why), bare=True)
+            return
+        self._refuse_command(message, why, with_value=False)
 
     # --- commands ---
 
@@ -290,8 +308,7 @@ class Machine:
     def _refuse_command(self, message: Message, why: str, *, with_value: bool = True) -> None:
         self.metrics.dead_letters += 1
         logger.error("%s[%d]@%d: %s", message.topic(), message.partition(), message.offset(), why)
-        letter = refused_command(self.dead_letters, message, why)
-        self.epoch.outputs.append(letter if with_value else letter._replace(value=None))
+        self.epoch.outputs.append(self.sizes.letter(refused_command(self.dead_letters, message, why, with_value=with_value)))
 
     def _dispatch(self, shard: Shard, command: Command) -> None:
         self.touch(shard)
@@ -308,12 +325,17 @@ class Machine:
 
     def _forwarded(self, shard: Shard, command: Command) -> None:
         message = Forwarded(command)
-        found = [s for s in self.subscriptions.get(command.topic, ()) if s.handler.target == command.target]
-        if found:
-            self._record(found[0], shard, message, may_forward=False)
+        subscription = self.subscription_of(command)
+        if subscription is not None:
+            self._record(subscription, shard, message, may_forward=False)
             return
         why = f"the app no longer has the handler {command.target} on {command.topic}"
         self._refuse_command(message, why)
+
+    def subscription_of(self, command: Command) -> Subscription | None:
+        """What a forwarded record is for; None if the app no longer has it."""
+        found = [s for s in self.subscriptions.get(command.topic, ()) if s.handler.target == command.target]
+        return found[0] if found else None
 
     def stored(self, shard: Shard, id_: str) -> Stored | None:
         live = shard.live.get(id_)
@@ -349,7 +371,7 @@ class Machine:
         self.epoch.bytes += len(command.payload or b"")
         app, command.name = command.name, ""
         if app not in ("", self.app.name):
-            self._abroad(app, command)
+            self.outward.abroad(app, command)
             return
         number = command.ref if command.kind == "forward" else id_hash(command.id) % self.n
         shard = self.shards.get(number)
@@ -358,22 +380,8 @@ class Machine:
             self.epoch.handovers += 1
             self._handed.append((shard, command))
             return
-        self.epoch.outputs.append(Output(self.commands_topic, number, None, COMMAND.encode(command)))
-        self.epoch.urgent = True
-        if shard is not None:
+        if self.outward.write(command, number, source) and shard is not None:
             self.request_barrier(shard)
-
-    def _abroad(self, app: str, command: Command) -> None:
-        """Write it to another app's commands. One that is gone since it called cannot be told: that stops nobody here."""
-        topic = f"{app}.commands"
-        try:
-            partition = id_hash(command.id) % self.targets.partitions(topic, self.steady_ms)
-        except LookupError as error:
-            self.metrics.dead_letters += 1
-            logger.error("%s for %s -> %s: %s", command.kind, command.id, self.dead_letters, error)  # noqa: TRY400  (the message says it all)
-            self.epoch.outputs.append(undeliverable(self.dead_letters, command, str(error)))
-        else:
-            self.epoch.outputs.append(Output(topic, partition, None, COMMAND.encode(command)))
 
 
 _UNDECODED = object()

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 from odradek import TerminalError
 
 TEXT_CHARACTERS = 16_384
+METADATA_BYTES = 65_536
 
 
 def plain_text(value: object) -> str:
@@ -32,7 +33,8 @@ def plain_text(value: object) -> str:
 class Failure:
     """How an invocation failed: an HTTP-like code, what happened, and the error's own metadata.
 
-    The texts are users': they are made what a journal can hold (UTF-8, of bounded length), whatever they were.
+    The texts are users': they are made what a journal can hold (UTF-8, of bounded length), whatever they were. Of the metadata
+    what is beyond METADATA_BYTES is dropped.
     """
 
     code: int
@@ -42,7 +44,20 @@ class Failure:
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", plain_text(self.message))
         if self.metadata:
-            object.__setattr__(self, "metadata", {plain_text(k): plain_text(v) for k, v in self.metadata.items()})
+            kept: dict[str, str] = {}
+            room = METADATA_BYTES
+            for name, text in self.metadata.items():
+                key, value = plain_text(name), plain_text(text)
+                room -= len(key.encode()) + len(value.encode())
+                if room < 0:
+                    break
+                kept[key] = value
+            object.__setattr__(self, "metadata", kept)
+
+    @property
+    def held_bytes(self) -> int:
+        """What its texts take."""
+        return len(self.message.encode()) + sum(len(k.encode()) + len(v.encode()) + 8 for k, v in self.metadata.items())
 
 
 def failure_of(error: TerminalError) -> Failure:
@@ -96,13 +111,14 @@ class Reply:
     """The answer to a request.
 
     accepted / previously_accepted: durable, one-way. completed: `value` holds the result's bytes. failed: `failure` says why.
-    running: an `Attach(wait=False)` to one that has not ended. not_found: no such invocation. other_body: the idempotency key
-    has started this invocation with another body. moved: the shard is not (any longer) this worker's, ask its owner again with
-    the same invocation id; `doubtful` then says that the request may have been taken into an epoch that committed.
+    running: an `Attach(wait=False)` to one that has not ended. not_found: no such invocation. refused: it is too large to be
+    kept, so there is none; `failure` says why. other_body: the idempotency key has started this invocation with another body.
+    moved: the shard is not (any longer) this worker's, ask its owner again with the same invocation id; `doubtful` then says that
+    the request may have been taken into an epoch that committed.
     """
 
     status: Literal[
-        "accepted", "previously_accepted", "completed", "failed", "running", "not_found", "other_body", "moved"
+        "accepted", "previously_accepted", "completed", "failed", "running", "not_found", "other_body", "refused", "moved"
     ]
     invocation_id: str
     value: bytes = b""

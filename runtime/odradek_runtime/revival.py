@@ -115,7 +115,7 @@ class Revival:
     def note(self, shard: Shard, id_: str, completion: Entry) -> None:
         """Journal a completion of an invocation that cannot run now; its next attempt will find it."""
         journal = Journal()
-        journal.add_completion(completion)
+        journal.add_completion(self._machine.sizes.completion("what it waits for", completion))
         for chunk in journal.take_unwritten():
             shard.put(keys.chunk(id_, shard.next_sequence()), chunk)
         self._machine.touch(shard)

@@ -19,7 +19,7 @@ from odradek._port import Origin
 
 from . import keys
 from .epoch import StepRun
-from .formats import INVOCATION, TIMER, Entry, Header, Timer
+from .formats import TIMER, Entry, Header, Timer
 from .formats import Invocation as Stored
 from .invocation import Live
 from .journal import Diverged
@@ -125,7 +125,7 @@ class Runner:
 
     def persist(self, live: Live) -> None:
         assert live.stored is not None
-        live.shard.put(keys.invocation(live.id), INVOCATION.encode(live.stored))
+        live.shard.put(keys.invocation(live.id), self._machine.sizes.entry(live.stored))
         self._machine.touch(live.shard)
 
     # --- running ---
@@ -234,8 +234,8 @@ class Runner:
                 self._machine.route(command, live.shard)
 
     def _merge_journal(self, live: Live) -> None:
-        live.journal.add_commands(live.commands)
-        live.commands, live.writes, live.outputs = [], {}, []
+        live.journal.add_commands(live.commands, live.refusals)
+        live.commands, live.writes, live.outputs, live.refusals = [], {}, [], None
         epoch = self._machine.epoch
         for ref in live.sleeps:
             live.shard.set_timer(live.timers[ref], TIMER.encode(Timer("sleep")))
@@ -266,6 +266,10 @@ class Runner:
         """It waits: keep what it did, and the coroutine for as long as there is room."""
         if live.journal.replaying:
             self._machine.ending.paused(live, "divergence", self._unfinished(live))
+            return
+        unjournaled = self._machine.sizes.why_unjournaled(live.commands)
+        if unjournaled:
+            self._machine.ending.failed(live, Failure(413, f"{live.handler.target} cannot wait: {unjournaled}"))
             return
         self.anchor(live)
         seen_all = live.journal.delivered == len(live.journal.completions)
@@ -329,6 +333,7 @@ class Runner:
                 return
         if completion.ref in live.journal.completed:
             return
+        completion = self._machine.sizes.completion("what it waits for", completion)
         live.journal.add_completion(completion)
         epoch = self._machine.epoch
         epoch.bytes += len(completion.value or b"")

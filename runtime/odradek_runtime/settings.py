@@ -53,7 +53,7 @@ class Settings:
     step_threads: int = 32
     steps_queued: int = 10_000
     requests_waiting: int = 10_000
-    max_record_bytes: int = 1_000_000
+    max_record_bytes: int = 8_000_000
     replication_factor: int = 0
     """Of internal topics; 0 = the broker's default (at most the number of brokers)."""
     topics_watch_s: float = 5.0

@@ -15,6 +15,9 @@ from odradek import App
 
 from .internal import lost
 from .log.port import Log, TopicInfo
+from .room import create, room_for, tell
+from .sizes import LEAST_BYTES
+from .targets import limit_of
 
 logger = logging.getLogger("odradek")
 
@@ -37,28 +40,31 @@ class StartupError(Exception):
     """The app cannot run on this log as it is; the message says what to change."""
 
 
-def prepare(app: App, log: Log, *, create_inputs: bool, stores: Path | None = None) -> int:
+def prepare(app: App, log: Log, *, create_inputs: bool, stores: Path | None = None, max_record_bytes: int = 0) -> int:
     """Check and create topics; gives N. Raises StartupError, or LogError when the log cannot be reached.
 
     Args:
         create_inputs: make absent topics of the user (the embedded log).
         stores: where this worker keeps the app's stores: they show that it has run before.
+        max_record_bytes: of a value that a handler makes.
     """
     inputs = _inputs(app, log, create_inputs)
     existing = log.topic(f"{app.name}.commands")
     shards = _shards(app, inputs, existing)
     if refusal := lost(app.name, log, shards, inputs, stores):
         raise StartupError(refusal)
-    for name, config in INTERNAL.items():
-        _ensure(log, f"{app.name}.{name}", shards, config, _MADE_WITH.get(name, {}))
+    room = room_for(inputs, max_record_bytes)
+    own = [_ensure(log, f"{app.name}.{name}", shards, config, _MADE_WITH.get(name, {}), room) for name, config in INTERNAL.items()]
     for name in letters(app):
-        topic = log.topic(name) or log.create_topic(name, shards, {})
+        topic = log.topic(name) or create(log, name, shards, {}, room)
         if "compact" in topic.config.get("cleanup.policy", ""):
             raise StartupError(
                 f"topic {name} takes dead letters and is compacted: it would refuse those without a key, and keep one of each key. "
                 f"Use another topic, or: kafka-configs --alter --entity-type topics --entity-name {name} "
                 "--add-config cleanup.policy=delete"
             )
+        own.append(topic)
+    tell(own, room)
     return shards
 
 
@@ -97,10 +103,12 @@ def _shards(app: App, inputs: list[TopicInfo], existing: TopicInfo | None) -> in
     return existing.partitions
 
 
-def _ensure(log: Log, name: str, shards: int, config: Mapping[str, str], made_with: Mapping[str, str]) -> None:
+def _ensure(
+    log: Log, name: str, shards: int, config: Mapping[str, str], made_with: Mapping[str, str], room: int
+) -> TopicInfo:
     topic = log.topic(name)
     if topic is None:
-        topic = log.create_topic(name, shards, {**config, **made_with})
+        topic = create(log, name, shards, {**config, **made_with}, room)
     if topic.partitions != shards:
         raise StartupError(
             f"topic {name} has {topic.partitions} partitions and must have {shards}: it was not made by this app, or was altered"
@@ -112,3 +120,9 @@ def _ensure(log: Log, name: str, shards: int, config: Mapping[str, str], made_wi
                 f"topic {name} has {option}={is_} and must have {option}={wanted}, else the app would lose data: "
                 f"kafka-configs --alter --entity-type topics --entity-name {name} --add-config {option}={wanted}"
             )
+    if limit_of(topic) < LEAST_BYTES:
+        raise StartupError(
+            f"topic {name} takes records of {limit_of(topic)} bytes and must take {LEAST_BYTES}, better {room}: "
+            f"kafka-configs --alter --entity-type topics --entity-name {name} --add-config max.message.bytes={room}"
+        )
+    return topic

@@ -1,4 +1,4 @@
-"""Targets: the topics that handlers write to, checked before a record enters an epoch (invariants 2 and 12).
+"""Targets: the topics that an app writes to, and what each takes; asked before a record enters an epoch (invariants 2, 9 and 12).
 
 One bad record would abort the whole transaction, and a producer would create a missing topic by accident: so existence,
 partition, size, time and key are checked here, against what a client that cannot create topics has seen.
@@ -8,25 +8,40 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from odradek import TerminalError
 from odradek._port import Headers
 
 from .log.port import Log, LogError, TopicInfo
+from .log.sizes import BARE_BYTES, LIMIT_BYTES, record_bytes
 
 logger = logging.getLogger("odradek")
 
-OVERHEAD_BYTES = 200
-"""What the log adds to a record, at the most: batch header, varints."""
-FUTURE_MS = 3_600_000
-"""Kafka's default message.timestamp.after.max.ms."""
 AGAIN_MS = 1_000.0
+"""A topic that is absent, or took too little, is looked up again at most so often."""
+PRODUCER_BYTES = 64 * 1024 * 1024
+"""What a producer takes unless told otherwise (librdkafka's message.max.bytes, before compression)."""
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A topic as it was last seen. `past_ms`, `future_ms`: how far a record's time may be from now."""
+
+    partitions: int
+    limit_bytes: int
+    compacted: bool
+    past_ms: int
+    future_ms: int
+    seen_ms: float
 
 
 class Targets:
     """A cache of topics; those that could not be found are looked up again at most once a second.
 
-    `letters`: the topics that take the app's dead letters.
+    `letters`: the topics that take the app's dead letters. `max_record_bytes`: of a value that a handler makes.
+    `producer_bytes`: what the producers take, whatever the topics do.
     """
 
     def __init__(
@@ -36,12 +51,14 @@ class Targets:
         max_record_bytes: int,
         absent: Callable[[str], TopicInfo | None] | None = None,
         letters: Iterable[str] = (),
+        producer_bytes: int = PRODUCER_BYTES,
     ) -> None:
         self._log = log
         self._letters = tuple(letters)
         self._max_record_bytes = max_record_bytes
         self._absent = absent
-        self._known: dict[str, tuple[int, int, bool]] = {}
+        self._producer_bytes = producer_bytes
+        self._known: dict[str, _Target] = {}
         self.plain: dict[str, int] = {}
         """Topics that take a record by its size alone (key and value, bytes): nothing else to check, the hot path looks here."""
         self._failed: dict[str, tuple[float, LookupError | LogError]] = {}
@@ -59,40 +76,62 @@ class Targets:
     ) -> None:
         """Raises TerminalError when the log would refuse the record, LookupError while its topic does not exist, LogError."""
         known = self._known.get(topic) or self._look(topic, steady_ms)
-        partitions, limit, compacted = known
-        size = (len(value) if value else 0) + (len(key) if key else 0) + OVERHEAD_BYTES
-        if headers:
-            size += sum(len(name) + len(text or b"") + 4 for name, text in headers)
+        size, limit = record_bytes(key, value, headers), min(known.limit_bytes, self._max_record_bytes + BARE_BYTES)
+        if size > limit:
+            known = self._look_again(topic, known, steady_ms)
+            limit = min(known.limit_bytes, self._max_record_bytes + BARE_BYTES)
         if size > limit:
             raise TerminalError(f"a record of {size} bytes is over the limit of {topic}, {limit} bytes", code=413)
-        if partition is not None and not 0 <= partition < partitions:
-            raise TerminalError(f"{topic} has partitions 0 to {partitions - 1}, not {partition}", code=400)
-        if timestamp_ms is not None and not 0 <= timestamp_ms <= now_ms + FUTURE_MS:
-            raise TerminalError(f"timestamp {timestamp_ms} ms: {topic} takes 0 up to one hour from now", code=400)
-        if compacted and not key:
+        if partition is not None and not 0 <= partition < known.partitions:
+            raise TerminalError(f"{topic} has partitions 0 to {known.partitions - 1}, not {partition}", code=400)
+        if timestamp_ms is not None and not now_ms - known.past_ms <= timestamp_ms <= now_ms + known.future_ms:
+            raise TerminalError(f"timestamp {timestamp_ms} ms: {topic} takes {_span(known)}", code=400)
+        if known.compacted and not key:
             raise TerminalError(f"{topic} is compacted: every record needs a key", code=400)
+
+    def limit(self, topic: str, steady_ms: float, wanted: int = 0) -> int:
+        """How large a record the topic takes, in bytes as `record_bytes` counts them.
+
+        `wanted`: for a record of so many bytes; if they are too many the topic may have been altered, and is looked up again.
+        Of a topic that cannot be looked up nothing is refused: the brokers will say.
+        """
+        known = self._known.get(topic)
+        try:
+            if known is None:
+                known = self._look(topic, steady_ms)
+            elif wanted > known.limit_bytes:
+                known = self._look_again(topic, known, steady_ms)
+        except (LookupError, LogError):
+            return self._producer_bytes if known is None else known.limit_bytes
+        return known.limit_bytes
 
     def renew(self, shards: int) -> None:
         """A record was refused, perhaps because its topic has gone: what is known of topics is looked up again.
 
         Dead-letter topics that have gone are made again, as at the start: without them one bad record would stop everything.
         """
+        limits = {topic: self._known[topic].limit_bytes for topic in self._letters if topic in self._known}
         self._known.clear()
         self.plain.clear()
         self._failed.clear()
         for topic in self._letters:
             try:
                 if self._log.topic(topic) is None:
-                    self._log.create_topic(topic, shards, {})
+                    config = {"max.message.bytes": str(limits[topic])} if topic in limits else {}
+                    self._log.create_topic(topic, shards, config)
                     logger.error("topic %s was deleted while the app runs; it has been made again", topic)
             except LogError as error:
                 logger.warning("topic %s could not be looked up: %s", topic, error)
 
     def partitions(self, topic: str, steady_ms: float) -> int:
         """How many partitions the topic has. Raises LookupError when it does not exist, LogError when that cannot be known."""
-        return (self._known.get(topic) or self._look(topic, steady_ms))[0]
+        return (self._known.get(topic) or self._look(topic, steady_ms)).partitions
 
-    def _look(self, topic: str, steady_ms: float) -> tuple[int, int, bool]:
+    def _look_again(self, topic: str, known: _Target, steady_ms: float) -> _Target:
+        """Before a record is refused for its size, if that was not a moment ago: somebody may have raised the topic's limit."""
+        return known if steady_ms - known.seen_ms < AGAIN_MS else self._look(topic, steady_ms)
+
+    def _look(self, topic: str, steady_ms: float) -> _Target:
         looked_ms, failure = self._failed.get(topic, (-AGAIN_MS, None))
         if failure is not None and steady_ms - looked_ms < AGAIN_MS:
             raise failure
@@ -109,11 +148,29 @@ class Targets:
             self._failed[topic] = steady_ms, missing
             raise missing
         self._failed.pop(topic, None)
-        limit = min(int(info.config.get("max.message.bytes", 1_048_588)), self._max_record_bytes + OVERHEAD_BYTES)
-        known = self._known[topic] = (info.partitions, limit, "compact" in info.config.get("cleanup.policy", ""))
-        if not known[2]:
-            self.plain[topic] = limit - OVERHEAD_BYTES
+        known = self._known[topic] = _target(info, self._producer_bytes, steady_ms)
+        if not known.compacted:
+            self.plain[topic] = min(known.limit_bytes - BARE_BYTES, self._max_record_bytes)
         return known
+
+
+def limit_of(info: TopicInfo) -> int:
+    """How large a record a topic takes, in bytes as `record_bytes` counts them."""
+    return int(info.config.get("max.message.bytes", LIMIT_BYTES))
+
+
+def _target(info: TopicInfo, producer_bytes: int, steady_ms: float) -> _Target:
+    past_ms = int(info.config.get("message.timestamp.before.max.ms", 2**63 - 1))
+    future_ms = int(info.config.get("message.timestamp.after.max.ms", 3_600_000))
+    compacted = "compact" in info.config.get("cleanup.policy", "")
+    return _Target(info.partitions, min(limit_of(info), producer_bytes), compacted, past_ms, future_ms, steady_ms)
+
+
+def _span(known: _Target) -> str:
+    """Which times a topic takes, in words."""
+    since = "any time" if known.past_ms > 100_000 * _DAY_MS else f"{known.past_ms} ms before now"
+    ahead = "one hour" if known.future_ms == 3_600_000 else f"{known.future_ms} ms"
+    return f"{since} up to {ahead} from now"
 
 
 def absent(topic: str) -> str:

@@ -14,7 +14,7 @@ from odradek import RetryPolicy, TerminalError
 from . import keys
 from .clock import begun
 from .epoch import StepRun
-from .formats import INVOCATION, TIMER, Entry, Timer
+from .formats import TIMER, Entry, Timer
 from .formats import Invocation as Stored
 from .request import Failure, failure_of, plain_text
 
@@ -75,7 +75,7 @@ class Waits:
     def retry(self, shard: Shard, stored: Stored) -> None:
         """Another attempt: replay what is recorded, then go on."""
         stored.status, stored.pause = "running", ""
-        shard.put(keys.invocation(stored.id), INVOCATION.encode(stored))
+        shard.put(keys.invocation(stored.id), self._machine.sizes.entry(stored))
         shard.put(keys.paused(stored.id), None)
         self._machine.touch(shard)
         if self._key_is_anothers(shard, stored):
@@ -140,10 +140,10 @@ class Waits:
         self._machine.runner.complete(shard, run.id, Entry("completion", run.ref, failure=failure), after_commit=True)
 
     def _recorded(self, run: StepRun, value: bytes) -> Entry:
-        limit = self._machine.max_record_bytes
+        limit, what = self._machine.max_record_bytes, f"the result of step {run.body.name}"
         if len(value) <= limit:
-            return Entry("completion", run.ref, value=value)
-        why = f"the result of step {run.body.name} has {len(value)} bytes, more than can be recorded ({limit})"
+            return self._machine.sizes.completion(what, Entry("completion", run.ref, value=value))
+        why = f"{what} takes {len(value)} bytes, over the limit of max_record_bytes, {limit} bytes"
         return Entry("completion", run.ref, failure=Failure(413, why))
 
     def _again(self, shard: Shard, run: StepRun, error: BaseException, attempt: int, policy: RetryPolicy) -> None:

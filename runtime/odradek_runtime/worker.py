@@ -32,7 +32,7 @@ from .startup import letters, prepare
 from .store import StoreError
 from .store_folder import MemoryStores, StoreFolder, Stores, stores_of
 from .takeover import Takeover
-from .targets import Targets
+from .targets import PRODUCER_BYTES, Targets
 from .watchdog import Watchdog
 from .withdrawal import Withdrawal
 
@@ -90,15 +90,19 @@ class Worker:
         """Check and create topics, join the group, begin to work. Returns before the shards are restored (see `ready`)."""
         create = not self._settings.bootstrap_servers
         stores = None if self._in_memory else stores_of(self._settings.data_dir, self.app.name)
-        self.shards = prepare(self.app, self._log, create_inputs=create, stores=stores)
+        largest = self._settings.max_record_bytes
+        self.shards = prepare(self.app, self._log, create_inputs=create, stores=stores, max_record_bytes=largest)
         internal = Internal.look(self._log, self.app.name)
         self._member = self._log.member(self.app.name, self.shards, self._url)
         self._executor = StepExecutor(self._step_done, running=self._settings.steps_running, threads=self._settings.step_threads)
         self._executor.start(partial(self.app.lifespan, self.app) if self.app.lifespan is not None else None)
-        limit = self._settings.max_record_bytes
         absent = self._create if create else None
-        targets = Targets(self._log, max_record_bytes=limit, absent=absent, letters=letters(self.app))
+        producer_bytes = int(self._settings.kafka.get("message.max.bytes", PRODUCER_BYTES))
+        targets = Targets(
+            self._log, max_record_bytes=largest, absent=absent, letters=letters(self.app), producer_bytes=producer_bytes
+        )
         machine = Machine(self.app, self.shards, self._settings, targets, self.metrics, handler_loop())
+        machine.sizes.learn(letters(self.app), self._clock.steady_ms())
         self._stores: Stores = MemoryStores() if stores is None else StoreFolder(stores)
         takeover = Takeover(
             self.app.name,

@@ -136,9 +136,9 @@ def test_a_value_beyond_the_guess_says_how_to_tell_the_type(run: Run, folder: Pa
 
 
 def test_a_record_over_the_limit_is_a_bad_row(run: Run, folder: Path) -> None:
-    (folder / "a.jsonl").write_text('{"a": 1}\n"' + "x" * 1_000_000 + '"\n')
+    (folder / "a.jsonl").write_text('{"a": 1}\n"' + "x" * 1_048_588 + '"\n')
     said = run("publish", "t", "a.jsonl", "--create", ok=False)
-    assert "line 2: 1,000,002 bytes" in said.stderr
+    assert "line 2: a record of 1,048,664 bytes, and t takes 1,048,588" in said.stderr
 
 
 @pytest.mark.parametrize("form", ["a.csv.gz", "a.zip", "-"])

@@ -1,5 +1,6 @@
 """Records: what is written comes back as it was, where it should, in order."""
 
+import os
 import time
 
 import pytest
@@ -153,7 +154,7 @@ def test_a_bad_record_leaves_nothing_of_its_batch(log: Log, topic: str, topic_pr
     publisher = log.publisher(topic_prefix)
 
     with pytest.raises(LogError):
-        publisher.publish([Output(topic, 0, b"k", b"good"), Output(topic, 0, b"k", bytes(2_000_000))], 2)
+        publisher.publish([Output(topic, 0, b"k", b"good"), Output(topic, 0, b"k", os.urandom(2_000_000))], 2)
 
     publisher = log.publisher(topic_prefix)
     assert publisher.position() == 0

@@ -1,5 +1,7 @@
 """Commits: all or nothing, in order, positions told, and never by one who no longer owns the shard."""
 
+import os
+
 import pytest
 
 from odradek_runtime.log.port import ChangelogPosition, Committed, Log, Message, Output, Partition, Records
@@ -82,7 +84,7 @@ def test_a_poisonous_record_leaves_nothing_of_its_transaction(log: Log, app: str
     station.committed(station.transaction(offsets={Partition(f"{app}.commands", 0): 3}))
     station.member.read({Partition(topic, 0): 0}, 1)
     transaction = station.transaction(
-        outputs=[Output(topic, 0, b"k", b"good"), Output(topic, 0, b"k", bytes(2_000_000))],
+        outputs=[Output(topic, 0, b"k", b"good"), Output(topic, 0, b"k", os.urandom(2_000_000))],
         offsets={Partition(f"{app}.commands", 0): 4},
     )
     transaction.state[0] = [(b"s", b"state")]

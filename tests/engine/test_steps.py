@@ -382,7 +382,7 @@ def test_a_result_that_cannot_be_encoded_or_is_too_large_fails_its_step_alone(ri
     app = App("large", shards=1)
 
     def large() -> bytes:
-        return b"x" * 1_200_000
+        return b"x" * 9_000_000
 
     @app.handler
     async def go(ctx: Context) -> str:

@@ -26,6 +26,7 @@ class Outside:
         """Results of steps that are committed."""
         self.wrong: list[BaseException] = []
         self.picky: Any = None
+        self.bulk: Any = None
 
     def heard(self, result: Any) -> None:
         """A handler has been given the result of a step: by then it must be recorded."""
@@ -190,6 +191,41 @@ class Performance:
     async def _poison(self, index: int, op: Task) -> Any:
         self.ctx.publish(self.picky, "poison", key="k")
 
+    async def _large(self, index: int, op: Task) -> Any:
+        """Something of this size is made: it is refused where it is made, or it is there."""
+        size, sub = op["size"], {"id": f"{self.task['id']}~{index}", "ops": [], "at": "svc"}
+        try:
+            match op["way"]:
+                case "state" if isinstance(self.ctx, ObjectContext):
+                    self.ctx.set("large", "x" * size)
+                    self.told.append(len(self.ctx.get("large", str, "")))
+                    return
+                case "publish":
+                    self.ctx.publish(self.outside.bulk, "x" * size, key="k")
+                case "step":
+                    self.told.append(len(await self.ctx.run(self._blank, size, name="large", returns=str)))
+                    return
+                case "argument":
+                    await current().call("svc/do", {**sub, "pad": "x" * size}, returns=list[Any])
+                case "send":
+                    current().send("svc/do", {**sub, "pad": "x" * size})
+                case "result":
+                    await current().call("svc/do", {**sub, "ops": [{"op": "give", "size": size}]}, returns=list[Any])
+                case _:
+                    await self.ctx.run(self._complain, size, name="complain", returns=str)
+            self.told.append(size)
+        except TerminalError as error:
+            self.told.append(error.code)
+
+    async def _give(self, index: int, op: Task) -> Any:
+        self.told.append("x" * op["size"])
+
+    async def _blank(self, size: int) -> str:
+        return "x" * size
+
+    async def _complain(self, size: int) -> str:
+        raise TerminalError("x" * size, code=418, metadata={f"m{n}": "x" * (size // 10) for n in range(10)})
+
     async def _join(self, index: int, op: Task) -> Any:
         pending, self.pending = self.pending, []
         for slot, future in pending:
@@ -205,6 +241,7 @@ def build(program: Program, outside: Outside) -> App:
     app = App(APP, shards=program.shards)
     out = app.topic("out", key=str, value=dict[str, Any])
     outside.picky = app.topic("picky", key=str, value=str)
+    outside.bulk = app.topic("bulk", key=str, value=str)
     service = app.service("svc")
     for name in OBJECTS:
         _object(app, name, program, outside, out)

@@ -15,7 +15,7 @@ from odradek_runtime import keys
 from odradek_runtime.epoch import StepRun
 from odradek_runtime.formats import CHUNK, INVOCATION, LOCK, POSITIONS, SLOT, STORE_POSITION, TIMER, Positions
 from odradek_runtime.formats import Invocation as Stored
-from odradek_runtime.log.port import Partition, Transaction
+from odradek_runtime.log.port import Output, Partition, Transaction
 from odradek_runtime.request import Reply
 from odradek_runtime.shard import Shard
 
@@ -61,6 +61,18 @@ class Audit:
             self._rule(fence in transaction.offsets, f"{member.name}: shard {number} has no fence")
             journal = transaction.journal.get(number, [])
             self._rule(bool(journal) and journal[-1][0] == keys.POSITIONS, f"{member.name}: shard {number} is not closed")
+        self._sizes(member, transaction)
+
+    def _sizes(self, member: SimMember, transaction: Transaction) -> None:
+        """Nothing is sent that its topic does not take: everything is measured when it is made."""
+        records = [Output(*output) for output in transaction.outputs]
+        for name, changes in (("state", transaction.state), ("journal", transaction.journal)):
+            for number, pairs in changes.items():
+                headers = transaction.state_headers.get(number) if name == "state" else None
+                records += [Output(f"{self._app}.{name}", number, key, value, headers) for key, value in pairs]
+        for output in records:
+            excess = member.excess(output)
+            self._rule(not excess, f"{member.name} sends {output.topic} a record {excess} bytes too large: {output.key!r:.60}")
 
     def committed(self, transaction: SimTransaction) -> None:
         """The coordinator has decided: these records are true from now on."""

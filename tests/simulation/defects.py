@@ -226,6 +226,38 @@ DEFECTS = (
         "told = self.message.topic_id if", 'told = "" if',
     ),
     Defect(
+        "state-unmeasured", "state is written whatever its size", "invocation.py",
+        "        if size > self.machine.sizes.plain_state:\n", "        if size < 0:\n",
+    ),
+    Defect(
+        "result-unmeasured", "a result is taken whatever its size", "ending.py",
+        "        over = self._machine.sizes.why_no_result(live.stored, result) if live.stored is not None else \"\"\n",
+        '        over = ""\n',
+    ),
+    Defect(
+        "step-unmeasured", "a step's result is recorded whatever its size", "sizes.py",
+        "        return Entry(entry.kind, entry.ref, failure=Failure(413, f\"{what} {over}\")) if over else entry\n",
+        "        return entry\n",
+    ),
+    Defect(
+        "argument-unmeasured", "a call is sent whatever the size of its argument", "sizes.py",
+        "        if size > SMALL_BYTES:\n            self._check(what, size, f",
+        "        if size < 0:\n            self._check(what, size, f",
+    ),
+    Defect(
+        "forward-unmeasured", "a record is forwarded whatever its size", "outward.py",
+        "        over = machine.sizes.why_unsent(machine.commands_topic, encoded)\n", '        over = ""\n',
+    ),
+    Defect(
+        "letter-unmeasured", "a dead letter is written whatever its size", "sizes.py",
+        "        if self._fits(letter):\n            return letter\n", "        if letter:\n            return letter\n",
+    ),
+    Defect(
+        "entry-unmeasured", "an invocation waits whatever the size of what started it", "sizes.py",
+        "        if size <= SMALL_BYTES:\n            return \"\"\n        if size > self._limit(self._journal):",
+        "        if size >= 0:\n            return \"\"\n        if size > self._limit(self._journal):",
+    ),
+    Defect(
         "one-id-for-two", "a record of a topic that was made again has the id of the old one at its offset", "invocation.py",
         'topic_id = told or self.shard.topic_ids.get(origin.topic, "")', 'topic_id = ""',
     ),

@@ -6,6 +6,7 @@ counted); which transactions hold readers back; what commits and refusals say; t
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from random import Random
@@ -225,7 +226,7 @@ class Comparison:
         """Refused, and nothing of it is left. Only in a topic of its own: how much a broker had taken is not told."""
 
         def commit(side: Side) -> Seen:
-            records = [Output(*picky, b"k", value) for value in (b"good", bytes(2_000_000))]
+            records = [Output(*picky, b"k", value) for value in (b"good", os.urandom(2_000_000))]
             offsets = {Partition(f"{self._app}.commands", 0): 777}
             refused = side.station.refused(side.station.transaction([0], records, offsets=offsets))
             left = [m for batch in side.log.scan(picky, 0, side.log.offsets(picky)[1]) for m in batch]

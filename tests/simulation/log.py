@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from odradek_runtime.log.port import LogError, Message, Output, Partition, Peer, TopicInfo, Transaction
+from odradek_runtime.log.sizes import LIMIT_BYTES, record_bytes
 from odradek_runtime.routing import shard_of
 
 from .faults import Faults
@@ -23,7 +24,6 @@ STILL_MS = 30_000.0
 TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 INDIGESTIBLE = b"indigestible"
 """An input may have it, but nothing that an app writes: even the dead letter, or the command that forwards it, is refused."""
-MAX_MESSAGE_BYTES = 1_048_588
 
 
 class Auditor(Protocol):
@@ -150,9 +150,19 @@ class SimLog:
             number = self._robin % len(found[1]) if output.key is None else shard_of(output.key, len(found[1]))
         if not 0 <= number < len(found[1]):
             raise BadRecord(f"{output.topic} has no partition {number}")
-        if len(output.key or b"") + len(output.value or b"") > MAX_MESSAGE_BYTES:
+        if self.excess(output):
             raise BadRecord(f"a record for {output.topic} is too large")
         return found[1][number]
+
+    def has(self, topic: str) -> bool:
+        return topic in self._topics
+
+    def excess(self, output: Output) -> int:
+        """By how many bytes a record is larger than its topic takes; 0 if it is not."""
+        size = len(output.key or b"") + len(output.value or b"")
+        size += sum(len(name) + len(text or b"") for name, text in output.headers or ())
+        limit = int(self._topics[output.topic][0].config.get("max.message.bytes", LIMIT_BYTES))
+        return 0 if size < limit - 10_000 else max(record_bytes(output.key, output.value, output.headers) - limit, 0)
 
     # --- reading ---
 

@@ -80,6 +80,10 @@ class SimMember:
         self._unfinished: list[SimTransaction] = []
         self._on_the_wire = False
 
+    def excess(self, output: Output) -> int:
+        """By how many bytes a record is larger than its topic takes."""
+        return self._log.excess(output) if self._log.has(output.topic) else 0
+
     # --- membership ---
 
     def join(self, sink: Sink) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .program import HELD, KEYED, Entry, Op, Program, Task
+from .program import HELD, KEYED, LIMIT_BYTES, Entry, Op, Program, Task
 
 Key = tuple[str, str]
 AWAITED = ("step", "exhausted", "sleep", "call", "shared", "late", "frail")
@@ -67,8 +67,9 @@ class Expected:
                 drawn += 1
             elif kind == "own" and not unkeyed:
                 told.append(409)
-            elif kind == "stumble":
-                told.append(f"did {task['id']}:{index}")
+            elif kind in ("large", "stumble"):
+                told.append(self._large(task, index, op, unkeyed=unkeyed) if kind == "large" else f"did {task['id']}:{index}")
+            told += ["x" * op["size"]] if kind == "give" else []
             code = _code(where, op)
             if code:
                 dropped = where[0] == "frail" or kind == "poison" or "pauses" in task  # what it did since its last wait
@@ -86,6 +87,7 @@ class Expected:
             told[slot] = answer
         if not code:
             tokens.append(f"{task['id']}:end")
+            code = max((413 for op in task["ops"] if op["op"] == "give" and op["size"] > LIMIT_BYTES), default=0)
         self.tokens[where][task["id"]] = tokens
         self.order += [(target, ids) for target, ids in targets.items() if target[0] in KEYED and len(ids) > 1]
         result = self.results[task["id"]] = Result((), 0, code) if code else Result(tuple(told), drawn)
@@ -98,6 +100,17 @@ class Expected:
             self.add(where, task, at_ms + op.get("delay_ms", 0))
             if not op.get("delay_ms"):
                 targets[where].append(task["id"])
+
+    def _large(self, task: Task, index: int, op: Op, *, unkeyed: bool) -> int:
+        """What it is told of something large that it makes, with the note that a task makes for which it was called."""
+        fits, way = op["size"] < LIMIT_BYTES, op["way"]
+        if way == "reason":
+            return 418
+        if way == "result" or (way in ("argument", "send") and fits):
+            sub = f"{task['id']}~{index}"
+            self.tokens["svc", ""][sub] = [f"{sub}:end"]
+            self.earliest_ms[sub] = 0.0
+        return op["size"] if fits or (way == "state" and unkeyed) else 413
 
     def _answer(self, task: Task, index: int, op: Op) -> Any:
         match op["op"]:

@@ -56,6 +56,12 @@ TIMEOUT_S = 1.0
 
 POISON, POISONED = 0.08, 0.3
 """In so many of the programs so many of the tasks publish a record that no broker takes."""
+LARGE = 0.12
+"""So many of the programs have records, values and results of about the size that the app's topics take."""
+LIMIT_BYTES = 262_144
+FITS, EXCEEDS = 240_000, 270_000
+WAYS = ("state", "publish", "step", "argument", "send", "result", "reason")
+"""How a task makes something large: the last is an error with a text of that size."""
 WIDE = 0.3
 """So many of the programs have more in them: bad records that pause their key, a second app."""
 
@@ -94,6 +100,8 @@ class Program:
     """Records come by a topic that deletes what is old, read or not."""
     far_shards: int = 0
     """There is a second app, with so many shards."""
+    large: bool = False
+    """The app's own topics take records of LIMIT_BYTES, and some are larger."""
     entries: list[Entry] = field(default_factory=list[Entry])
     pool: list[tuple[str, str, Task]] = field(default_factory=list[tuple[str, str, Task]])
 
@@ -139,6 +147,9 @@ class Generator:
         self.rng = Random(f"{seed}/more")  # of its own: what a seed does without it stays as it is
         if self.rng.random() < WIDE:
             self.widen(span_ms)
+        self.rng = Random(f"{seed}/size")
+        if self.rng.random() < LARGE:
+            self.enlarge(span_ms)
         self.program.entries.sort(key=lambda entry: entry.at_ms)
 
     def widen(self, span_ms: float) -> None:
@@ -163,6 +174,25 @@ class Generator:
         for _ in range(rng.randint(3, 10) if program.brief else 0):
             self._budget = 1
             program.entries.append(self._brief(rng.uniform(0, span_ms)))
+
+    def enlarge(self, span_ms: float) -> None:
+        """Add what is large: tasks that make such things, by record and by request, and records that are."""
+        rng, self.program.large = self.rng, True
+        for number in range(rng.randint(2, 6)):
+            self._tasks += 1
+            object_, key = place(rng.randrange(TOP))
+            ops: list[Op] = [{"op": "note"}]
+            for _ in range(rng.randint(1, 3)):
+                ops.append({"op": "large", "way": rng.choice(WAYS), "size": rng.choice((FITS, EXCEEDS, 4 * EXCEEDS))})
+                ops += rng.choice(([], [{"op": "sleep", "ms": 1, "later": False}], [{"op": "note"}]))
+            task: Task = {"id": f"t{self._tasks}", "ops": ops}
+            if number % 4 == 0:
+                ops.append({"op": "give", "size": rng.choice((FITS, EXCEEDS))})
+            size = rng.choice((0, 0, FITS, 4 * EXCEEDS)) if number % 2 else 0
+            if size > LIMIT_BYTES:  # whether it runs before it is given up depends on what happens: it fails either way
+                task["ops"] = [{"op": "terminate", "code": 418}]
+            topic = f"in-{object_}" if number % 2 else ""
+            self.program.entries.append(Entry(rng.uniform(0, span_ms), f"{object_}/do", key, {**task, "pad": "x" * size}, topic))
 
     def _brief(self, at_ms: float) -> Entry:
         """A record that may be deleted before it is read. Its first note tells whether it was."""

@@ -24,7 +24,7 @@ from .faults import Faults
 from .judgement import judge, lag, positions, settled
 from .log import SimLog
 from .partition import PartitionLog
-from .program import APP, BRIEF, OTHER, Entry, Generator
+from .program import APP, BRIEF, LIMIT_BYTES, OTHER, Entry, Generator
 from .scheduler import SKEW_MS, START_MS, Scheduler, Stuck
 from .store import Disk
 from .worker import SimWorker
@@ -120,17 +120,26 @@ class World:
             self.scheduler.note(text)
 
     def _deploy(self, app: App, audit: Audit) -> Deployment:
+        small = {"max.message.bytes": str(LIMIT_BYTES)} if self.program.large else {}
         for name in (*INPUTS, *MORE_INPUTS):
-            self.log.create_topic(name, self.program.partitions, {})
+            self.log.create_topic(name, self.program.partitions, {"max.message.bytes": "100000000"})
         self.log.create_topic("out", OUT, {})
-        self.log.create_topic("letters", 1, {})
+        self.log.create_topic("letters", 1, small)
         self.log.create_topic("picky", 1, {})
         self.log.refused = {"picky"}
         shards = self.program.shards if app.name == APP else self.program.far_shards
         for name in ("journal", "state"):
             config = {"cleanup.policy": "compact", "delete.retention.ms": TOMBSTONES[self._short_lived], **CHANGELOG_KEPT}
-            self.log.create_topic(f"{app.name}.{name}", shards, config)
-        return Deployment(app, prepare(app, self.log, create_inputs=False), audit, self.log)
+            self.log.create_topic(f"{app.name}.{name}", shards, {**config, **small})
+        if self.program.large:  # nobody else's ids change for it
+            self.log.create_topic("bulk", 1, small)
+            self.log.create_topic(f"{app.name}.commands", shards, {"retention.ms": "-1", "retention.bytes": "-1", **small})
+            self.log.create_topic(f"{app.name}.dead-letters", shards, small)
+        logging.getLogger("odradek").disabled = True  # it would say that the topics are small
+        try:
+            return Deployment(app, prepare(app, self.log, create_inputs=False), audit, self.log)
+        finally:
+            logging.getLogger("odradek").disabled = False
 
     def _node(self, deployment: Deployment) -> None:
         rng = self.scheduler.rng

@@ -21,6 +21,8 @@ from odradek_runtime.cli.record import CASTS, BadField, Options, Rows
 from odradek_runtime.cli.source import BadRow, Row, Source
 from odradek_runtime.cli.topics import SUFFIXES, internal, of_users
 from odradek_runtime.log.port import Log, LogError, Output
+from odradek_runtime.log.sizes import BARE_BYTES, record_bytes
+from odradek_runtime.targets import limit_of
 
 BATCH_RECORDS = 2_000
 """Records of one transaction: what an interruption costs at most, and no more memory than this."""
@@ -99,9 +101,9 @@ def publish(
         place = f"{counted(_find_topic(log, topic, partitions if create else None), 'partition')}, {connect.where(settings)}"
         for line in rows.said:
             err().print(f"[dim]{escape(line)}[/]")
-        sending = Sending(
-            log, topic, place, run or f"publish:{topic}:stdin:{time.time_ns()}", source, rows, settings.max_record_bytes
-        )
+        info = log.topic(topic)
+        largest = min(limit_of(info), settings.max_record_bytes + BARE_BYTES) if info is not None else settings.max_record_bytes
+        sending = Sending(log, topic, place, run or f"publish:{topic}:stdin:{time.time_ns()}", source, rows, largest)
         sending.run(resume=resume, skip_bad=skip_bad)
 
 
@@ -169,8 +171,10 @@ class Sending:
             key, value = self._rows.convert(row)
         except BadField as error:
             return BadRow(row.line, error.name, error.reason)
-        if value is not None and len(value) > self._max_bytes:
-            return BadRow(row.line, "", f"{len(value):,} bytes, and a record may have {self._max_bytes:,} (max_record_bytes)")
+        size = record_bytes(key, value)
+        if size > self._max_bytes:
+            limit = f"{self._topic} takes {self._max_bytes:,} (its max.message.bytes, or the setting max_record_bytes)"
+            return BadRow(row.line, "", f"a record of {size:,} bytes, and {limit}")
         return Output(self._topic, None, key, value)
 
     def _send(self, batch: list[Output], position: int) -> None:

@@ -14,9 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from odradek_runtime.formats import COMMAND, Command, Header
-from odradek_runtime.ingress.errors import unavailable
-from odradek_runtime.log.port import LogError, Output, Publisher
+from odradek_runtime.ingress.errors import HttpError, unavailable
+from odradek_runtime.log.port import LogError, Output, Publisher, TopicInfo
+from odradek_runtime.log.sizes import record_bytes
 from odradek_runtime.request import Invoke, Reply
+from odradek_runtime.sizes import SMALL_BYTES
+from odradek_runtime.targets import limit_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +36,20 @@ def publisher_name(app: str, data_dir: Path) -> str:
     return f"{app}.ingress.{hashlib.blake2b(place.encode(), digest_size=6).hexdigest()}"
 
 
-class CommandsTopic:
-    """Implements `dispatch.Acceptor`. `open_publisher` blocks, so it and what it gives are used in a thread."""
+def _nothing(_: str) -> TopicInfo | None:
+    return None
 
-    def __init__(self, app: str, open_publisher: Callable[[], Publisher]) -> None:
+
+class CommandsTopic:
+    """Implements `dispatch.Acceptor`. `open_publisher` blocks, so it and what it gives are used in a thread.
+
+    `describe`: looks up a topic, for how large a record it takes; blocks, too.
+    """
+
+    def __init__(
+        self, app: str, open_publisher: Callable[[], Publisher], describe: Callable[[str], TopicInfo | None] = _nothing
+    ) -> None:
+        self._describe = describe
         self._topic = f"{app}.commands"
         self._open = open_publisher
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="odradek-acceptance")
@@ -46,13 +59,27 @@ class CommandsTopic:
         self._writing: asyncio.Task[None] | None = None
 
     async def accept(self, request: Invoke, shard: int) -> Reply:
-        """Durable when it returns. Raises HttpError 503 when the log does not take it."""
+        """Durable when it returns. Raises HttpError 503 when the log does not take it, 413 when it is too large for it."""
+        encoded = COMMAND.encode(command_of(request))
+        await self._check_size(encoded)
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pending.append((Output(self._topic, shard, None, COMMAND.encode(command_of(request))), written))
+        self._pending.append((Output(self._topic, shard, None, encoded), written))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_all())
         await written
         return Reply("accepted", request.invocation_id)
+
+    async def _check_size(self, encoded: bytes) -> None:
+        """One that is too large would be refused with all that are written beside it."""
+        size = record_bytes(None, encoded)
+        if size <= SMALL_BYTES:
+            return
+        try:
+            info = await asyncio.get_running_loop().run_in_executor(self._thread, self._describe, self._topic)
+        except LogError as error:
+            raise unavailable(f"the shard has no owner, and the log cannot be asked: {error}") from None
+        if info is not None and size > limit_of(info):
+            raise HttpError(413, f"the request takes {size} bytes, over the limit of {self._topic}, {limit_of(info)} bytes")
 
     async def close(self) -> None:
         """End the batch that is being written."""

@@ -39,6 +39,8 @@ def respond(reply: Reply, handler: Handler | None) -> Response:
             metadata={"invocationId": reply.invocation_id, "attach": attach_path(reply.invocation_id)},
             headers=headers,
         )
+    if reply.status == "refused" and reply.failure is not None:
+        raise HttpError(reply.failure.code, reply.failure.message)
     raise unavailable("the shard has moved; the request may be repeated")
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from rocksdict import WriteBatch
 
+from odradek_runtime.log.sizes import record_bytes
 from odradek_runtime.log_embedded import rows
-from odradek_runtime.log_embedded.framing import encode_headers, encode_pair, encode_record, long
+from odradek_runtime.log_embedded.framing import EmbeddedMessage, encode_headers, encode_pair, encode_record, long
 from odradek_runtime.log_embedded.partitioner import partition_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 BLOCK_RECORDS = 1_000
 BLOCK_BYTES = 1024 * 1024
 RECORD_OVERHEAD_BYTES = 70
-"""What Kafka counts for a record and its batch beside key, value and headers."""
+"""More than Kafka counts beside what is laid out here."""
 
 
 class BadRecordError(ValueError):
@@ -101,10 +102,7 @@ class Append:
         raw = encode_record(key, value, headers, stamp)
         size = len(raw)
         if size + RECORD_OVERHEAD_BYTES > growth.topic.record_bytes:
-            limit = growth.topic.record_bytes
-            raise BadRecordError(
-                f"a record for {growth.topic.name!r} has {size} bytes, more than max.message.bytes={limit}: make it smaller"
-            )
+            self._check_size(growth.topic, raw)
         if key is None and growth.topic.compacted:
             raise BadRecordError(f"a record for the compacted topic {growth.topic.name!r} has no key: give it one")
         end = growth.end
@@ -113,6 +111,15 @@ class Append:
         growth.bytes += size
         if stamp_ms > growth.newest_ms:
             growth.newest_ms = stamp_ms
+
+    def _check_size(self, topic: Topic, raw: bytes) -> None:
+        """To the byte, as Kafka would. Raises BadRecordError."""
+        record = EmbeddedMessage(topic.name, 0, 0, raw)
+        size, limit = record_bytes(record.key(), record.value(), record.headers()), topic.record_bytes
+        if size > limit:
+            raise BadRecordError(
+                f"a record for {topic.name!r} has {size} bytes, more than max.message.bytes={limit}: make it smaller"
+            )
 
     def offsets(self, group: str, offsets: Mapping[Partition, int]) -> None:
         for partition, offset in offsets.items():

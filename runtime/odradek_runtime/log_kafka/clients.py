@@ -24,6 +24,9 @@ OURS = frozenset(
 LARGEST_REQUEST_BYTES = 64 * 1024 * 1024
 """Below the broker's socket.request.max.bytes, so that a record too large for its topic is answered, not cut off."""
 
+LARGEST_BATCH_BYTES = 512 * 1024 * 1024
+"""What a batch may have once it is decompressed: a consumer that meets a larger one gets no further in its partition."""
+
 ErrorCallback = Callable[[KafkaError], None]
 Options = Mapping[str, str | int | float | bool]
 
@@ -55,6 +58,7 @@ class Clients:
             "enable.auto.offset.store": False,
             "isolation.level": "read_committed",
             "auto.offset.reset": "error",
+            "receive.message.max.bytes": LARGEST_BATCH_BYTES,
             **options,
         }
         return cast("ConsumerClient", self._make(Consumer, config, on_error))

@@ -1,0 +1,83 @@
+"""Commands that leave: to another shard's worker, or to another app, as far as their topics take them.
+
+Stands behind `Machine.route`, which hands over itself what is for a shard of this worker. What a commands topic does not take is
+no reason to stop: a record goes where its subscription says, whoever waits for an answer gets one, the rest is a dead letter.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from .ending import completion
+from .formats import COMMAND, Command
+from .invocation import origin_of
+from .inward import Forwarded, undeliverable
+from .log.port import Output
+from .request import Failure
+from .routing import id_hash
+
+if TYPE_CHECKING:
+    from .machine import Machine
+    from .shard import Shard
+
+logger = logging.getLogger("odradek")
+
+
+class Outward:
+    """Writes commands into the epoch, for the machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def write(self, command: Command, number: int, source: Shard) -> bool:
+        """For a shard of this app. False: its topic does not take it, and something else was done."""
+        machine = self._machine
+        encoded = COMMAND.encode(command)
+        over = machine.sizes.why_unsent(machine.commands_topic, encoded)
+        if over:
+            self._unsent(command, source, over)
+            return False
+        machine.epoch.outputs.append(Output(machine.commands_topic, number, None, encoded))
+        machine.epoch.urgent = True
+        return True
+
+    def abroad(self, app: str, command: Command) -> None:
+        """For another app. One that is gone since it called cannot be told: that stops nobody here."""
+        machine, topic = self._machine, f"{app}.commands"
+        try:
+            partition = id_hash(command.id) % machine.targets.partitions(topic, machine.steady_ms)
+        except LookupError as error:
+            self._dead(command, str(error), 404)
+        else:
+            encoded = COMMAND.encode(command)
+            over = machine.sizes.why_unsent(topic, encoded)
+            if over and command.kind == "complete":
+                encoded = COMMAND.encode(completion("", command.id, command.ref, None, Failure(413, f"the result {over}")))
+            machine.epoch.outputs.append(Output(topic, partition, None, encoded))
+
+    def unstarted(self, command: Command, why: str, source: Shard) -> None:
+        """An invocation that is too large to be: its caller hears of it; one that nobody waits for is a dead letter."""
+        if command.caller_id:
+            failed = completion(command.caller_app, command.caller_id, command.ref, None, Failure(413, why))
+            self._machine.route(failed, source)
+        else:
+            self._dead(command, why, 413)
+
+    def _unsent(self, command: Command, source: Shard, over: str) -> None:
+        machine = self._machine
+        subscription = machine.subscription_of(command) if command.kind == "forward" else None
+        if subscription is not None:
+            record = Forwarded(command)
+            failure = Failure(413, f"to forward it to the shard of its key {over}")
+            machine.ending.reject(subscription, origin_of(record), record.value(), failure)
+        elif command.kind == "complete":
+            machine.route(completion("", command.id, command.ref, None, Failure(413, f"the result {over}")), source)
+        else:
+            self.unstarted(command, f"the start of {command.target} {over}", source)
+
+    def _dead(self, command: Command, why: str, code: int) -> None:
+        machine = self._machine
+        machine.metrics.dead_letters += 1
+        logger.error("%s for %s -> %s: %s", command.kind, command.id, machine.dead_letters, why)
+        machine.epoch.outputs.append(machine.sizes.letter(undeliverable(machine.dead_letters, command, why, code)))
