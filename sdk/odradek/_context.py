@@ -203,10 +203,14 @@ class Context(Calls):
 
             ctx.publish(invoices, invoice, key=ctx.key)
         """
+        try:
+            data = topic.bare(value) if value is not None and topic.ok(value) else None
+        except Exception:  # noqa: BLE001  (whatever it is, `encode` says it)
+            data = None
         self._ops.publish(
             topic.name,
             None if key is None else topic.encode_key(key),
-            None if value is None else topic.encode(value),
+            topic.encode(value) if data is None and value is not None else data,
             encode_headers(f"topic {topic.name!r}", headers) if headers else None,
             partition,
             None if timestamp is None else _unix_ms("ctx.publish: timestamp", timestamp),

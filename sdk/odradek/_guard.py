@@ -23,6 +23,11 @@ Encode = Callable[[Any], bytes]
 Decode = Callable[[bytes], Any]
 
 
+def never(_: Any) -> bool:
+    """Say no: what is asked has to take the long way."""
+    return False
+
+
 class Guard:
     """Makes encoders that refuse what would not come back: `guard("state 'spent'")(value)` gives bytes."""
 
@@ -54,6 +59,11 @@ class Guard:
         kinds = self._check.kinds
         single = self._decode is None and self._check.only_kinds and len(kinds) == 1 and type(None) not in kinds
         return (next(iter(kinds)) if single else None), self._dump
+
+    @property
+    def quick(self) -> tuple[Callable[[Any], bool], Encode]:
+        """A question whether a value needs no more than to be encoded, and what encodes it; as `bare`, for a hot loop."""
+        return (self._check.ok if self._decode is None else never), self._dump
 
     def accepts(self, value: Any) -> bool:
         """Tell whether the value would come back."""

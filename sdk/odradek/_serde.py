@@ -83,7 +83,7 @@ def key_encoder(hint: Any, what: str = "a key") -> Encode:
     if plain is bytes:
         return Guard(_BYTES, bytes)(what)
     if plain is str:
-        return Guard(_STR, encode_key)(what)
+        return _text_key_encoder(what)
     encode = json_serde(hint).guard(what)
 
     def encode_as_text(key: Any) -> bytes:
@@ -91,6 +91,20 @@ def key_encoder(hint: Any, what: str = "a key") -> Encode:
         return _decode_str(data).encode() if data[:1] == b'"' else data
 
     return encode_as_text
+
+
+def _text_key_encoder(what: str) -> Encode:
+    guarded = Guard(_STR, encode_key)(what)
+
+    def encode(key: Any) -> bytes:
+        if type(key) is str:
+            try:
+                return key.encode()
+            except UnicodeEncodeError:
+                pass  # surrogate escapes: bytes that are no text
+        return guarded(key)
+
+    return encode
 
 
 def encode_any(value: object, what: str = "the value") -> bytes:
