@@ -96,6 +96,7 @@ class Calls:
     def _begin(self, shard: Shard, stored: Stored, at_ms: int) -> None:
         """A new invocation that did not come from a record: now, or when its time has come (a delay runs before the queue)."""
         self._machine.touch(shard)
+        self._machine.epoch.count("started", stored.target)
         if at_ms > self._machine.now_ms:
             stored.status = "scheduled"
             shard.put(keys.invocation(stored.id), self._machine.sizes.entry(stored))

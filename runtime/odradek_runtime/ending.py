@@ -125,6 +125,7 @@ class Ending:
             return
         topic = subscription.dead_letter or machine.dead_letters
         machine.metrics.dead_letters += 1
+        machine.epoch.count("dead_letters", subscription.handler.target)
         if bare:
             origin, value, without = replace(origin, headers=()), None, len(value) if value is not None else None
         letter = dead_letter(topic, subscription.handler.target, origin, value, failure, attempts, without)
@@ -134,6 +135,7 @@ class Ending:
     def _end(self, live: Live, result: bytes | None, failure: Failure | None) -> None:
         machine, shard = self._machine, live.shard
         stored = live.stored
+        self._count_end(live, failure)
         if stored is not None:
             live.started, live.sleeps = [], []
             live.pending = {}
@@ -146,6 +148,13 @@ class Ending:
         machine.runner.forget(live)
         machine.limits.ended(live)
         self.release(live)
+
+    def _count_end(self, live: Live, failure: Failure | None) -> None:
+        epoch, target = self._machine.epoch, live.handler.target
+        if failure is not None:
+            epoch.count("failed", target)
+        if live.stored is not None:
+            epoch.lasted_s.append((target, max(self._machine.now_ms - live.stored.created_ms, 0.0) / 1000))
 
     def _clear_journal(self, live: Live) -> None:
         shard, epoch = live.shard, self._machine.epoch
@@ -226,6 +235,7 @@ class Ending:
         delay_s = policy.delay_after_s(error, stored.attempts)
         log_attempt(live, stored, error, delay_s)
         machine.metrics.retries += 1
+        machine.epoch.count("retries", live.handler.target)
         stored.status = "backing_off"
         due_ms = int(machine.now_ms + delay_s * 1000)
         self._set_aside(live)

@@ -240,6 +240,7 @@ class Engine:
 
     def _refresh(self) -> None:
         """Offsets of quiet partitions are committed again before Kafka forgets them (invariant 10)."""
+        self.intake.commit_passed()
         if self.machine.steady_ms - self._refreshed_ms > HOUR_MS:
             self._refreshed_ms = self.machine.steady_ms
             for shard in self.machine.shards.values():
@@ -302,6 +303,7 @@ class Engine:
         machine.metrics.events += epoch.events
         machine.metrics.outputs += len(epoch.outputs)
         machine.metrics.steps += len(epoch.deliveries)
+        machine.metrics.add(epoch.tally, epoch.lasted_s)
         machine.metrics.commit_s.observe((machine.steady_ms - self._sent_steady_ms) / 1000)
         self._opened(epoch)
         self._isolation.committed(epoch)

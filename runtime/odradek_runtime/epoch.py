@@ -55,9 +55,18 @@ class Epoch:
     replies: list[tuple[Answer, Reply]] = field(default_factory=list[tuple[Answer, Reply]])
     accepted: list[Pending] = field(default_factory=list[Pending])
     """Requests that wait for the end of an invocation that this epoch makes, or finds, durable."""
+    tally: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    """(what has happened, `service/handler`) -> how often; counted when the epoch is durable."""
+    lasted_s: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    """`service/handler` of what has ended, and the seconds from its start to its end."""
     steps: list[StepRun] = field(default_factory=list[StepRun])
     deliveries: list[Live] = field(default_factory=list["Live"])
     journaled: dict[str, Live] = field(default_factory=dict[str, "Live"])
+
+    def count(self, what: str, target: str, number: int = 1) -> None:
+        """Something has happened to invocations of this handler; `what` is a field of `HandlerMetrics`."""
+        key = (what, target)
+        self.tally[key] = self.tally.get(key, 0) + number
 
     @property
     def empty(self) -> bool:

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from odradek_runtime.admin.app import admin_app
+from odradek_runtime.admin.app import admin_app, sibling_routes
 from odradek_runtime.admin.exposition import Exposition
 from odradek_runtime.admin.routes import AdminRoutes
+from odradek_runtime.admin.siblings import Place, Siblings
 from odradek_runtime.admin.topics import TopicRoutes
 from odradek_runtime.ingress.acceptance import CommandsTopic, publisher_name
 from odradek_runtime.ingress.address import Directory
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from odradek_runtime.settings import Settings
 
 CONNECT_S = 2.0
+ALONE = Place()
 LOOK_S = 0.01
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
 FORWARDED_AT_ONCE = 1_000
@@ -70,10 +72,21 @@ class Listening:
 class Front:
     """Everything that speaks HTTP in a node: one thread with the public, the private and the admin server.
 
-    `drain_s`: how long requests that wait may follow their shards to other workers when this one leaves.
+    `drain_s`: how long requests that wait may follow their shards to other workers when this one leaves. `place`: which of the
+    node's workers this is.
     """
 
-    def __init__(self, app: App, settings: Settings, engine: Engine, log_: Log, at: Listening, token: str, drain_s: int) -> None:
+    def __init__(
+        self,
+        app: App,
+        settings: Settings,
+        engine: Engine,
+        log_: Log,
+        at: Listening,
+        token: str,
+        drain_s: int,
+        place: Place = ALONE,
+    ) -> None:
         self._thread = HttpThread()
         self._engine = engine
         self._drain_s = drain_s
@@ -98,10 +111,12 @@ class Front:
         )
         routes = Routes(Directory(app.handlers()), self.dispatcher, engine, max_record_bytes=settings.max_record_bytes)
         self._public = public_app(routes)
-        self._private = private_app(PrivateRoutes(self.dispatcher, max_record_bytes=settings.max_record_bytes))
         self._topics = TopicRoutes(log_, token)
         exposition = Exposition(engine, lambda: self.dispatcher.waiting)
-        self._admin = admin_app(AdminRoutes(engine, exposition), self._topics)
+        admin = AdminRoutes(engine, exposition, Siblings(place, settings.data_dir, self._client))
+        self._admin = admin_app(admin, self._topics)
+        private = PrivateRoutes(self.dispatcher, max_record_bytes=settings.max_record_bytes)
+        self._private = private_app(private, sibling_routes(admin))
 
     def start(self) -> None:
         """Serve all three; until the worker is ready, requests wait or are told 503."""

@@ -14,6 +14,9 @@ from .log.port import Member, Message, Partition, Records
 from .machine import Machine
 from .shard import Shard
 
+PASSED_MS = 2_000
+"""Between two epochs that do nothing but commit positions behind markers: each costs a transaction."""
+
 
 @dataclass(slots=True)
 class Batch:
@@ -32,6 +35,8 @@ class Intake:
         self._backlog: deque[Batch] = deque()
         self._readers: dict[Partition, Shard] = {}
         self._generation = 0
+        self._passed: set[Shard] = set()
+        self._passed_ms = 0.0
         self.done_commands: dict[Partition, int] = {}
         """Up to where commands are committed and done with."""
 
@@ -95,7 +100,29 @@ class Intake:
             self._backlog.popleft()
             batch.records.taken()
         self._feed(messages[start:end], batch.records.generation)
+        if batch.records.reached and end == len(messages):
+            self._pass(batch.records)
         return max(end - start, 1)
+
+    def _pass(self, records: Records) -> None:
+        """The last offsets of a partition hold no record: the position moves behind them, to be committed with the next epoch."""
+        for partition, offset in records.reached.items():
+            shard = self._readers.get(partition)
+            if shard is None or records.generation < shard.generations[partition] or offset <= shard.positions[partition]:
+                continue
+            shard.positions[partition] = offset
+            shard.advanced.add(partition)
+            self._passed.add(shard)
+
+    def commit_passed(self) -> None:
+        """Where no other epoch has committed such positions, one of their own does, so that an idle app has no lag."""
+        if not self._passed or self._machine.steady_ms - self._passed_ms < PASSED_MS:
+            return
+        self._passed_ms = self._machine.steady_ms
+        for shard in self._passed:
+            if shard.advanced and shard.phase == "open" and self._machine.shards.get(shard.number) is shard:
+                self._machine.touch(shard)
+        self._passed.clear()
 
     def _feed(self, messages: Sequence[Message], generation: int) -> None:
         """Split into runs of one partition: the look-ups are per run, not per record."""

@@ -40,6 +40,8 @@ class Lane:
         """Of the record that the lane is at, with its context; None once its handler waits, and between runs."""
         self._context: Context | None = None
         self._bytes = 0
+        self._set_aside = 0
+        """Records of this run that the machine has taken, and counts."""
 
     @staticmethod
     def fits(subscription: Subscription) -> bool:
@@ -49,13 +51,14 @@ class Lane:
     def run(self, shard: Shard, messages: Sequence[Message]) -> int:
         """Process records of one partition in order; gives the bytes they brought and made."""
         rest = iter(messages)
-        self._bytes = 0
+        self._bytes = self._set_aside = 0
         while True:
             course = self._course(shard, rest)
             try:
                 waits_for = course.send(None)
             except StopIteration:
                 self._live = self._context = None
+                self._machine.epoch.count("started", self._subscription.handler.target, len(messages) - self._set_aside)
                 return self._bytes
             live, context = self._live, self._context
             assert live is not None, "only a handler waits"
@@ -160,6 +163,7 @@ class Lane:
 
     def _aside(self, shard: Shard, message: Message, context: Context) -> None:
         """Let the machine take this record."""
+        self._set_aside += 1
         self._otherwise(shard, message)
         if self._machine.busy:
             self._machine.settle()

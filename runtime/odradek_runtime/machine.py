@@ -189,6 +189,7 @@ class Machine:
             else:
                 key = b""
             live = self._live(subscription, shard, message, key)
+            self.epoch.count("started", handler.target)
             if handler.mode == "exclusive" and shard.locks and keys.lock(live.base) in shard.locks:
                 self._wait_for_key(live)
                 return

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 COMMIT_BOUNDS_S = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the commit-latency buckets, in seconds: fine about 2 to 10 ms, coarse about the timeouts."""
@@ -42,6 +42,21 @@ class Histogram:
         return sum(self.counts)
 
 
+LATENCY_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0, 3600.0, 86400.0)
+"""Of invocations, in seconds: from one commit to a day."""
+
+
+@dataclass(slots=True)
+class HandlerMetrics:
+    """Counters of one handler."""
+
+    started: int = 0
+    failed: int = 0
+    retries: int = 0
+    dead_letters: int = 0
+    seconds: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_S))
+
+
 @dataclass(slots=True)
 class Metrics:
     """Counters of one worker since it started. The engine adds to them when an epoch has been committed."""
@@ -69,6 +84,16 @@ class Metrics:
     """For how long the loop has been kept now."""
     commit_s: Histogram = field(default_factory=Histogram)
     """Seconds from sending a transaction to knowing that it is durable."""
+    handlers: dict[str, HandlerMetrics] = field(default_factory=dict[str, HandlerMetrics])
+    """By `service/handler`."""
+
+    def add(self, tally: Mapping[tuple[str, str], int], lasted_s: Iterable[tuple[str, float]]) -> None:
+        """What an epoch that is durable now has done."""
+        for (what, target), number in tally.items():
+            handler = self.handlers.setdefault(target, HandlerMetrics())
+            setattr(handler, what, getattr(handler, what) + number)
+        for target, seconds in lasted_s:
+            self.handlers.setdefault(target, HandlerMetrics()).seconds.observe(seconds)
 
 
 class Restore(TypedDict):

@@ -10,13 +10,14 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
-from odradek_runtime.front import Front, Listening
+from odradek_runtime.front import ALONE, Front, Listening
 from odradek_runtime.log_opening import open_log
 from odradek_runtime.worker import Worker
 from odradek_runtime.worker_file import WorkerFile
 
 if TYPE_CHECKING:
     from odradek import App
+    from odradek_runtime.admin.siblings import Place
     from odradek_runtime.log.port import Log
     from odradek_runtime.settings import Settings
 
@@ -33,17 +34,17 @@ class Node:
     Args:
         app: what to run.
         settings: `bootstrap_servers` chooses between Kafka and the embedded log in `data_dir`.
-        share_ports: other workers of this machine listen on the same public and admin port.
+        place: which of this machine's workers this is; they listen on the same public and admin port.
         reference: `module:app`, noted in worker.json for commands that want the app's types.
 
     Raises (from `start`): PortError when a port is in use, LogError when the log cannot be opened, and what
     `Worker.start` raises.
     """
 
-    def __init__(self, app: App, settings: Settings, *, share_ports: bool = False, reference: str = "") -> None:
+    def __init__(self, app: App, settings: Settings, *, place: Place = ALONE, reference: str = "") -> None:
         self._app = app
         self._settings = settings
-        self._share_ports = share_ports
+        self._place = place
         self._reference = reference
         self._at: Listening | None = None
         self._log: Log | None = None
@@ -101,12 +102,12 @@ class Node:
         return self._at
 
     def _start(self) -> None:
-        self._at = at = Listening(self._settings, share_ports=self._share_ports)
+        self._at = at = Listening(self._settings, share_ports=self._place.workers > 1)
         self._log = opened = open_log(self._settings)
         self._worker = worker = Worker(self._app, opened, self._settings, url=at.private_url)
         token = secrets.token_urlsafe(24)
         drain_s = DRAIN_S if self._settings.bootstrap_servers else ALONE_DRAIN_S
-        self._front = Front(self._app, self._settings, worker, opened, at, token, drain_s)
+        self._front = Front(self._app, self._settings, worker, opened, at, token, drain_s, self._place)
         self._front.start()
         worker.start()
         self._file = WorkerFile(

@@ -48,6 +48,11 @@ class WorkerFile(msgspec.Struct, frozen=True, kw_only=True):
             (data_dir / NAME).unlink(missing_ok=True)
 
 
+def read_worker_file(data_dir: Path) -> WorkerFile | None:
+    """The one in a worker's data directory; None where no worker has written any."""
+    return _load(data_dir / NAME)
+
+
 def _load(path: Path) -> WorkerFile | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=WorkerFile)

@@ -61,10 +61,18 @@ class Station:
         self._kept: deque[Event] = deque()
         self._epoch = 0
         self.left = False
+        self.reached: dict[Partition, int] = {}
+        """The ends of partitions, as the log has told them; not every log has offsets without records."""
 
     def join(self) -> "Station":
-        self.member.join(self._queue.put)
+        self.member.join(self._hear)
         return self
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Records) and not event.messages:
+            self.reached.update(event.reached)
+        else:
+            self._queue.put(event)
 
     def wait(self, kind: type[E], until: Callable[[E], bool] = lambda _: True) -> E:
         """The next event of this kind for which `until` holds; fails after the deadline."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from odradek_runtime.front import Front, Listening
+from odradek_runtime.front import ALONE, Front, Listening
 from odradek_runtime.log.port import LogError, Peer
 from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.settings import Settings
@@ -19,7 +19,11 @@ from tests.ingress.shop import make_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
+    from pathlib import Path
 
+    from odradek_runtime.admin.siblings import Place
+
+DATA_DIR = Settings().data_dir
 TOKEN = "a-token"  # noqa: S105
 
 
@@ -50,12 +54,12 @@ class Site:
 
 
 @contextmanager
-def running(engine: ScriptedEngine) -> Generator[Site]:
+def running(engine: ScriptedEngine, place: Place = ALONE, data_dir: Path = DATA_DIR) -> Generator[Site]:
     """A front before this engine, with short limits."""
-    settings = replace(Settings(), port=0, admin_port=0, max_record_bytes=10_000, requests_waiting=4)
+    settings = replace(Settings(), port=0, admin_port=0, max_record_bytes=10_000, requests_waiting=4, data_dir=data_dir)
     log = TalkedAboutLog()
     at = Listening(settings, share_ports=False)
-    front = Front(make_app(), settings, engine, log, at, TOKEN, drain_s=1)
+    front = Front(make_app(), settings, engine, log, at, TOKEN, drain_s=1, place=place)
     front.start()
     with (
         httpx.Client(base_url=at.url, timeout=20, trust_env=False) as http,

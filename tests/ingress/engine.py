@@ -53,6 +53,7 @@ class ScriptedEngine:
             "lag_records": {("orders", 1): 7},
             "in_flight": 3,
             "coroutines_cached": 2,
+            "inputs_paused": False,
             "queues": {"steps": 5},
         }
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from odradek_runtime.admin.siblings import METRICS_PATH, READY_PATH
 from odradek_runtime.ingress.errors import HANDLERS
 
 if TYPE_CHECKING:
@@ -23,3 +24,11 @@ def admin_app(routes: AdminRoutes, topics: TopicRoutes) -> Starlette:
         *topics.table(),
     ]
     return Starlette(routes=table, exception_handlers=HANDLERS)
+
+
+def sibling_routes(routes: AdminRoutes) -> list[Route]:
+    """What this worker says of itself to the others of its node, at its private port."""
+    return [
+        Route(METRICS_PATH, routes.metrics_alone, methods=["GET"]),
+        Route(READY_PATH, routes.ready_alone, methods=["GET"]),
+    ]

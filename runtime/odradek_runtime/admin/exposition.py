@@ -32,6 +32,37 @@ COUNTERS: dict[str, str] = {
 """Field of `Metrics` -> help; the exported name is `odradek_<field>_total`."""
 
 
+def joined(texts: Mapping[int, str]) -> str:
+    """The expositions of several workers as one: each sample with the label `worker`, each family described once."""
+    heads: dict[str, list[str]] = {}
+    samples: dict[str, list[str]] = {}
+    for index, text in sorted(texts.items()):
+        family = ""
+        for line in text.splitlines():
+            if line.startswith("# HELP "):
+                family = line.split(" ", 3)[2]
+                heads.setdefault(family, [line])
+            elif line.startswith("#"):
+                if line not in heads[family]:
+                    heads[family].append(line)
+            else:
+                samples.setdefault(family, []).append(_labelled(line, index))
+    return "".join("\n".join([*head, *samples.get(family, [])]) + "\n" for family, head in heads.items())
+
+
+def _labelled(sample: str, index: int) -> str:
+    """One line of an exposition with the worker's label before its own.
+
+    >>> _labelled("odradek_ready 1.0", 2)
+    'odradek_ready{worker="2"} 1.0'
+    """
+    name, brace, rest = sample.partition("{")
+    if brace and " " not in name:
+        return f'{name}{{worker="{index}",{rest}'
+    name, _, value = sample.partition(" ")
+    return f'{name}{{worker="{index}"}} {value}'
+
+
 class WorkerCollector(Collector):
     """Gives prometheus-client what a worker holds now; `waiting` counts the HTTP requests that wait here."""
 
@@ -42,6 +73,7 @@ class WorkerCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Called at each scrape."""
         yield from _counters(self._engine.metrics)
+        yield from _by_handler(self._engine.metrics)
         yield _histogram("odradek_commit_latency_seconds", "From sending to committed", self._engine.metrics.commit_s)
         yield from _stalls(self._engine.metrics)
         yield from _gauges(self._engine.snapshot())
@@ -80,14 +112,43 @@ def _stalls(metrics: Metrics) -> Iterator[Metric]:
     yield _gauge("odradek_loop_stalled_seconds", now, metrics.stalled_s)
 
 
+HANDLER_COUNTERS: dict[str, tuple[str, str]] = {
+    "started": ("odradek_invocations_started", "Invocations begun: by a record, a request or a call"),
+    "failed": ("odradek_invocations_failed", "Invocations that ended in a failure"),
+    "retries": ("odradek_invocations_retries", "Attempts of invocations repeated after a failure"),
+    "dead_letters": ("odradek_invocations_dead_letters", "Records of this handler that went to a dead-letter topic"),
+}
+"""Field of `HandlerMetrics` -> (name without `_total`, help)."""
+_LABELS = ("service", "handler")
+
+
+def _by_handler(metrics: Metrics) -> Iterator[Metric]:
+    handlers = [(target.split("/", 1), each) for target, each in sorted(metrics.handlers.items())]
+    for field, (name, help_) in HANDLER_COUNTERS.items():
+        family = CounterMetricFamily(name, help_, labels=_LABELS)
+        for labels, each in handlers:
+            family.add_metric(labels, getattr(each, field))
+        yield family
+    latency = HistogramMetricFamily(
+        "odradek_invocation_latency_seconds", "From start to end, of calls and of what had to wait", labels=_LABELS
+    )
+    for labels, each in handlers:
+        latency.add_metric(labels, _buckets(each.seconds), each.seconds.sum)
+    yield latency
+
+
 def _histogram(name: str, help_: str, histogram: Histogram) -> Metric:
+    return HistogramMetricFamily(name, help_, buckets=_buckets(histogram), sum_value=histogram.sum)
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
     buckets: list[tuple[str, float]] = []
     below = 0
     counts = list(histogram.counts)
     for bound, count in zip([*map(str, histogram.bounds), "+Inf"], counts, strict=True):
         below += count
         buckets.append((bound, below))
-    return HistogramMetricFamily(name, help_, buckets=buckets, sum_value=histogram.sum)
+    return buckets
 
 
 def _gauges(snapshot: Snapshot) -> Iterator[Metric]:

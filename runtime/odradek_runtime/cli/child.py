@@ -111,10 +111,12 @@ def _serve(
     make_data_dir(settings, code=UNUSABLE)
     set_up_logging(settings)
     # After the app, which is what most often fails: the engine and its web server take a while to load.
+    from odradek_runtime.admin.siblings import Place
     from odradek_runtime.node import Node
 
     announcer = Announcer(reference, app, settings, index=index, workers=workers)
-    node = _started(lambda: Node(app, settings, share_ports=workers > 1, reference=reference), settings, announcer, stopping)
+    place = Place(index, workers)
+    node = _started(lambda: Node(app, settings, place=place, reference=reference), settings, announcer, stopping)
     starting.over()
     if node is None:
         return

@@ -11,6 +11,8 @@ from odradek_runtime.ingress import wire
 from odradek_runtime.ingress.errors import HANDLERS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from odradek_runtime.ingress.private import PrivateRoutes
     from odradek_runtime.ingress.routes import Routes
 
@@ -28,6 +30,6 @@ def public_app(routes: Routes) -> Starlette:
     return Starlette(routes=table, exception_handlers=HANDLERS)
 
 
-def private_app(routes: PrivateRoutes) -> Starlette:
-    """What the app's other workers reach."""
-    return Starlette(routes=[Route(wire.ASK_PATH, routes.ask, methods=["POST"])], exception_handlers=HANDLERS)
+def private_app(routes: PrivateRoutes, others: Sequence[Route]) -> Starlette:
+    """What the app's other workers reach; `others`: what is not the ingress's."""
+    return Starlette(routes=[Route(wire.ASK_PATH, routes.ask, methods=["POST"]), *others], exception_handlers=HANDLERS)

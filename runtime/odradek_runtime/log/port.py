@@ -122,12 +122,14 @@ class Records:
 
     `generation` is the newest one given to `read` when the batch was fetched: a partition's messages from a batch older
     than the partition's own `read` are stale and must be dropped. Call `taken()` once when the batch has been dequeued: a
-    member keeps only a few batches outstanding (backpressure).
+    member keeps only a few batches outstanding (backpressure). `reached`: partitions that have been read up to these offsets,
+    behind the messages of this batch and all before it, with nothing but the log's own marks and aborted records left out.
     """
 
     messages: Sequence[Message]
     generation: int
     taken: Callable[[], None]
+    reached: Mapping[Partition, int] = field(default_factory=dict[Partition, int])
 
 
 @dataclass(frozen=True, slots=True)

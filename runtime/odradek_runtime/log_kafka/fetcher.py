@@ -34,6 +34,7 @@ FETCH_OPTIONS: Options = {
     "queued.max.messages.kbytes": 65_536,
     "fetch.message.max.bytes": 4_194_304,
     "check.crcs": False,
+    "enable.partition.eof": True,  # says how far a partition has been read where its last offsets hold no record
 }
 
 
@@ -129,6 +130,11 @@ class Fetcher:
         for message in errors:  # last: it may fail, and the records would be lost with it
             self._failed(message)
 
+    def _reached(self, message: Fetched) -> None:
+        """The end of a partition: markers and aborted records before it are passed, too."""
+        partition = Partition(message.topic(), message.partition())
+        self._sink(Records((), self._generation, _nothing, {partition: message.offset()}))
+
     def _post_records(self, records: list[Fetched]) -> None:
         self._posted += 1
         self._sink(Records(records, self._generation, self._take))
@@ -205,7 +211,9 @@ class Fetcher:
         error = message.error()
         if error is None:
             return
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._reached(message)
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
             self._out_of_range(Partition(message.topic(), message.partition()), message.offset())
         else:
             self._trouble.error(error)
@@ -228,6 +236,10 @@ class Fetcher:
         self._drop([partition])
         self._consumer.incremental_assign([TopicPartition(*partition, first)])
         self._reading.add(partition)
+
+
+def _nothing() -> None:
+    """Nobody waits for this batch to be taken."""
 
 
 def _has_errors(batch: Sequence[Fetched]) -> bool:

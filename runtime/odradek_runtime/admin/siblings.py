@@ -1,0 +1,54 @@
+"""The other workers of this node, for a scrape of their common port: found by their files, asked at their private ports.
+
+The kernel gives a connection to any of the workers that share the port. So whichever gets a scrape answers for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import httpx
+
+from odradek_runtime.worker_file import read_worker_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METRICS_PATH = "/odradek/private/metrics"
+READY_PATH = "/odradek/private/ready"
+ANSWER_S = 2.0
+"""A sibling that says nothing for so long counts as down: Prometheus itself waits for 10 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which of the node's workers this is."""
+
+    index: int = 0
+    workers: int = 1
+
+
+class Siblings:
+    """Asks each of the node's other workers. `data_dir` is this worker's, beside theirs (`worker-0`, `worker-1` …)."""
+
+    def __init__(self, place: Place, data_dir: Path, client: httpx.AsyncClient) -> None:
+        self.place = place
+        self._data_dir = data_dir
+        self._client = client
+
+    async def ask(self, path: str) -> dict[int, httpx.Response | None]:
+        """By index of the worker, what it answers; None for one that is not there."""
+        others = [index for index in range(self.place.workers) if index != self.place.index]
+        answers = await asyncio.gather(*(self._ask(index, path) for index in others))
+        return dict(zip(others, answers, strict=True))
+
+    async def _ask(self, index: int, path: str) -> httpx.Response | None:
+        file = read_worker_file(self._data_dir.parent / f"worker-{index}")
+        if file is None:
+            return None
+        try:
+            return await self._client.get(file.private_url + path, timeout=ANSWER_S)
+        except httpx.TransportError:
+            return None
