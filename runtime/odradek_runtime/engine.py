@@ -7,10 +7,10 @@ worker drives it in a thread; a simulation drives it from a seed. One epoch exec
 from __future__ import annotations
 
 import logging
-from collections import deque
 
 from odradek._current import CURRENT
 
+from .agenda import Agenda
 from .clock import Clock
 from .epoch import Epoch
 from .executor import Executor, StepEnded
@@ -32,10 +32,10 @@ from .log.port import (
 )
 from .machine import Machine
 from .ownership import Asked, Ownership, Restored
-from .request import Pending, Question, Reply
+from .request import Question, Reply
 from .routing import id_hash
 from .settings import Settings
-from .shard import Shard, StoreLost
+from .shard import StoreLost
 
 logger = logging.getLogger("odradek")
 
@@ -43,6 +43,8 @@ SLICE = 250
 """Records between two looks at the events: an answer from the log is not kept waiting longer than a few milliseconds."""
 STRIDE = 50
 """Records between two looks at the size of the epoch: what they make of it may be far larger than they are."""
+BUSY_MS = 10.0
+"""How long an epoch that somebody waits for may go on with what it has set going itself."""
 HOUR_MS = 1_800_000
 """Every owned offset is committed again at least this often (invariant 10)."""
 
@@ -72,9 +74,7 @@ class Engine:
         self._clock = clock
         self._sent_ms = self._sent_steady_ms = 0.0
         self.intake = Intake(machine, member)
-        self._questions: deque[tuple[int, Pending]] = deque()
-        self._ended: deque[StepEnded] = deque()
-        self._wakes: deque[tuple[Shard, str]] = deque()
+        self._agenda = Agenda(machine, self._full, lambda: bool(self._isolation.split))
         self._asked = Asked()
         self._handover = Handover(machine, ownership, self.intake, self._asked, self.flags)
         self._isolation = Isolation(machine, settings.epoch_events)
@@ -90,7 +90,7 @@ class Engine:
             case Records():
                 self.intake.add(event)
             case StepEnded():
-                self._ended.append(event)
+                self._agenda.ended.append(event)
             case Question():
                 self._question(event)
             case Committed():
@@ -125,11 +125,9 @@ class Engine:
     def _advance(self) -> None:
         """Everything that reads the stores. Raises StoreLost."""
         self._handover.release(self.inflight)
-        self._end_steps()
+        self._agenda.end_steps()
         if not self.flags.stopping:
-            self._wake()
-            self._ask_all()
-            self._fire_timers()
+            self._agenda.turn()
             self._work()
             self._refresh()
         self._close_if_due()
@@ -143,12 +141,13 @@ class Engine:
             return 0.5 if self.inflight is not None else 0.0
         if self.intake.waiting and not self._full() and not self.flags.stopping:
             return 0.0
-        if (self._wakes or self._questions) and not self._full() and not self.flags.stopping:
+        if self._agenda.waiting and not self._full() and not self.flags.stopping:
             return 0.0
-        if self._ended and not self._full():
+        if self._agenda.ended and not self._full():
             return 0.0
         now_ms, steady_ms = self.machine.now_ms, self.machine.steady_ms
-        waits_ms = [shard.timers.wait_ms(now_ms, steady_ms) for shard in self.machine.shards.values() if shard.phase == "open"]
+        open_ = [shard for shard in self.machine.shards.values() if shard.phase == "open" and not self._agenda.timers_held]
+        waits_ms = [shard.timers.wait_ms(now_ms, steady_ms) for shard in open_]
         if self.inflight is None and not self.machine.epoch.empty:
             waits_ms.append(self.machine.epoch.started_ms + self._settings.epoch_linger_s * 1000 - steady_ms)
         return min(max(min(waits_ms, default=500.0), 0.0), 500.0) / 1000 if not self._full() else 0.5
@@ -156,7 +155,7 @@ class Engine:
     @property
     def idle(self) -> bool:
         """Nothing is open and nothing in flight."""
-        return self.inflight is None and self.machine.epoch.empty and not self._ended
+        return self.inflight is None and self.machine.epoch.empty and not self._agenda.ended
 
     def positions(self) -> dict[Partition, int]:
         """Next offset of every partition that is read here; safe from any thread."""
@@ -173,49 +172,11 @@ class Engine:
         limit = self._isolation.split or self._settings.epoch_events
         return epoch.events >= limit or epoch.bytes >= self._settings.epoch_bytes
 
-    def _begin_event(self) -> None:
-        epoch = self.machine.epoch
-        if epoch.events == 0:
-            epoch.started_ms = self.machine.steady_ms
-        epoch.events += 1
-
     def _work(self) -> None:
         split = self._isolation.split
         budget = split or SLICE
         while budget > 0 and self.intake.waiting and not self._full():
             budget -= self.intake.process(1 if split else min(budget, STRIDE))
-
-    def _wake(self) -> None:
-        """Step results that are durable now reach their handlers."""
-        while self._wakes and not self._full():
-            shard, id_ = self._wakes.popleft()
-            live = shard.live.get(id_)
-            if live is not None and self.machine.shards.get(shard.number) is shard:
-                self._begin_event()
-                self.machine.runner.wake(live)
-                self.machine.settle()
-
-    def _fire_timers(self) -> None:
-        for shard in list(self.machine.shards.values()):
-            while shard.phase == "open" and not self._full():
-                key = shard.timers.pop_due(self.machine.now_ms, self.machine.steady_ms, shard.scan)
-                if key is None:
-                    break
-                self._begin_event()
-                self.machine.waits.timer(shard, key)
-                self.machine.settle()
-
-    def _end_steps(self) -> None:
-        """One by one, as far as the epoch has room: a step's end is an event like any other; its invocation may be a culprit."""
-        while self._ended and not self._full():
-            self._step_ended(self._ended.popleft())
-
-    def _step_ended(self, event: StepEnded) -> None:
-        shard = self.machine.shards.get(event.run.shard)
-        if shard is not None and shard.incarnation == event.run.incarnation and shard.phase == "open":
-            self._begin_event()
-            self.machine.waits.step_done(shard, event.run, event.value, event.error)
-            self.machine.settle()
 
     def _question(self, question: Question) -> None:
         id_ = question.request.invocation_id
@@ -223,20 +184,7 @@ class Engine:
         if not self._ownership.owns(number) or self.flags.stopping:
             question.answer(Reply("moved", id_))
             return
-        self._questions.append((number, self._asked.add(number, question)))
-
-    def _ask_all(self) -> None:
-        """One by one, as far as the epoch has room: a request is an event like any other."""
-        while self._questions and not self._full():
-            self._ask(*self._questions.popleft())
-
-    def _ask(self, number: int, pending: Pending) -> None:
-        shard = self.machine.shards.get(number)
-        if shard is not None and shard.phase == "open":
-            self._begin_event()
-            pending.entered = True
-            self.machine.calls.request(shard, pending.request, pending)
-            self.machine.settle()
+        self._agenda.questions.append((number, self._asked.add(number, question)))
 
     def _refresh(self) -> None:
         """Offsets of quiet partitions are committed again before Kafka forgets them (invariant 10)."""
@@ -268,7 +216,8 @@ class Engine:
         linger_s = self._settings.epoch_linger_s
         if self.intake.waiting:
             linger_s = max(linger_s, self._settings.epoch_backlog_s)
-        due = forced or epoch.urgent or self._full() or age_ms >= linger_s * 1000
+        urgent = epoch.urgent and (not self.machine.busy or age_ms >= BUSY_MS)
+        due = forced or urgent or self._full() or age_ms >= linger_s * 1000
         if due and self._stores_are_sound():
             self._commit()
 
@@ -298,7 +247,7 @@ class Engine:
         for pending in epoch.accepted:
             pending.accept()
         self._executor.submit(epoch.steps)
-        self._wakes.extend((live.shard, live.id) for live in epoch.deliveries)
+        self._agenda.wakes.extend((live.shard, live.id) for live in epoch.deliveries)
         machine.metrics.epochs += 1
         machine.metrics.events += epoch.events
         machine.metrics.outputs += len(epoch.outputs)
@@ -337,9 +286,8 @@ class Engine:
         try:
             for shard in opening:
                 self._ownership.opened(shard)
-                self.machine.waits.retry_paused(shard)
-                self.machine.settle()
-                self._questions.extend((shard.number, pending) for pending in self._asked.of(shard.number))
+                self._agenda.look_at_paused(shard)
+                self._agenda.questions.extend((shard.number, pending) for pending in self._asked.of(shard.number))
         except StoreLost:
             self._stores_are_sound()
 
@@ -376,8 +324,7 @@ class Engine:
         self.flags.store_lost = False
         self.flags.start_over = ""
         self.machine.discard()
-        self._wakes.clear()
-        self._questions.clear()  # they are asked again when their shards have opened
+        self._agenda.clear()
         self.intake.clear()
         leaving = self._handover.leaving()
         for number, shard in list(self.machine.shards.items()):

@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("odradek")
 
 
+SETTLED = 100
+"""What one event sets going goes on within it so far; the inbox of a key, or a burst of sends, may be far longer."""
+
+
 class Machine:
     """All shards of one worker. Every method works within the open epoch; `settle` finishes what an event has set going."""
 
@@ -103,8 +107,10 @@ class Machine:
         self.epoch.touched[shard.number] = shard
 
     def settle(self) -> None:
-        """Hand over local commands and start what waits for a key, until nothing is left."""
-        while self._handed or self.ready:
+        """Hand over local commands and start what waits for a key; what is left after so many goes on beside everything else."""
+        for _ in range(SETTLED):
+            if not self.busy:
+                return
             if self._handed:
                 shard, command = self._handed.popleft()
                 self._dispatch(shard, command)
@@ -118,6 +124,7 @@ class Machine:
     def close(self) -> Epoch:
         """End the open epoch: write journals, add barriers, and open the next. The caller commits what is returned."""
         epoch = self.epoch
+        self._put_off()
         for live in list(epoch.journaled.values()):
             self.runner.flush(live)
         for number in self._barriers:
@@ -129,6 +136,19 @@ class Machine:
         self._barriers.clear()
         self.epoch = Epoch(epoch.number + 1, started_ms=self.steady_ms)
         return epoch
+
+    def _put_off(self) -> None:
+        """The epoch ends before all of it was done: starts become timers that are due, commands go through their topic."""
+        while self.ready:
+            self.calls.start_apart(*self.ready.popleft())
+        self._write_handed()
+
+    def _write_handed(self) -> None:
+        """To the commands topic, in their order: what comes later must not overtake them (invariant 11)."""
+        while self._handed:
+            shard, command = self._handed.popleft()
+            if self.outward.write(command, shard.number, shard):
+                self.request_barrier(shard)
 
     def drop(self, number: int) -> None:
         """The shard moves away or starts over: forget all of it. Requests that waited there are asked again by the engine."""
@@ -380,7 +400,9 @@ class Machine:
         if here and shard is not None and self.epoch.handovers < self.handover_limit:
             self.epoch.handovers += 1
             self._handed.append((shard, command))
+            self.touch(shard)  # it does not go away before the command has come to it
             return
+        self._write_handed()
         if self.outward.write(command, number, source) and shard is not None:
             self.request_barrier(shard)
 

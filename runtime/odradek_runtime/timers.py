@@ -59,7 +59,6 @@ class Timers:
 
     def pop_due(self, now_ms: float, steady_ms: float, scan: Scan) -> bytes | None:
         """The next timer key whose time has come; the caller checks that it is still set."""
-        self._watch(now_ms, steady_ms, scan)
         if self._carried and self._carried[0][0] <= steady_ms:
             return heappop(self._carried)[1]
         if not self._heap and self._cursor_ms() <= now_ms:
@@ -91,8 +90,8 @@ class Timers:
 
     # --- a wall clock that jumps ---
 
-    def _watch(self, now_ms: float, steady_ms: float, scan: Scan) -> None:
-        """Notice that the wall clock has been set."""
+    def watch(self, now_ms: float, steady_ms: float, scan: Scan) -> None:
+        """Notice that the wall clock has been set. Called before every look at what is due."""
         apart_ms = now_ms - steady_ms
         jump_ms = min(now_ms - self._seen_ms, 0.0) if self._apart_ms is None else apart_ms - self._apart_ms
         self._apart_ms = apart_ms

@@ -7,6 +7,7 @@ that is due already, so that a crash runs it again.
 from __future__ import annotations
 
 import logging
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from odradek import RetryPolicy, TerminalError
@@ -101,13 +102,15 @@ class Waits:
         lock = shard.locks.get(keys.lock(self._machine.bases[handler.service] + keys.escape(stored.key)))
         return lock is not None and lock.holder != stored.id
 
-    def retry_paused(self, shard: Shard) -> None:
-        """After a restart: what was paused because of the code is tried on the code of today."""
-        for key, _ in list(shard.scan(b"z", b"{")):
+    def retry_paused(self, shard: Shard, start: bytes, most: int) -> bytes | None:
+        """What was paused because of the code is tried on the code of today; gives where to go on, if there may be more."""
+        found = list(islice(shard.scan(start, b"{"), most))
+        for key, _ in found:
             stored = self._machine.stored(shard, key[1:].decode())
             again = stored is not None and stored.pause in ("missing", "divergence")
             if again and stored is not None and stored.target in self._machine.handlers:
                 self.retry(shard, stored)
+        return found[-1][0] + b"\0" if len(found) == most else None
 
     def _timed_out(self, shard: Shard, stored: Stored) -> None:
         if stored.status in ("completed", "failed"):

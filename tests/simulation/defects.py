@@ -158,8 +158,8 @@ DEFECTS = (
         "            if live.journal.unwritten or live.held:\n", "            if live.journal.unwritten:\n",
     ),
     Defect(
-        "step-late", "the end of a step joins an epoch that has no room, beside a suspect", "engine.py",
-        "        while self._ended and not self._full():\n", "        while self._ended:\n", poison=0.1,
+        "step-late", "the end of a step joins an epoch that has no room, beside a suspect", "agenda.py",
+        "            if not self.ended or self._full():\n", "            if not self.ended:\n", poison=0.1,
     ),
     Defect(
         "verdict-forgotten", "a suspect is no longer one when its failure was not committed", "engine.py",

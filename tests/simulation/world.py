@@ -312,6 +312,8 @@ class World:
         by_ms = rng.choice((seconds_ms, rng.uniform(-MINUTES_MS, MINUTES_MS), -rng.uniform(0.0, hours)))
         if self.set_ms > 60_000.0:
             by_ms = seconds_ms
+        if self._by_wall:  # a leap may let a long wait end before a shorter one that keeps its length
+            by_ms = -abs(by_ms)
         worker = rng.choice(self.workers) if abs(by_ms) <= MINUTES_MS and rng.random() < 0.7 else None
         if worker is not None:
             worker.skew_ms += by_ms

@@ -1,0 +1,141 @@
+"""The agenda: what waits inside a worker for its turn. Steps that have ended, results, requests, paused work, timers that are due.
+
+Stands between the engine, which puts things on it, and the machine. Each kind gets a share of every turn, so that none holds up
+the others however much of it comes due at once: 100,000 timers, the inbox of a busy key, an app's paused invocations.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from .executor import StepEnded
+from .machine import Machine
+from .request import Pending
+from .shard import Shard
+
+SHARE = 50
+"""Of each kind so many events a turn: a request waits for no more than these, some milliseconds."""
+
+URGENT = 4 * SHARE
+"""An epoch whose commit somebody waits for takes no more timers than these: what it carries is what they wait for."""
+
+
+class Agenda:
+    """Queues of events, taken in fair shares. `full`: the epoch has no room; `one_by_one`: a culprit is looked for."""
+
+    def __init__(self, machine: Machine, full: Callable[[], bool], one_by_one: Callable[[], bool]) -> None:
+        self.ended: deque[StepEnded] = deque()
+        self.questions: deque[tuple[int, Pending]] = deque()
+        self.wakes: deque[tuple[Shard, str]] = deque()
+        self._paused: deque[tuple[Shard, bytes]] = deque()
+        self._machine = machine
+        self._full = full
+        self._one_by_one = one_by_one
+
+    @property
+    def waiting(self) -> bool:
+        """Something is there that needs no event and no clock."""
+        return bool(self.wakes or self.questions or self._paused or self._machine.busy)
+
+    @property
+    def timers_held(self) -> bool:
+        """Timers wait for the next epoch."""
+        epoch = self._machine.epoch
+        return epoch.urgent and epoch.events >= URGENT
+
+    def clear(self) -> None:
+        """Start over: requests are asked again when their shards have opened, all else is found in the log."""
+        self.wakes.clear()
+        self.questions.clear()
+        self._paused.clear()
+
+    def look_at_paused(self, shard: Shard) -> None:
+        """After a restart: what was paused because of the code is tried on the code of today."""
+        self._paused.append((shard, b"z"))
+
+    def turn(self) -> None:
+        """A share of everything."""
+        self._machine.settle()
+        self._wake()
+        self._ask()
+        self._retry_paused()
+        self._fire_timers()
+
+    def end_steps(self) -> None:
+        """One by one, as far as the epoch has room: a step's end is an event like any other; its invocation may be a culprit."""
+        machine = self._machine
+        for _ in range(SHARE):
+            if not self.ended or self._full():
+                return
+            event = self.ended.popleft()
+            shard = machine.shards.get(event.run.shard)
+            if shard is not None and shard.incarnation == event.run.incarnation and shard.phase == "open":
+                self._begin_event()
+                machine.waits.step_done(shard, event.run, event.value, event.error)
+                machine.settle()
+
+    def _begin_event(self) -> None:
+        epoch = self._machine.epoch
+        if epoch.events == 0:
+            epoch.started_ms = self._machine.steady_ms
+        epoch.events += 1
+
+    def _wake(self) -> None:
+        """Step results that are durable now reach their handlers."""
+        machine = self._machine
+        for _ in range(SHARE):
+            if not self.wakes or self._full():
+                return
+            shard, id_ = self.wakes.popleft()
+            live = shard.live.get(id_)
+            if live is not None and machine.shards.get(shard.number) is shard:
+                self._begin_event()
+                machine.runner.wake(live)
+                machine.settle()
+
+    def _ask(self) -> None:
+        """One by one, as far as the epoch has room: a request is an event like any other."""
+        machine = self._machine
+        for _ in range(SHARE):
+            if not self.questions or self._full():
+                return
+            number, pending = self.questions.popleft()
+            shard = machine.shards.get(number)
+            if shard is not None and shard.phase == "open":
+                self._begin_event()
+                pending.entered = True
+                machine.calls.request(shard, pending.request, pending)
+                machine.settle()
+
+    def _retry_paused(self) -> None:
+        if not self._paused or self._full():
+            return
+        shard, start = self._paused.popleft()
+        if self._machine.shards.get(shard.number) is not shard or shard.phase != "open":
+            return
+        self._begin_event()
+        following = self._machine.waits.retry_paused(shard, start, 1 if self._one_by_one() else SHARE)
+        if following is not None:
+            self._paused.append((shard, following))
+        self._machine.settle()
+
+    def _fire_timers(self) -> None:
+        """Each shard's due timers, the shares of all together one share."""
+        machine = self._machine
+        if self.timers_held:
+            return
+        shards = [shard for shard in machine.shards.values() if shard.phase == "open"]
+        for shard in shards:
+            shard.timers.watch(machine.now_ms, machine.steady_ms, shard.scan)
+        due = [shard for shard in shards if shard.timers.wait_ms(machine.now_ms, machine.steady_ms) <= 0.0]
+        for shard in due:
+            for _ in range(max(SHARE // len(due), 1)):
+                if self._full():
+                    return
+                key = shard.timers.pop_due(machine.now_ms, machine.steady_ms, shard.scan)
+                if key is None:
+                    break
+                self._begin_event()
+                machine.waits.timer(shard, key)
+                machine.settle()
