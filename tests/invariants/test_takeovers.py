@@ -182,3 +182,18 @@ def test_another_number_of_shards_refuses_to_start(log: EmbeddedLog) -> None:
         prepare(App("fixed", shards=3), log, create_inputs=True)
 
     assert prepare(App("fixed"), log, create_inputs=True) == 2, "without a number it takes what is there"
+
+
+def test_a_restore_that_is_repeated_is_never_more_than_done(legacy: Legacy) -> None:
+    """Each attempt counts from nothing: six of them said 560 %."""
+    for number in range(1, 30):
+        legacy.epoch(number, [(b"account/a/total", b"%d" % number)])
+    progress = Progress()
+    takeover = Takeover(APP, 1, legacy.log, legacy.log.member(APP, 1, None), [], StoreFolder(legacy.directory / "store" / APP))
+    for _ in range(6):
+        takeover.run(0, 1, lambda: time.time() * 1000, progress)
+        assert progress.done_records == progress.total_records
+        progress.cover(progress.total_records * 5)
+        assert progress.done_records == progress.total_records
+    assert progress.store is not None
+    progress.store.close()
