@@ -101,7 +101,7 @@ EpochEvents = Annotated[
     int | None,
     typer.Option("--epoch-events", min=1, help="The most records in one commit. Default: 50000", rich_help_panel="Limits"),
 ]
-MaxRecordBytes = Annotated[int | None, typer.Option("--max-record-bytes", min=1, help="Default: 1000000", rich_help_panel="Limits")]
+MaxRecordBytes = Annotated[int | None, typer.Option("--max-record-bytes", min=1, help="Default: 8000000", rich_help_panel="Limits")]
 StepThreads = Annotated[
     int | None,
     typer.Option("--step-threads", min=1, help="For steps that are no coroutines. Default: 32", rich_help_panel="Limits"),
