@@ -225,7 +225,7 @@ class Ending:
         stored.attempts += 1
         stored.failed_ms = begun(stored.failed_ms, machine.now_ms)
         stored.reason = f"{type(error).__name__}: {plain_text(error)}"
-        policy = live.handler.retry or (FROM_RECORD if live.subscription is not None else CALLED)
+        policy = _policy(live)
         elapsed_s = (machine.now_ms - stored.failed_ms) / 1000
         if not policy.retries(error) or policy.gives_up(stored.attempts, elapsed_s):
             self._exhausted(live, stored)
@@ -278,6 +278,13 @@ class Ending:
         self._machine.epoch.journaled.pop(live.id, None)
         runner.forget(live)
         self._machine.limits.ended(live)
+
+
+def _policy(live: Live) -> RetryPolicy:
+    subscription = live.subscription
+    if subscription is None:
+        return live.handler.retry or CALLED
+    return subscription.retry or live.handler.retry or FROM_RECORD
 
 
 def _timers_ahead(live: Live) -> list[bytes]:

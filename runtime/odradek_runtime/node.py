@@ -11,6 +11,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from odradek_runtime.front import ALONE, Front, Listening
+from odradek_runtime.ingress.sockets import port_of
 from odradek_runtime.log_opening import open_log
 from odradek_runtime.worker import Worker
 from odradek_runtime.worker_file import WorkerFile
@@ -61,6 +62,12 @@ class Node:
     def admin_url(self) -> str:
         """The admin URL, once started."""
         return self._listening.admin_url
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Those it listens on, once started."""
+        at = self._listening
+        return tuple(port_of(sock) for sock in (at.public, at.admin, at.private))
 
     @property
     def worker(self) -> Worker:

@@ -66,7 +66,7 @@ class Handler:
 
     __slots__ = (
         "_annotations", "_argument", "_encode_argument", "_encode_result", "_has_default", "_result", "body", "concurrency",
-        "context_type", "fn", "idempotency_retention_s", "journal_retention_s", "keyed", "mode", "name", "on_exhausted",
+        "context_type", "fn", "idempotency_retention_s", "implied", "journal_retention_s", "keyed", "mode", "name", "on_exhausted",
         "public", "retry", "service", "takes_argument", "target", "timeout_s",
     )  # fmt: skip
 
@@ -83,6 +83,8 @@ class Handler:
         self.name = name
         self.target = f"{service}/{name}"
         self.mode: Mode = mode
+        self.implied = False
+        """By `.on` alone, so far: `.handler` above it may still say how it runs."""
         self.keyed = mode != "plain"
         self.context_type = context_type
         self._set_options(options)
@@ -94,6 +96,11 @@ class Handler:
         self._check_signature()
         self._annotations = Annotations(fn, self.target)
         self._annotations.try_now(self.resolve)
+
+    def declare(self, name: str, options: Mapping[str, Any]) -> None:
+        """Say how one runs that `.on` has made, and what it is called."""
+        self.name, self.target, self.implied = name, f"{self.service}/{name}", False
+        self._set_options(options)
 
     def _set_options(self, options: Mapping[str, Any]) -> None:
         def length_s(name: str) -> float | None:
@@ -216,10 +223,10 @@ class Subscription:
 
     `key` re-keys a record by its decoded value. `on_error` says where a bad record goes: to `dead_letter` (None = the
     app's own dead-letter topic), nowhere, or the partition pauses. `start_at` is where a new subscription begins to
-    read.
+    read. `retry` is for what its records start, instead of the handler's own.
     """
 
-    __slots__ = ("_admits_none", "_decode", "dead_letter", "handler", "key", "on_error", "start_at", "topic")
+    __slots__ = ("_admits_none", "_decode", "dead_letter", "handler", "key", "on_error", "retry", "start_at", "topic")
 
     def __init__(
         self,
@@ -230,6 +237,7 @@ class Subscription:
         dead_letter: str | None,
         on_error: OnError,
         start_at: StartAt,
+        retry: RetryPolicy | None = None,
     ) -> None:
         where = f"{handler.target} on {topic.name}"
         if on_error not in ("dead_letter", "pause", "skip"):
@@ -245,6 +253,7 @@ class Subscription:
         self.handler = handler
         self.key = key
         self.dead_letter = dead_letter
+        self.retry = retry
         self.on_error: OnError = on_error
         self.start_at: StartAt = start_at
         self._decode: Decode = self._first_decode

@@ -54,10 +54,20 @@ class Base:
         name = str(options.get("name") or getattr(fn, "__name__", ""))
         check_name(f"handler of {self.name}", name)
         known = self.registered.get(name)
+        implied = next((handler for handler in self.registered.values() if handler.fn is fn and handler.implied), None)
+        if implied is not None and implied.mode == mode and known in (None, implied):
+            return self._declare(implied, name, options)
         if known is not None:
             raise ValueError(f"{self.name}/{name}: there is already a handler of this name; give one of them another (name=)")
         handler = Handler(self.name, name, fn, mode, kind, {**self._options, **options})
         attach(fn, handler)
+        self.registered[name] = handler
+        return handler
+
+    def _declare(self, handler: Handler, name: str, options: HandlerOptions) -> Handler:
+        """Take the options of a function that `.on`, further down, has made a handler of already."""
+        del self.registered[handler.name]
+        handler.declare(name, {**self._options, **options})
         self.registered[name] = handler
         return handler
 
@@ -70,10 +80,12 @@ class Base:
         dead_letter: Topic[Any, Any] | str | None,
         on_error: OnError,
         start: StartAt,
+        retry: RetryPolicy | None,
     ) -> None:
         known = [handler for handler in self.registered.values() if handler.fn is fn]
         mode: Mode = "plain" if kind is Context else "exclusive"
         handler = known[0] if known else self._add(fn, mode, kind, {})
+        handler.implied = handler.implied or not known
         if handler.mode != mode:
             raise TypeError(f"{handler.target} on {topic.name}: a shared handler cannot take records, since they change state")
         if any(s.handler is handler and s.topic.name == topic.name for s in self.subscribed):
@@ -81,7 +93,9 @@ class Base:
         letters = dead_letter.name if isinstance(dead_letter, Topic) else dead_letter
         if letters is not None:
             Topic(letters, bytes, bytes)  # raises for a name that Kafka would not take
-        self.subscribed.append(Subscription(topic, handler, key=key, dead_letter=letters, on_error=on_error, start_at=start))
+        self.subscribed.append(
+            Subscription(topic, handler, key=key, dead_letter=letters, on_error=on_error, start_at=start, retry=retry)
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -128,6 +142,7 @@ class Service(Base):
         topic: Topic[K, V],
         /,
         *,
+        retry: RetryPolicy | None = None,
         dead_letter: Topic[Any, Any] | str | None = None,
         on_error: OnError = "dead_letter",
         start: StartAt = "earliest",
@@ -136,13 +151,14 @@ class Service(Base):
 
         Args:
             topic: what to read.
+            retry: how a failed attempt on one of its records is repeated; None = as the handler says, else for 24 hours.
             dead_letter: where records go that cannot be processed; None = `<app>.dead-letters`.
             on_error: dead_letter, pause the partition, or skip the record.
             start: where a subscription that is new begins: earliest, latest, or a datetime with a time zone.
         """
 
         def register(fn: Any) -> Any:
-            self._subscribe(fn, topic, Context, None, dead_letter, on_error, start)
+            self._subscribe(fn, topic, Context, None, dead_letter, on_error, start, retry)
             return fn
 
         return register
@@ -206,6 +222,7 @@ class Object(Base):
         /,
         *,
         key: Callable[[V], str] | None = None,
+        retry: RetryPolicy | None = None,
         dead_letter: Topic[Any, Any] | str | None = None,
         on_error: OnError = "dead_letter",
         start: StartAt = "earliest",
@@ -216,7 +233,7 @@ class Object(Base):
         """
 
         def register(fn: Any) -> Any:
-            self._subscribe(fn, topic, ObjectContext, key, dead_letter, on_error, start)
+            self._subscribe(fn, topic, ObjectContext, key, dead_letter, on_error, start, retry)
             return fn
 
         return register

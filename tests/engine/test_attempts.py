@@ -241,3 +241,42 @@ def test_a_handlers_timeout_counts_from_its_start(rig: Rig) -> None:
     rig.later(51)
     assert delayed.value() == "in time", "the delay does not count"
     assert rig.call("thing/wait", 0, key="k") == "in time", "the key is free again"
+
+
+@pytest.mark.parametrize("above", ["on", "handler"])
+def test_a_subscription_has_a_policy_of_its_own_in_both_orders_of_the_decorators(rig: Rig, above: str) -> None:
+    app, runs = App("orders-of", shards=1), list[str]()
+    thing, once, often = app.object("thing"), app.topic("once", value=str), app.topic("often", value=str)
+    on_once = thing.on(once, retry=RetryPolicy(max_attempts=1))
+    on_often = thing.on(often)
+    handler = thing.handler(name="taken", retry=RetryPolicy(max_attempts=3, initial=0.001))
+
+    async def take(ctx: ObjectContext, word: str) -> None:
+        runs.append(word)
+        ctx.set(count, 1)
+        raise ValueError("never")
+
+    if above == "on":
+        on_often(on_once(handler(take)))
+    else:
+        handler(on_once(on_often(take)))
+    assert list(thing.registered) == ["taken"]
+    rig.start(app)
+    rig.publish("once", ("k", b"once"))
+    rig.publish("often", ("k", b"often"))
+    failure = rig.ask("thing/taken", "asked", key="a").reply().failure
+    assert failure is not None and failure.message == "gave up after 3 attempts: ValueError: never"
+    rig.until(lambda: len(rig.dead_letters(app)) == 2)
+    assert sorted(runs) == ["asked"] * 3 + ["often"] * 3 + ["once"]
+    assert {letter["odradek-handler"] for letter in rig.dead_letters(app)} == {"thing/taken"}
+    assert rig.state(app, "thing", "k", "count") is None, "what an attempt did that failed is dropped, also by the last one"
+
+
+def test_a_function_is_made_a_handler_once() -> None:
+    thing = App("twice", shards=1).object("thing")
+
+    async def take(ctx: ObjectContext, word: str) -> None: ...
+
+    thing.handler(take)
+    with pytest.raises(ValueError, match="there is already a handler of this name"):
+        thing.handler(take)

@@ -20,6 +20,7 @@ from odradek_runtime.cli.announce import Announcer
 from odradek_runtime.cli.appref import load_app
 from odradek_runtime.cli.connect import make_data_dir
 from odradek_runtime.cli.errors import FAILED, UNUSABLE, USAGE, CommandError
+from odradek_runtime.cli.forked import end_in_time, keep_from_forks, log_ports
 from odradek_runtime.cli.logs import set_up_logging
 from odradek_runtime.cli.reload import SourceReport
 from odradek_runtime.cli.speech import errors_told
@@ -50,6 +51,7 @@ def run_worker(reference: str, *, lifeline: int, index: int, workers: int, voice
     stopping = StopRequest()
     starting = Starting()
     _listen(stopping, starting)
+    os.set_inheritable(lifeline, False)
     pipe = os.fdopen(lifeline, "rb")
     line = pipe.readline()
     if not line:
@@ -121,6 +123,8 @@ def _serve(
     if node is None:
         return
     _tune_interpreter()
+    keep_from_forks(node.ports, log_ports(settings.bootstrap_servers))
+    code = FAILED
     try:
         announcer.started(node)
         while not stopping.wait(WATCH_S):
@@ -130,8 +134,10 @@ def _serve(
                 raise CommandError(f"the engine stopped: {failed}", code=UNUSABLE if hopeless else FAILED) from failed
             announcer.look(node)
             report.tell()
+        code = 0
     finally:
         node.stop()
+        end_in_time(code)
 
 
 def _started(make: Callable[[], Node], settings: Settings, announcer: Announcer, stopping: StopRequest) -> Node | None:
@@ -184,10 +190,14 @@ def _listen(stopping: StopRequest, starting: Starting) -> None:
         starting.cut_short()
 
     signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, _ignore)  # not SIG_IGN, which programs that a step starts would inherit
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, stop)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Ctrl-C is the supervisor's."""
 
 
 def _watch_supervisor(descriptor: int, stopping: StopRequest) -> None:
