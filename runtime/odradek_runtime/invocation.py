@@ -63,6 +63,8 @@ class Live:
     waits_for: Future[Any] | None = None
     anchored = False
     closed = False
+    raised: tuple[BaseException, ...] = ()
+    """Errors that its handler was given by what it waited for."""
     diverged = ""
     refused = ""
     message: Message | None = None

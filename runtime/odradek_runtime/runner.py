@@ -200,18 +200,22 @@ class Runner:
         live.bodies.pop(entry.ref, None)
         decode = live.decoders.pop(entry.ref, None)
         if future is not None and decode is not None and not future.done():
-            self._complete(future, decode, entry)
+            self._complete(live, future, decode, entry)
         return True
 
-    def _complete(self, future: Future[Any], decode: Any, entry: Entry) -> None:
+    def _complete(self, live: Live, future: Future[Any], decode: Any, entry: Entry) -> None:
         if entry.failure is not None:
             failure = entry.failure
-            future.set_exception(TerminalError(failure.message, code=failure.code, metadata=failure.metadata))
+            self._fail(live, future, TerminalError(failure.message, code=failure.code, metadata=failure.metadata))
             return
         try:
             future.set_result(decode(entry.value or b""))
         except BaseException as error:  # noqa: BLE001  (a recorded result that today's type refuses is the awaiting code's to see)
-            future.set_exception(TerminalError(f"the recorded result does not fit its type: {error}", code=500))
+            self._fail(live, future, TerminalError(f"the recorded result does not fit its type: {error}", code=500))
+
+    def _fail(self, live: Live, future: Future[Any], error: TerminalError) -> None:
+        live.raised += (error,)
+        future.set_exception(error)
 
     # --- segments ---
 
@@ -377,6 +381,11 @@ def close(live: Live) -> None:
         except BaseException:  # noqa: BLE001, S110  (a finally block that awaits, or fails, is of no consequence here)
             pass
         CURRENT.reset(before)
+    # The context holds it, and an error the frames that it came through: neither is left for the cycle collector to find.
+    live.__dict__.pop("context", None)
+    for error in live.raised:
+        error.__traceback__ = None
+    live.raised = ()
 
 
 def stored_record(live: Live, origin: Origin, now_ms: float) -> Stored:

@@ -58,7 +58,10 @@ class Future(asyncio.Future[T]):
                 yield self  # the engine resumes the coroutine once this is done, and never cancels what it waits for
             else:
                 yield from self._wait_shielded()
-        return self.result()
+        try:
+            return self.result()
+        finally:
+            del self  # an error keeps this frame, and the future keeps the error
 
     def _wait_shielded(self) -> Generator[Any, None, None]:
         # An ordinary asyncio task waits for (and, if cancelled, cancels) a future of its own.
