@@ -19,6 +19,7 @@ from .formats import COMMAND, SLOT, TIMER, Command, Slot, Timer
 from .formats import Invocation as Stored
 from .invocation import Live
 from .request import Failure, Reply, plain_text
+from .unavailable import Unavailable
 
 if TYPE_CHECKING:
     from odradek._definition import Subscription
@@ -72,6 +73,10 @@ class Ending:
             if live.subscription.on_error == "pause" and not live.closed and not self.why_unkept(live):
                 self.paused(live, "bad_input", f"{failure.code} {failure.message}")
                 return
+            barred = self.barred(live.subscription)
+            if barred is not None and not live.closed and not self.why_unkept(live):
+                self.postponed(live, barred)
+                return
             origin = live.origin
             assert origin is not None
             attempts = live.stored.attempts if live.stored else 0
@@ -101,6 +106,13 @@ class Ending:
         if why:
             self.failed(live, Failure(413, f"{said}: with what started it the entry {why}"))
         return bool(why)
+
+    def barred(self, subscription: Subscription) -> Unavailable | None:
+        """Why the topic for its dead letters takes none now; None if it does, or there is none."""
+        if subscription.on_error != "dead_letter":
+            return None
+        machine = self._machine
+        return machine.targets.barred(subscription.dead_letter or machine.dead_letters, machine.steady_ms)
 
     def reject(
         self,
@@ -217,6 +229,9 @@ class Ending:
 
     def attempt_failed(self, live: Live, error: BaseException) -> None:
         """Drop what was done since the last wait, and try again from there after a while (invariant 5)."""
+        if isinstance(error, Unavailable):
+            self.postponed(live, error)
+            return
         machine = self._machine
         drop_segment(live)
         machine.runner.endure(live)
@@ -236,10 +251,25 @@ class Ending:
         log_attempt(live, stored, error, delay_s)
         machine.metrics.retries += 1
         machine.epoch.count("retries", live.handler.target)
+        self._back_off(live, stored, machine.now_ms + delay_s * 1000)
+
+    def postponed(self, live: Live, error: Unavailable) -> None:
+        """A topic that it writes to takes nothing for now: it waits for that, and its attempts do not count."""
+        machine = self._machine
+        drop_segment(live)
+        if self.unkept(live, f"it cannot wait for {error.refusal.resource}"):
+            return
+        stored = live.stored
+        assert stored is not None
+        stored.reason = plain_text(error)
+        due_ms = machine.now_ms + error.again_ms
+        machine.targets.unavailable.waiting[stored.id] = due_ms
+        self._back_off(live, stored, due_ms)
+
+    def _back_off(self, live: Live, stored: Stored, due_ms: float) -> None:
         stored.status = "backing_off"
-        due_ms = int(machine.now_ms + delay_s * 1000)
         self._set_aside(live)
-        live.shard.set_timer(keys.timer(due_ms, stored.id, keys.REF_RETRY), TIMER.encode(Timer("retry")))
+        live.shard.set_timer(keys.timer(int(due_ms), stored.id, keys.REF_RETRY), TIMER.encode(Timer("retry")))
 
     def _exhausted(self, live: Live, stored: Stored) -> None:
         if live.handler.on_exhausted == "pause":

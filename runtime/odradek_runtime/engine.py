@@ -22,6 +22,7 @@ from .log.port import (
     Committed,
     Event,
     Gained,
+    LogError,
     Losing,
     Member,
     Partition,
@@ -36,6 +37,8 @@ from .request import Question, Reply
 from .routing import id_hash
 from .settings import Settings
 from .shard import StoreLost
+from .standstill import Standstill
+from .unavailable import Unavailable
 
 logger = logging.getLogger("odradek")
 
@@ -45,6 +48,7 @@ STRIDE = 50
 """Records between two looks at the size of the epoch: what they make of it may be far larger than they are."""
 BUSY_MS = 10.0
 """How long an epoch that somebody waits for may go on with what it has set going itself."""
+STANDSTILL_LOOK_S = 0.1
 HOUR_MS = 1_800_000
 """Every owned offset is committed again at least this often (invariant 10)."""
 
@@ -78,6 +82,7 @@ class Engine:
         self._asked = Asked()
         self._handover = Handover(machine, ownership, self.intake, self._asked, self.flags)
         self._isolation = Isolation(machine, settings.epoch_events)
+        self._standstill = Standstill(machine)
         self._refreshed_ms = clock.steady_ms()
         self._sent_commands: dict[Partition, int] = {}
 
@@ -104,7 +109,9 @@ class Engine:
             case Losing():
                 self._handover.lose(event)
             case Trouble():
-                if event.fatal:  # told as the worker ends
+                if event.refusal is not None:
+                    self.machine.targets.unavailable.refusals.note(event.refusal, self.machine.steady_ms)
+                elif event.fatal:  # told as the worker ends
                     self.flags.fatal = event.message
                 else:
                     logger.warning("%s", event.message)
@@ -120,11 +127,18 @@ class Engine:
                 self._advance()
             except StoreLost:
                 self._stores_are_sound()
+            except (Unavailable, LogError) as error:
+                self._standstill.met(error)
+                self.flags.start_over = str(error)
         self._regulate()
 
     def _advance(self) -> None:
         """Everything that reads the stores. Raises StoreLost."""
         self._handover.release(self.inflight)
+        if self._standstill.lasts and not self.flags.stopping:
+            if self._handover.losing:
+                self._close_if_due()
+            return
         self._agenda.end_steps()
         if not self.flags.stopping:
             self._agenda.turn()
@@ -139,6 +153,8 @@ class Engine:
         """How long nothing needs doing unless an event comes, in seconds."""
         if self.flags.store_lost:
             return 0.5 if self.inflight is not None else 0.0
+        if self._standstill.lasts and not self.flags.stopping:
+            return STANDSTILL_LOOK_S
         if self.intake.waiting and not self._full() and not self.flags.stopping:
             return 0.0
         if self._agenda.waiting and not self._full() and not self.flags.stopping:
@@ -197,7 +213,8 @@ class Engine:
 
     def _regulate(self) -> None:
         """Too many steps, or starts under a limit, wait: the inputs pause, nothing is dropped (invariant 7)."""
-        load, limit = self._executor.load + self.machine.limits.backlog, self._settings.steps_queued
+        waiting = len(self.machine.targets.unavailable.waiting)
+        load, limit = self._executor.load + self.machine.limits.backlog + waiting, self._settings.steps_queued
         if self.flags.paused != (load > limit if not self.flags.paused else load > limit // 2):
             self.flags.paused = not self.flags.paused
             inputs = self.intake.inputs()
@@ -297,6 +314,8 @@ class Engine:
         assert epoch.number == event.epoch, "and answers the epoch that is in flight"
         self.machine.metrics.epochs_refused += 1
         logger.warning("epoch %d was not committed (%s): %s; starting over from the log", epoch.number, event.reason, event.message)
+        if event.refusal is not None:
+            self._standstill.refused(event.refusal)
         if event.poison:
             self.machine.sizes.renew()
             self.machine.targets.renew(self.machine.n)
@@ -324,6 +343,7 @@ class Engine:
         self.flags.store_lost = False
         self.flags.start_over = ""
         self.machine.discard()
+        self.machine.targets.unavailable.waiting.clear()  # those that still wait say so when their time has come
         self._agenda.clear()
         self.intake.clear()
         leaving = self._handover.leaving()

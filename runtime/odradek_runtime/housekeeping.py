@@ -68,6 +68,11 @@ class Housekeeping:
 
     def _tell(self, error: Exception) -> None:
         """Each failure is a warning once: nothing here is urgent, and all of it is tried again."""
+        refusal = error.refusal if isinstance(error, LogError) else None
+        if refusal is not None:
+            machine = self._engine.machine
+            machine.targets.unavailable.refusals.note(refusal, machine.steady_ms)
+            return
         text = str(error)
         logger.log(logging.DEBUG if text in self._told else logging.WARNING, "housekeeping: %s", text)
         if len(self._told) >= TOLD:

@@ -37,6 +37,7 @@ from .runner import Runner
 from .settings import Settings
 from .sizes import Sizes
 from .targets import Targets
+from .unavailable import AbsentTopic
 from .waits import Waits
 
 if TYPE_CHECKING:
@@ -234,14 +235,17 @@ class Machine:
 
     def _bad_record(self, shard: Shard, subscription: Subscription, message: Message, error: BadInput) -> None:
         failure = Failure(400, str(error), {"field": error.field})
-        if subscription.on_error == "pause":
-            live = self._live(subscription, shard, message, message.key() or b"")
-            if subscription.handler.mode == "exclusive" and keys.lock(live.base) in shard.locks:
-                self._wait_for_key(live)
-            else:
-                self.ending.paused(live, "bad_input", failure.message)
+        barred = self.ending.barred(subscription)
+        if subscription.on_error != "pause" and barred is None:
+            self.ending.reject(subscription, origin_of(message), message.value(), failure)
             return
-        self.ending.reject(subscription, origin_of(message), message.value(), failure)
+        live = self._live(subscription, shard, message, message.key() or b"")
+        if subscription.handler.mode == "exclusive" and keys.lock(live.base) in shard.locks:
+            self._wait_for_key(live)
+        elif barred is None:
+            self.ending.paused(live, "bad_input", failure.message)
+        else:
+            self.ending.postponed(live, barred)
 
     def _wait_for_key(self, live: Live) -> None:
         """The key is held: the invocation is persisted at the end of its inbox."""
@@ -373,7 +377,7 @@ class Machine:
         if len(parts) == 3 and parts[0] != self.app.name:
             try:
                 self.targets.partitions(f"{parts[0]}.commands", self.steady_ms)
-            except LookupError as error:
+            except AbsentTopic as error:
                 raise RetryableError(f"the app {parts[0]!r} has not been started yet: there is no {parts[0]}.commands") from error
             return parts[0], f"{parts[1]}/{parts[2]}"
         local = "/".join(parts[-2:])

@@ -121,5 +121,7 @@ class Snapshot(TypedDict, total=False):
     coroutines_cached: int
     inputs_paused: bool
     """Too much waits (steps, starts under a limit): nothing is read but commands."""
+    refused: Sequence[tuple[str, str]]
+    """(topic or other resource, operation) that the brokers refuse at the moment."""
     queues: Mapping[str, int]
     """Name of a bounded queue -> its length now."""

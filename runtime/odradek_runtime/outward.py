@@ -16,6 +16,7 @@ from .inward import Forwarded, undeliverable
 from .log.port import Output
 from .request import Failure
 from .routing import id_hash
+from .unavailable import AbsentTopic
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -47,7 +48,7 @@ class Outward:
         machine, topic = self._machine, f"{app}.commands"
         try:
             partition = id_hash(command.id) % machine.targets.partitions(topic, machine.steady_ms)
-        except LookupError as error:
+        except AbsentTopic as error:
             self._dead(command, str(error), 404)
         else:
             encoded = COMMAND.encode(command)

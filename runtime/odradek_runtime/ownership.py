@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .log.port import LogError
+from .log.port import LogError, Trouble
 from .request import Pending, Question
 from .shard import Shard
 from .store import Store, StoreError
@@ -52,7 +52,7 @@ class Ownership:
     def __init__(
         self,
         takeover: Takeover,
-        post: Callable[[Restored], None],
+        post: Callable[[Restored | Trouble], None],
         failed: Callable[[Exception], None],
         background: Callable[[Callable[[], None]], None],
         pause: Callable[[float], None],
@@ -147,10 +147,14 @@ class Ownership:
         if progress.store is not None:
             progress.store.close()
 
-    @staticmethod
-    def _not_yet(number: int, progress: Progress, error: Exception) -> None:
+    def _not_yet(self, number: int, progress: Progress, error: Exception) -> None:
+        """Said once for each reason; a refusal of the brokers is the engine's to say."""
+        text = f"shard {number} cannot be restored yet: {error}"
+        refusal = error.refusal if isinstance(error, LogError) else None
+        if refusal is not None:
+            self._post(Trouble(text, refusal=refusal))
+        logger.log(logging.DEBUG if refusal is not None or progress.trouble == str(error) else logging.WARNING, "%s", text)
         progress.trouble = str(error)
-        logger.warning("shard %d cannot be restored yet: %s", number, error)
 
 
 def unusable(error: StoreError | None) -> StoreError | None:

@@ -7,14 +7,15 @@ partition, size, time and key are checked here, against what a client that canno
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from odradek import TerminalError
 from odradek._port import Headers
 
-from .log.port import Log, LogError, TopicInfo
+from .log.port import Log, LogError, Refusal, TopicInfo
 from .log.sizes import BARE_BYTES, LIMIT_BYTES, record_bytes
+from .unavailable import Unavailable, Unavailables
 
 logger = logging.getLogger("odradek")
 
@@ -61,7 +62,8 @@ class Targets:
         self._known: dict[str, _Target] = {}
         self.plain: dict[str, int] = {}
         """Topics that take a record by its size alone (key and value, bytes): nothing else to check, the hot path looks here."""
-        self._failed: dict[str, tuple[float, LookupError | LogError]] = {}
+        self.unavailable = Unavailables()
+        self._unanswered: dict[str, tuple[float, LogError]] = {}
 
     def check(
         self,
@@ -74,7 +76,7 @@ class Targets:
         now_ms: float,
         steady_ms: float,
     ) -> None:
-        """Raises TerminalError when the log would refuse the record, LookupError while its topic does not exist, LogError."""
+        """Raises TerminalError when the log would refuse the record, Unavailable while its topic takes none, LogError."""
         known = self._known.get(topic) or self._look(topic, steady_ms)
         size, limit = record_bytes(key, value, headers), min(known.limit_bytes, self._max_record_bytes + BARE_BYTES)
         if size > limit:
@@ -113,7 +115,14 @@ class Targets:
         limits = {topic: self._known[topic].limit_bytes for topic in self._letters if topic in self._known}
         self._known.clear()
         self.plain.clear()
-        self._failed.clear()
+        self.renew_letters(shards, limits)
+
+    def writes_to(self, topic: str) -> bool:
+        """Whether this is a topic that handlers, or the dead letters, are written to."""
+        return topic in self._known or topic in self._letters or self.unavailable.shut_now(topic)
+
+    def renew_letters(self, shards: int, limits: Mapping[str, int]) -> None:
+        """Make dead-letter topics again that have gone, to take as large records as they did."""
         for topic in self._letters:
             try:
                 if self._log.topic(topic) is None:
@@ -123,8 +132,27 @@ class Targets:
             except LogError as error:
                 logger.warning("topic %s could not be looked up: %s", topic, error)
 
+    def refused(self, refusal: Refusal, steady_ms: float) -> None:
+        """The log has refused an epoch for this topic's sake, as it is set up: nothing more is written to it for a while."""
+        self._known.pop(refusal.resource, None)
+        self.plain.pop(refusal.resource, None)
+        self.unavailable.shut(refusal, steady_ms)
+
+    def barred(self, topic: str, steady_ms: float) -> Unavailable | None:
+        """Why a topic that was refused still is; None if it takes records, or was never refused."""
+        if not self.unavailable.shut_now(topic):
+            return None
+        try:
+            self._look(topic, steady_ms)
+        except Unavailable as error:
+            return error
+        return None
+
     def partitions(self, topic: str, steady_ms: float) -> int:
-        """How many partitions the topic has. Raises LookupError when it does not exist, LogError when that cannot be known."""
+        """How many partitions the topic has.
+
+        Raises AbsentTopic when it does not exist, Unavailable or LogError when that cannot be known.
+        """
         return (self._known.get(topic) or self._look(topic, steady_ms)).partitions
 
     def _look_again(self, topic: str, known: _Target, steady_ms: float) -> _Target:
@@ -132,22 +160,26 @@ class Targets:
         return known if steady_ms - known.seen_ms < AGAIN_MS else self._look(topic, steady_ms)
 
     def _look(self, topic: str, steady_ms: float) -> _Target:
-        looked_ms, failure = self._failed.get(topic, (-AGAIN_MS, None))
-        if failure is not None and steady_ms - looked_ms < AGAIN_MS:
-            raise failure
+        self.unavailable.check(topic, steady_ms)
+        looked_ms, unanswered = self._unanswered.get(topic, (-AGAIN_MS, None))
+        if unanswered is not None and steady_ms - looked_ms < AGAIN_MS:
+            raise unanswered
         try:
             info = self._log.topic(topic)
             if info is None and self._absent is not None:
                 info = self._absent(topic)
         except LogError as error:
+            if error.refusal is not None:
+                raise self.unavailable.shut(error.refusal._replace(resource=topic), steady_ms) from error
             unknown = LogError(f"topic {topic} could not be looked up: {error}", retriable=error.retriable)
-            self._failed[topic] = steady_ms, unknown
+            self._unanswered[topic] = steady_ms, unknown
             raise unknown from error
+        self._unanswered.pop(topic, None)
         if info is None:
-            missing = LookupError(absent(topic))
-            self._failed[topic] = steady_ms, missing
-            raise missing
-        self._failed.pop(topic, None)
+            raise self.unavailable.shut(Refusal(topic, "Write", absent(topic)), steady_ms, absent=True)
+        if not info.writable:
+            raise self.unavailable.shut(Refusal(topic, "Write", forbidden(topic)), steady_ms)
+        self.unavailable.open(topic)
         known = self._known[topic] = _target(info, self._producer_bytes, steady_ms)
         if not known.compacted:
             self.plain[topic] = min(known.limit_bytes - BARE_BYTES, self._max_record_bytes)
@@ -171,6 +203,11 @@ def _span(known: _Target) -> str:
     since = "any time" if known.past_ms > 100_000 * _DAY_MS else f"{known.past_ms} ms before now"
     ahead = "one hour" if known.future_ms == 3_600_000 else f"{known.future_ms} ms"
     return f"{since} up to {ahead} from now"
+
+
+def forbidden(topic: str) -> str:
+    """Say that a topic may not be written to, and what to do."""
+    return f"Kafka refuses Write on topic {topic}: add an ACL for Write on the topic"
 
 
 def absent(topic: str) -> str:

@@ -75,6 +75,7 @@ class Waits:
 
     def retry(self, shard: Shard, stored: Stored) -> None:
         """Another attempt: replay what is recorded, then go on."""
+        self._machine.targets.unavailable.ended(stored.id)
         stored.status, stored.pause = "running", ""
         shard.put(keys.invocation(stored.id), self._machine.sizes.entry(stored))
         shard.put(keys.paused(stored.id), None)

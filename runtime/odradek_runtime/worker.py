@@ -200,6 +200,7 @@ class Worker:
             "in_flight": sum(len(shard.live) for shard in list(machine.shards.values())),
             "coroutines_cached": machine.runner.suspended,
             "inputs_paused": engine.flags.paused,
+            "refused": [found[:2] for found in machine.targets.unavailable.refusals.current(machine.steady_ms)],
             "queues": {"steps": self._executor.load, "limited": machine.limits.backlog, "events": self._queue.qsize()},
         }
 

@@ -48,7 +48,9 @@ def test_no_write_creates_a_topic(log: KafkaLog, app: str, topic: str, topic_pre
         publisher.publish([Output(absent, None, b"k", b"v")], 1)
     publisher.close()
 
-    assert refused.poison and absent in refused.message
+    assert not refused.poison, "the record is not to blame"
+    assert refused.refusal is not None and refused.refusal.resource == absent
+    assert absent in refused.message
     assert absent not in log.topics()
 
 

@@ -158,7 +158,7 @@ def writer(
         producers.append(StubProducer())
         return producers[-1]
 
-    targets = cast("Targets", SimpleNamespace(smallest_batch_bytes=1, absent=lambda _: None, forget=lambda: None))
+    targets = cast("Targets", SimpleNamespace(smallest_batch_bytes=1, obstacle=lambda _: None, forget=lambda: None))
     trouble = TroubleReporter("stub:9092")
     writer = EpochWriter(make, Owner.new("app"), group, stamps, targets, trouble, events.put, orders, 0.5)
     eventually(lambda: len(producers) == 2)

@@ -17,7 +17,7 @@ from odradek_runtime.executor import StepEnded
 from odradek_runtime.handler_loop import handler_loop, inhabited
 from odradek_runtime.housekeeping import Housekeeping
 from odradek_runtime.internal import Internal
-from odradek_runtime.log.port import Partition, TopicInfo, Transaction
+from odradek_runtime.log.port import Partition, TopicInfo, Transaction, Trouble
 from odradek_runtime.machine import Machine
 from odradek_runtime.metrics import Metrics
 from odradek_runtime.ownership import Ownership, Restored
@@ -235,7 +235,10 @@ class SimWorker:
     def _failed(self, error: Exception) -> None:
         self.world.failed.append(error)
 
-    def _restored(self, event: Restored) -> None:
+    def _restored(self, event: Restored | Trouble) -> None:
+        if isinstance(event, Trouble):
+            self.post(event)
+            return
         self.deployment.audit.restored(self, event.shard)
         self.post(event)
 

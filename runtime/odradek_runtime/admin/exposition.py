@@ -174,6 +174,11 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
         yield _gauge("odradek_coroutines_cached", "Suspended coroutines kept live", cached)
     if (paused := snapshot.get("inputs_paused")) is not None:
         yield _gauge("odradek_inputs_paused", "1 while too much waits for the inputs to flow", float(paused))
+    if (refused := snapshot.get("refused")) is not None:
+        family = GaugeMetricFamily("odradek_refused", "1 while Kafka refuses this", labels=["resource", "operation"])
+        for resource, operation in refused:
+            family.add_metric([resource, operation], 1)
+        yield family
     if (queues := snapshot.get("queues")) is not None:
         yield _by_label("odradek_queue_length", "Entries of a bounded queue", "queue", queues)
 

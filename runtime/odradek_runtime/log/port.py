@@ -61,6 +61,22 @@ class TopicInfo:
     id: str
     partitions: int
     config: Mapping[str, str]
+    writable: bool = True
+    """False: the brokers do not allow this worker to write to it."""
+
+
+class Refusal(NamedTuple):
+    """What the brokers refuse as they are set up, though no record is to blame: rights, a topic that is missing, a quota.
+
+    It is tried again until it has been mended.
+    """
+
+    resource: str
+    """A topic's name, or a word for what else was asked for (`group`, `transactional id`, `cluster`, `quota` ...)."""
+    operation: str
+    """As ACLs have it (`Write`, `Read` ...), or empty."""
+    message: str
+    """What, where, and what to do about it."""
 
 
 class ChangelogPosition(NamedTuple):
@@ -153,6 +169,8 @@ class Refused:
     reason: Literal["fenced", "aborted", "unknown"]
     message: str
     poison: bool = False
+    refusal: Refusal | None = None
+    """The brokers refused it as they are set up: no record is to blame, and it is tried again after a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +179,7 @@ class Trouble:
 
     message: str
     fatal: bool = False
+    refusal: Refusal | None = None
 
 
 Event = Gained | Losing | Records | Committed | Refused | Trouble
@@ -292,8 +311,12 @@ class Log(Protocol):
 
 
 class LogError(Exception):
-    """The log refused or could not be reached; the message says what to do. `retriable` False: repeating it will not help."""
+    """The log refused or could not be reached; the message says what to do.
 
-    def __init__(self, message: str, *, retriable: bool = True) -> None:
+    `retriable` False: repeating it will not help. `refusal`: it will, once somebody has set the brokers up otherwise.
+    """
+
+    def __init__(self, message: str, *, retriable: bool = True, refusal: Refusal | None = None) -> None:
         super().__init__(message)
         self.retriable = retriable
+        self.refusal = refusal

@@ -5,6 +5,7 @@ Stands beside the flow of records: start-up checks, restores, purges and the sea
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -22,12 +23,13 @@ from confluent_kafka import (
 
 from odradek_runtime.log.port import LogError, Partition, TopicInfo
 from odradek_runtime.log_kafka.clients import Clients
-from odradek_runtime.log_kafka.confluent import AdminApi, ConfigResource, NewTopic, ResourceType, Where, offset_spec
+from odradek_runtime.log_kafka.confluent import AclOperation, AdminApi, ConfigResource, NewTopic, ResourceType, Where, offset_spec
 from odradek_runtime.log_kafka.errors import cause, kind_of, log_error
 from odradek_runtime.log_kafka.groups import GroupMember, GroupReader
 from odradek_runtime.log_kafka.offsets import CommittedOffset, OffsetReader
 
 T = TypeVar("T")
+logger = logging.getLogger("odradek.kafka")
 
 INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state", "__remote_log_metadata"})
 _ABSENT = frozenset(
@@ -67,6 +69,7 @@ class Cluster:
         self._timeout_s = timeout_s
         self._attempt_s = min(timeout_s, ATTEMPT_S)
         self._last_error: KafkaError | None = None
+        self._unseen: set[str] = set()
         self._renewing = threading.Lock()
         self._admin = clients.admin(self._failed)
         # Other threads' requests may be on them, so each stays until it has been followed by as many that were given up too.
@@ -98,7 +101,7 @@ class Cluster:
     def topic(self, name: str) -> TopicInfo | None:
         """What the topic is, or None."""
         try:
-            described = self._call(f"describing topic {name!r}", lambda: self._describe(name))
+            described = self._call(f"describing topic {name!r}", lambda: self._describe(name), of=(name, "Describe"))
         except TopicAbsentError:
             return None
         return described
@@ -107,7 +110,7 @@ class Cluster:
         """Create it if absent, and return what exists, once every partition has a leader."""
         existing = self.topic(name)
         if existing is None:
-            self._call(f"creating topic {name!r}", lambda: self._create(name, partitions, config))
+            self._call(f"creating topic {name!r}", lambda: self._create(name, partitions, config), of=(name, "Create"))
         deadline = time.monotonic() + self._timeout_s
         while (existing := self.topic(name)) is None:
             if time.monotonic() > deadline:
@@ -119,7 +122,9 @@ class Cluster:
         """Delete it, and return when it has gone."""
         deadline = time.monotonic() + self._timeout_s
         try:
-            self._call(f"deleting topic {name!r}", lambda: only(self._admin.delete_topics([name], request_timeout=self._timeout_s)))
+            request_s = self._timeout_s
+            gone = lambda: only(self._admin.delete_topics([name], request_timeout=request_s))  # noqa: E731
+            self._call(f"deleting topic {name!r}", gone, of=(name, "Delete"))
             while self.topic(name) is not None:
                 if time.monotonic() > deadline:
                     raise LogError(f"topic {name!r} was deleted but is still there: look at the log of Kafka's controller")
@@ -130,7 +135,7 @@ class Cluster:
     def delete_group(self, group: str) -> None:
         """Delete it with its offsets; one that is not there is no error."""
         try:
-            self._call(f"deleting group {group!r}", lambda: self._groups.delete(group, self._timeout_s))
+            self._call(f"deleting group {group!r}", lambda: self._groups.delete(group, self._timeout_s), of=("group", "Delete"))
         except TopicAbsentError:
             return
 
@@ -150,7 +155,8 @@ class Cluster:
                 raise KafkaException(KafkaError(KafkaError._TRANSPORT))
             return offset
 
-        return self._call_partition(f"reading the offsets of {partition.topic!r}[{partition.partition}]", partition, listed)
+        doing = f"reading the offsets of {partition.topic!r}[{partition.partition}]"
+        return self._call_partition(doing, partition, listed, "Describe")
 
     def trim(self, partition: Partition, before: int) -> None:
         """Delete the records below the offset."""
@@ -159,12 +165,14 @@ class Cluster:
             f"deleting records of {partition.topic!r}[{partition.partition}] below {before}",
             partition,
             lambda: only(self._admin.delete_records([bound], request_timeout=self._attempt_s)),
+            "Delete",
         )
 
     def members(self, group: str) -> list[GroupMember]:
         """The group's live members; none if there is no such group."""
         try:
-            return self._call(f"describing group {group!r}", lambda: self._groups.members(group, self._attempt_s))
+            asked = self._attempt_s
+            return self._call(f"describing group {group!r}", lambda: self._groups.members(group, asked), of=("group", "Describe"))
         except TopicAbsentError:
             return []
 
@@ -179,7 +187,7 @@ class Cluster:
             return self._offsets.read(group, wanted, stable=stable, timeout_s=request_s)
 
         try:
-            return self._call(f"reading the committed offsets of group {group!r}", read, timeout_s)
+            return self._call(f"reading the committed offsets of group {group!r}", read, timeout_s, of=("group", "Describe"))
         except TopicAbsentError:
             return {}
 
@@ -192,13 +200,32 @@ class Cluster:
         # First ask any broker: these two go to the controller, and the client would go on looking for one that has died,
         # thousands of times a second, for as long as its own metadata is young enough.
         self._admin.list_topics(name, timeout=self._attempt_s)
-        described = self._admin.describe_topics(TopicCollection([name]), request_timeout=self._attempt_s)[name].result()
+        described = self._admin.describe_topics(
+            TopicCollection([name]), include_authorized_operations=True, request_timeout=self._attempt_s
+        )[name].result()
         if any(partition.leader is None for partition in described.partitions):
             raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+        allowed = described.authorized_operations
+        writable = not allowed or AclOperation.WRITE in allowed
+        return TopicInfo(name, str(described.topic_id), len(described.partitions), self._config(name), writable)
+
+    def _config(self, name: str) -> dict[str, str]:
+        """A topic's configuration; where we may not see it, it is taken for Kafka's own, which is said once."""
         resource = ConfigResource(ResourceType.TOPIC, name)
-        entries = only(self._admin.describe_configs([resource], request_timeout=self._attempt_s))
-        config = {key: str(entry.value) for key, entry in entries.items() if entry.value is not None}
-        return TopicInfo(name, str(described.topic_id), len(described.partitions), config)
+        try:
+            entries = only(self._admin.describe_configs([resource], request_timeout=self._attempt_s))
+        except KafkaException as error:
+            if cause(error).code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                raise
+            if name not in self._unseen:
+                self._unseen.add(name)
+                logger.warning(
+                    "Kafka refuses DescribeConfigs on topic %s: it is taken to be configured as Kafka does by default, and a "
+                    "record that is too large for it is found out only when it is refused; add an ACL for DescribeConfigs on it",
+                    name,
+                )
+            return {}
+        return {key: str(entry.value) for key, entry in entries.items() if entry.value is not None}
 
     def _create(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
         try:
@@ -217,12 +244,12 @@ class Cluster:
             if cause(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another worker was faster: as good
                 raise
 
-    def _call_partition(self, doing: str, partition: Partition, request: Callable[[], T]) -> T:
+    def _call_partition(self, doing: str, partition: Partition, request: Callable[[], T], operation: str) -> T:
         """A request to the partition's leader. "No leader" is said of absent partitions, and of lost connections too."""
         deadline = time.monotonic() + self._timeout_s
         while True:
             try:
-                return self._call(doing, request)
+                return self._call(doing, request, of=(partition.topic, operation))
             except TopicAbsentError:
                 info = self.topic(partition.topic)
             if info is None or not 0 <= partition.partition < info.partitions:
@@ -231,8 +258,13 @@ class Cluster:
                 raise LogError(f"{doing}: the partition has no leader; check that its brokers run")
             time.sleep(0.05)
 
-    def _call(self, doing: str, request: Callable[[], T], timeout_s: float | None = None) -> T:
-        """Run it until it succeeds, fails for good, or the time is over; transient answers are asked again."""
+    def _call(
+        self, doing: str, request: Callable[[], T], timeout_s: float | None = None, *, of: tuple[str, str] = ("", "")
+    ) -> T:
+        """Run it until it succeeds, fails for good, or the time is over; transient answers are asked again.
+
+        `of`: the resource and the operation, as an ACL would name them.
+        """
         deadline = time.monotonic() + (timeout_s or self._timeout_s)
         while True:
             used = self._admin
@@ -248,7 +280,7 @@ class Cluster:
             reason = self._better(reason)
             unanswered = kind_of(reason) == "unreachable"
             if not (unanswered or reason.code() in _TRANSIENT) or time.monotonic() >= deadline:
-                raise log_error(reason, self._servers, doing)
+                raise log_error(reason, self._servers, doing, resource=of[0], operation=of[1])
             if unanswered:
                 self._renew(used)
             elif reason.code() in _LEADERS_MOVED:

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Any, Literal, Protocol, cast
 
 from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._config import (
     ConfigResource,  # confluent_kafka.admin does not export its own names to checkers
 )
@@ -30,6 +31,7 @@ class Fetched(Message, Protocol):
 
 
 __all__ = [
+    "AclOperation",
     "AdminApi",
     "ConfigResource",
     "ConsumerClient",
@@ -112,7 +114,9 @@ class AdminApi(Protocol):
 
     def poll(self, timeout: float) -> int: ...
     def list_topics(self, topic: str | None = None, *, timeout: float) -> Any: ...
-    def describe_topics(self, topics: Any, *, request_timeout: float) -> Mapping[str, Future[Any]]: ...
+    def describe_topics(
+        self, topics: Any, *, include_authorized_operations: bool, request_timeout: float
+    ) -> Mapping[str, Future[Any]]: ...
     def describe_configs(self, resources: Sequence[Any], *, request_timeout: float) -> Mapping[Any, Future[Any]]: ...
     def describe_cluster(self, *, request_timeout: float) -> Future[Any]: ...
     def create_topics(self, topics: Sequence[Any], *, request_timeout: float) -> Mapping[str, Future[Any]]: ...

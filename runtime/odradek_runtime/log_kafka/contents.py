@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from odradek_runtime.log.port import Headers, Outgoing
+from odradek_runtime.log.port import Headers, Outgoing, Refusal
 from odradek_runtime.log_kafka.confluent import GroupMetadata
 
 Reason = Literal["outdated", "fenced", "aborted", "unknown"]
@@ -83,6 +83,7 @@ class TransactionFailed(msgspec.Struct, tag=True, array_like=True):
     message: str
     poison: bool
     spent: bool
+    refusal: Refusal | None = None
 
 
 class ClientFailed(msgspec.Struct, tag=True, array_like=True):
@@ -104,8 +105,11 @@ Outcome = Done | TransactionFailed | ClientFailed | LogFailed
 
 
 class Reply(msgspec.Struct, array_like=True):
-    """The answer to one request, with what was said since the last: troubles (kind, message, fatal), the client library's lines."""
+    """The answer to one request, with what was said since the last.
+
+    Troubles are (kind, message, fatal, refusal); lines are the client library's.
+    """
 
     outcome: Outcome
-    troubles: Sequence[tuple[str, str, bool]] = ()
+    troubles: Sequence[tuple[str, str, bool, Refusal | None]] = ()
     lines: Sequence[str] = ()

@@ -9,7 +9,8 @@ from typing import Literal
 
 from confluent_kafka import KafkaError, KafkaException
 
-from odradek_runtime.log.port import LogError
+from odradek_runtime.log.port import LogError, Refusal
+from odradek_runtime.log_kafka.error_table import REMEDIES, judgement
 
 PRODUCER_FENCED = frozenset(
     {
@@ -34,29 +35,6 @@ GROUP_FENCED = frozenset(
 )
 """The group refused the offsets: this member's generation is over."""
 
-POISON = frozenset(
-    {
-        KafkaError.MSG_SIZE_TOO_LARGE,
-        KafkaError.RECORD_LIST_TOO_LARGE,
-        KafkaError.INVALID_MSG_SIZE,
-        KafkaError.INVALID_RECORD,
-        KafkaError.INVALID_MSG,
-        KafkaError.INVALID_TIMESTAMP,
-        KafkaError.INVALID_PARTITIONS,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.UNKNOWN_TOPIC_ID,
-        KafkaError.TOPIC_EXCEPTION,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.POLICY_VIOLATION,
-        KafkaError.UNSUPPORTED_COMPRESSION_TYPE,
-        KafkaError._UNKNOWN_PARTITION,
-        KafkaError._UNKNOWN_TOPIC,
-        KafkaError._INVALID_ARG,
-        KafkaError._BAD_MSG,
-    }
-)
-"""One of the records is the cause: without it the rest of its epoch could commit."""
-
 _AUTHENTICATION = frozenset(
     {
         KafkaError._AUTHENTICATION,
@@ -66,7 +44,7 @@ _AUTHENTICATION = frozenset(
     }
 )
 _AUTHORIZATION = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: "the topic",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "a topic",
     KafkaError.GROUP_AUTHORIZATION_FAILED: "the consumer group (its id is the app's name)",
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "the cluster",
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "transactional ids (prefix: the app's name and a dash)",
@@ -90,10 +68,11 @@ _FINAL = frozenset(
         KafkaError.INVALID_REPLICATION_FACTOR,
         KafkaError.TOPIC_EXCEPTION,
         KafkaError.UNSUPPORTED_VERSION,
+        KafkaError.NON_EMPTY_GROUP,
         KafkaError._INVALID_ARG,
-        *_AUTHORIZATION,
     }
 )
+"""Questions outside the flow of records that are not worth asking again as they are."""
 
 Kind = Literal["unreachable", "authentication", "tls", "authorization", "other"]
 
@@ -146,6 +125,27 @@ def explain(error: KafkaError, servers: str) -> str:
             return f"Kafka at {servers}: {detail} ({error.name()})"
 
 
-def log_error(error: KafkaError, servers: str, doing: str) -> LogError:
+def log_error(error: KafkaError, servers: str, doing: str, *, resource: str = "", operation: str = "") -> LogError:
     """The exception of the port for an error of Kafka met while doing something."""
-    return LogError(f"{doing}: {explain(error, servers)}", retriable=error.code() not in _FINAL)
+    message = f"{doing}: {explain(error, servers)}"
+    refused = refusal_of(error, doing, resource=resource, operation=operation)
+    return LogError(message, retriable=error.code() not in _FINAL, refusal=refused)
+
+
+def refusal_of(error: KafkaError, doing: str, *, resource: str = "", operation: str = "") -> Refusal | None:
+    """The refusal behind an error of the brokers' configuration; None if it is something else.
+
+    Args:
+        doing: what was asked, in words.
+        resource: the topic, if it is known.
+        operation: what an ACL would call it, if that is known.
+
+    >>> refusal_of(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), "writing", resource="orders", operation="Write").message
+    'Kafka refuses Write on orders (writing: Broker: Topic authorization failed): add an ACL for the operation on the topic'
+    """
+    code = error.code()
+    if judgement(code) != "configuration":
+        return None
+    kind, usual, remedy = REMEDIES.get(code, ("", "", "see to the brokers' configuration"))
+    what, how = resource if kind in ("", "topic") and resource else kind or error.name(), operation or usual
+    return Refusal(what, how, f"Kafka refuses {how or 'it'} on {what} ({doing}: {error.str() or error.name()}): {remedy}")

@@ -50,7 +50,7 @@ class Fetcher:
         self._wake = threading.Event()
         self._reading: set[Partition] = set()
         self._paused: set[Partition] = set()
-        self._met: set[str] = set()
+        self._met: set[Partition] = set()
         self._generation = 0
         self._using = threading.Lock()
         """Held by whoever uses the consumer, until what it has read is posted: the order of a partition is that of the posts."""
@@ -170,19 +170,19 @@ class Fetcher:
 
     def _read(self, positions: dict[Partition, int], generation: int) -> None:
         self._generation = generation
-        self._meet({partition.topic for partition in positions})
+        self._meet(positions.keys() - self._met)
         self._drop(positions)
         self._consumer.incremental_assign([TopicPartition(*p, offset) for p, offset in positions.items()])
         self._reading.update(positions)
 
-    def _meet(self, topics: set[str]) -> None:
-        """Look at topics new to this consumer: by itself it would find them after a second only."""
-        for topic in topics - self._met:
+    def _meet(self, partitions: set[Partition]) -> None:
+        """Look at topics with partitions new to this consumer: by itself it would find them after a second, or minutes, only."""
+        for topic in {partition.topic for partition in partitions}:
             try:
                 self._consumer.list_topics(topic, METADATA_TIMEOUT_S)
             except KafkaException as error:
-                self._trouble.error(cause(error))
-            self._met.add(topic)
+                self._trouble.error(cause(error), topic, "Describe")
+        self._met |= partitions
 
     def _stop_reading(self, partitions: Sequence[Partition]) -> None:
         self._drop(partitions)
@@ -216,7 +216,7 @@ class Fetcher:
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:
             self._out_of_range(Partition(message.topic(), message.partition()), message.offset())
         else:
-            self._trouble.error(error)
+            self._trouble.error(error, message.topic(), "Read")
 
     def _out_of_range(self, partition: Partition, wanted: int) -> None:
         """What should come next was deleted (or the topic made anew): say so, and go on with the first there is."""

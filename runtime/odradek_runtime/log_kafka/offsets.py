@@ -49,6 +49,7 @@ class OffsetReader:
         try:
             found = consumer.committed([TopicPartition(p.topic, p.partition) for p in partitions], timeout_s)
         except KafkaException:
+            self._explain(consumer)
             consumer.close()
             raise
         self._give_back(group, stable, consumer)
@@ -56,6 +57,12 @@ class OffsetReader:
             if tp.error is not None and tp.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise KafkaException(tp.error)
         return {Partition(tp.topic, tp.partition): CommittedOffset(tp.offset, tp.metadata or "") for tp in found if tp.offset >= 0}
+
+    def _explain(self, consumer: ConsumerClient) -> None:
+        """Tell of the errors behind a bare "timed out": a group that we may not read is one of them."""
+        while (event := consumer.poll(0)) is not None:
+            if (error := event.error()) is not None:
+                self._on_error(error)
 
     def close(self) -> None:
         """Free the idle consumers."""

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from odradek_runtime.log.port import Headers, LogError, Message, Outgoing, Partition
+from odradek_runtime.log.port import Headers, LogError, Message, Outgoing, Partition, Refusal
 from odradek_runtime.log_kafka.clients import Clients, Options
 from odradek_runtime.log_kafka.confluent import Delivered, GroupMetadata, ProducerClient
 from odradek_runtime.log_kafka.connection import CoordinatorWatch
 from odradek_runtime.log_kafka.contents import Contents, Reason
-from odradek_runtime.log_kafka.errors import GROUP_FENCED, POISON, PRODUCER_FENCED, cause
+from odradek_runtime.log_kafka.error_table import judgement
+from odradek_runtime.log_kafka.errors import GROUP_FENCED, PRODUCER_FENCED, cause, refusal_of
 from odradek_runtime.log_kafka.trouble import TroubleReporter
 
 BATCH_BYTES = 1_000_000
@@ -36,8 +37,11 @@ PRODUCER_OPTIONS: Options = {
 class TransactionFailedError(Exception):
     """A transaction did not commit, or may not have. `spent`: this producer must be replaced before anything else."""
 
-    def __init__(self, reason: Reason, message: str, *, poison: bool = False, spent: bool = False) -> None:
+    def __init__(
+        self, reason: Reason, message: str, *, poison: bool = False, spent: bool = False, refusal: Refusal | None = None
+    ) -> None:
         super().__init__(message)
+        self.refusal = refusal
         self.reason: Reason = reason
         self.poison = poison
         self.spent = spent
@@ -240,9 +244,13 @@ class TransactionalProducer:
             return TransactionFailedError("fenced" if committing else "outdated", refused, spent=self.doubtful)
         # A producer that has failed is never used again: after one refused record the next transaction met a gap in
         # the sequence numbers in one run of three.
-        if code in POISON and not reason.fatal():
+        if judgement(code) == "record" and not reason.fatal():
             return TransactionFailedError("aborted", f"a record{where} was refused: {text}", poison=True, spent=True)
         doubtful = self.doubtful
+        refusal = refusal_of(reason, "committing an epoch", resource=topic, operation="Write" if topic else "")
+        if refusal is not None:
+            surely = not committing or (not doubtful and (reason.txn_requires_abort() or reason.fatal()))
+            return TransactionFailedError("aborted" if surely else "unknown", refusal.message, spent=True, refusal=refusal)
         if code in PRODUCER_FENCED and not (committing and doubtful):
             return TransactionFailedError("fenced", f"the producer was fenced: {text}", spent=True)
         if committing and (doubtful or not reason.txn_requires_abort()):

@@ -23,7 +23,7 @@ from collections import deque
 import msgspec
 from confluent_kafka import KafkaException
 
-from odradek_runtime.log.port import LogError
+from odradek_runtime.log.port import LogError, Refusal
 from odradek_runtime.log_kafka.clients import Clients
 from odradek_runtime.log_kafka.contents import (
     Abort,
@@ -60,7 +60,7 @@ class Said(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.troubles: deque[tuple[str, str, bool]] = deque(maxlen=KEPT)
+        self.troubles: deque[tuple[str, str, bool, Refusal | None]] = deque(maxlen=KEPT)
         self.lines: deque[str] = deque(maxlen=KEPT)
 
     def listen(self) -> None:
@@ -89,9 +89,9 @@ class Gathered(TroubleReporter):
         super().__init__(servers)
         self._said = said
 
-    def tell(self, kind: str, message: str, *, fatal: bool = False) -> None:
+    def tell(self, kind: str, message: str, *, fatal: bool = False, refusal: Refusal | None = None) -> None:
         """Keep it for the next reply."""
-        self._said.troubles.append((kind, message, fatal))
+        self._said.troubles.append((kind, message, fatal, refusal))
 
 
 def main() -> None:
@@ -146,7 +146,7 @@ class Service:
         except msgspec.ValidationError as error:  # a record whose key or value is not bytes
             outcome = TransactionFailed("aborted", f"a record cannot be produced: {error}", poison=True, spent=True)
         except TransactionFailedError as error:
-            outcome = TransactionFailed(error.reason, str(error), error.poison, error.spent)
+            outcome = TransactionFailed(error.reason, str(error), error.poison, error.spent, error.refusal)
         except KafkaException as error:
             reason = cause(error)
             outcome = ClientFailed(reason.code(), reason.str(), reason.fatal())

@@ -61,9 +61,9 @@ class KafkaPublisher:
                 record was refused or another publisher has taken the name over.
             ValueError: no record was ever published under this name, and there is none now to say where to.
         """
-        absent = self._targets.absent({(output.topic, output.partition) for output in outputs})
-        if absent is not None:
-            raise LogError(f"publisher {self._name!r}: {absent}", retriable=False)
+        obstacle = self._targets.obstacle({(output.topic, output.partition) for output in outputs})
+        if obstacle is not None:
+            raise LogError(f"publisher {self._name!r}: {obstacle.message}", retriable=False, refusal=obstacle.refusal)
         topic = outputs[0].topic if outputs else self._topic
         if topic is None:
             raise ValueError("the first publish under a name must hold a record")
@@ -106,7 +106,7 @@ class KafkaPublisher:
             raise LogError(f"publisher {self._name!r}: another one has taken this name over", retriable=False) from None
         if failure.spent or not producer.abort():
             self._open()
-        raise LogError(f"publisher {self._name!r}: {failure}", retriable=not failure.poison) from None
+        raise LogError(f"publisher {self._name!r}: {failure}", retriable=not failure.poison, refusal=failure.refusal) from None
 
     def _open(self, topic: str | None = None) -> TransactionalProducer:
         """A new producer, which settles the last transaction of the old one; then the position is certain."""

@@ -151,15 +151,15 @@ class RemoteProducer:
             reply = self._decoder.decode(receive_frame(self._link))
         except (OSError, EOFError, msgspec.DecodeError):
             raise ProcessEndedError(f"a producer's process {self._end()}") from None
-        for kind, message, fatal in reply.troubles:
-            self._trouble.tell(kind, message, fatal=fatal)
+        for kind, message, fatal, refusal in reply.troubles:
+            self._trouble.tell(kind, message, fatal=fatal, refusal=refusal)
         for line in reply.lines:
             logger.debug("%s", line)
         match reply.outcome:
             case Done() as done:
                 return done
-            case TransactionFailed(reason, message, poison, spent):
-                raise TransactionFailedError(reason, message, poison=poison, spent=spent)
+            case TransactionFailed(reason, message, poison, spent, refusal):
+                raise TransactionFailedError(reason, message, poison=poison, spent=spent, refusal=refusal)
             case ClientFailed(code, text, fatal):
                 raise KafkaException(KafkaError(code, text, fatal=fatal))
             case LogFailed(message, retriable):

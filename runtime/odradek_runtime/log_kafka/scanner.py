@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from odradek_runtime.log.port import LogError, Message, Partition
 from odradek_runtime.log_kafka.clients import Clients, Options
 from odradek_runtime.log_kafka.confluent import ConsumerClient, Fetched
-from odradek_runtime.log_kafka.errors import cause, explain, kind_of, log_error
+from odradek_runtime.log_kafka.errors import cause, explain, kind_of, log_error, refusal_of
 from odradek_runtime.log_kafka.trouble import TroubleReporter
 
 BATCH = 1_000
@@ -60,7 +60,8 @@ class Scanner:
             yield from self._read(consumer, partition, start, stop)
             sound = True
         except KafkaException as error:
-            raise log_error(cause(error), self._clients.servers, f"scanning {_name(partition)}") from None
+            doing = f"scanning {_name(partition)}"
+            raise log_error(cause(error), self._clients.servers, doing, resource=partition.topic, operation="Read") from None
         except GeneratorExit:
             sound = True
             raise
@@ -110,13 +111,16 @@ class Scanner:
 
     def _judge(self, message: Fetched, partition: Partition, start: int) -> None:
         error = message.error()
-        if error is None or error.code() == KafkaError._PARTITION_EOF:
-            return
+        if error is None or error.code() in (KafkaError._PARTITION_EOF, KafkaError.GROUP_AUTHORIZATION_FAILED):
+            return  # it is in no group, whatever its library thinks
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             reason = f"{_name(partition)} no longer has offset {start}: restore from its first offset"
             raise LogError(reason, retriable=False)
         if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION, KafkaError._UNKNOWN_TOPIC):
             raise LogError(f"there is no partition {_name(partition)}", retriable=False)
+        doing = f"scanning {_name(partition)}"
+        if refusal_of(error, doing) is not None:
+            raise log_error(error, self._clients.servers, doing, resource=partition.topic, operation="Read")
         if kind_of(error) == "other":
             raise LogError(f"scanning {_name(partition)}: {explain(error, self._clients.servers)}")
         self._trouble.error(error)

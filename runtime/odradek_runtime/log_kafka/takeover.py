@@ -79,5 +79,6 @@ class Takeover:
                 producer.init_transactions(self._timeout_s)
             except KafkaException as error:
                 doing = f"fencing transactional id {transactional_id!r} of a dead worker"
-                raise log_error(cause(error), self._clients.servers, doing) from None
+                refused = log_error(cause(error), self._clients.servers, doing, resource="transactional id", operation="Write")
+                raise refused from None
         self._fenced_at[mark.incarnation] = time.monotonic()

@@ -9,16 +9,25 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from odradek_runtime.log.port import LogError
+from odradek_runtime.log.port import LogError, Refusal
 from odradek_runtime.log_kafka.cluster import Cluster
 
 SEEN_FOR_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a record cannot be written. `refusal` None: the record itself is amiss, whatever the brokers are set up like."""
+
+    message: str
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Target:
     partitions: int
     largest_batch_bytes: int
+    writable: bool
     seen_at: float
 
 
@@ -31,8 +40,8 @@ class Targets:
         self.smallest_batch_bytes = 1_000_000
         """No topic seen so far takes smaller batches than this."""
 
-    def absent(self, wanted: Iterable[tuple[str, int | None]]) -> str | None:
-        """What is wrong with one of these (topic, partition or None for any), in words; None: they all exist.
+    def obstacle(self, wanted: Iterable[tuple[str, int | None]]) -> Obstacle | None:
+        """What stands in the way of one of these (topic, partition or None for any); None: they can all be written to.
 
         Raises:
             LogError: the cluster could not be asked.
@@ -44,13 +53,20 @@ class Targets:
                 try:
                     target = self._look(topic, now)
                 except LogError as error:
+                    if error.refusal is not None:
+                        return Obstacle(error.refusal.message, error.refusal)
                     if error.retriable:
                         raise
-                    return str(error)  # no name for a topic, or none that we may write to
+                    return Obstacle(str(error))  # no name for a topic
             if target is None:
-                return f"topic {topic!r} does not exist, and is never created by writing to it: create it first"
+                why = f"topic {topic!r} does not exist, and is never created by writing to it: create it first"
+                return Obstacle(why, Refusal(topic, "Write", why))
             if partition is not None and not 0 <= partition < target.partitions:
-                return f"topic {topic!r} has no partition {partition}: it has {target.partitions}"
+                return Obstacle(f"topic {topic!r} has no partition {partition}: it has {target.partitions}")
+            if not target.writable:
+                del self._known[topic]  # it is looked at again each time
+                why = f"Kafka refuses Write on topic {topic}: add an ACL for Write on the topic"
+                return Obstacle(why, Refusal(topic, "Write", why))
         return None
 
     def forget(self) -> None:
@@ -62,12 +78,12 @@ class Targets:
         try:
             info = self._cluster.topic(topic)
         except LogError as error:
-            if known is not None and error.retriable:
+            if known is not None and error.retriable and error.refusal is None:
                 return known  # it was there a minute ago; the broker will say if that has changed
             raise
         if info is None:
             return None
         largest = int(info.config.get("max.message.bytes", 1_000_000))
-        target = self._known[topic] = _Target(info.partitions, largest, now)
+        target = self._known[topic] = _Target(info.partitions, largest, info.writable, now)
         self.smallest_batch_bytes = min(self.smallest_batch_bytes, largest)
         return target

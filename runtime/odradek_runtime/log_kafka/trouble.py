@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 from confluent_kafka import KafkaError
 
-from odradek_runtime.log.port import Trouble
-from odradek_runtime.log_kafka.errors import explain, kind_of
+from odradek_runtime.log.port import Refusal, Trouble
+from odradek_runtime.log_kafka.errors import explain, kind_of, refusal_of
 
 logger = logging.getLogger("odradek.kafka")
 
@@ -32,24 +32,31 @@ class TroubleReporter:
         self._told_at: dict[str, float] = {}
         self.sink: Callable[[Trouble], None] | None = None
 
-    def error(self, error: KafkaError) -> None:
+    def error(self, error: KafkaError, resource: str = "", operation: str = "") -> None:
         """An error callback of librdkafka, from a client that is in no group."""
         if error.code() not in _QUIET:
-            self.group_error(error)
+            self.group_error(error, resource, operation)
 
-    def group_error(self, error: KafkaError) -> None:
-        """An error callback of librdkafka, from any client."""
+    def group_error(self, error: KafkaError, resource: str = "", operation: str = "") -> None:
+        """An error callback of librdkafka, from any client. A refusal by configuration is never fatal: it may be mended."""
         kind = kind_of(error)
-        self.tell(kind if kind != "other" else error.name(), explain(error, self._servers), fatal=error.fatal())
+        refusal = refusal_of(error, "a client was told", resource=resource, operation=operation)
+        fatal = error.fatal() and refusal is None
+        if refusal is not None and kind in ("authentication", "tls"):
+            refusal = refusal._replace(message=explain(error, self._servers))
+        if refusal is not None:
+            self.tell(f"{refusal.resource} {refusal.operation}", refusal.message, refusal=refusal)
+        else:
+            self.tell(kind if kind != "other" else error.name(), explain(error, self._servers), fatal=fatal)
 
-    def tell(self, kind: str, message: str, *, fatal: bool = False) -> None:
+    def tell(self, kind: str, message: str, *, fatal: bool = False, refusal: Refusal | None = None) -> None:
         """Post it, unless trouble of this kind was posted a moment ago."""
         now = time.monotonic()
         if not fatal and now - self._told_at.get(kind, -REPEAT_S) < REPEAT_S:
             return
         self._told_at[kind] = now
         if self.sink is not None:
-            self.sink(Trouble(message, fatal))  # the engine logs it
+            self.sink(Trouble(message, fatal, refusal))  # the engine logs it
         else:
             logger.warning("%s", message)
 

@@ -16,7 +16,17 @@ from typing import Literal, Protocol
 
 from confluent_kafka import KafkaException
 
-from odradek_runtime.log.port import ChangelogPosition, Committed, LogError, Outgoing, Partition, Refused, Sink, Transaction
+from odradek_runtime.log.port import (
+    ChangelogPosition,
+    Committed,
+    LogError,
+    Outgoing,
+    Partition,
+    Refusal,
+    Refused,
+    Sink,
+    Transaction,
+)
 from odradek_runtime.log_kafka.confluent import GroupMetadata
 from odradek_runtime.log_kafka.contents import Changelog, Contents
 from odradek_runtime.log_kafka.errors import cause
@@ -236,6 +246,16 @@ class EpochWriter:
         stale = self._stamps.stale(transaction.stamps)
         if stale or not self._group.assigned:
             return self._fenced(transaction, stale)
+        try:
+            found = self._targets.obstacle(self._wanted(transaction))
+        except LogError as error:
+            return Refused(transaction.epoch, "aborted", str(error))
+        if found is None:
+            return None
+        return Refused(transaction.epoch, "aborted", found.message, poison=found.refusal is None, refusal=found.refusal)
+
+    def _wanted(self, transaction: Transaction) -> set[tuple[str, int | None]]:
+        """Where it writes: (topic, partition or None for any)."""
         outputs = transaction.outputs
         wanted: set[tuple[str, int | None]]
         if set(map(_PARTITION, outputs)) == {None}:  # as a rule; a pair for each record would cost more
@@ -244,11 +264,7 @@ class EpochWriter:
             wanted = set(map(_TARGET, outputs))
         wanted.update((self._state, shard) for shard in transaction.state)
         wanted.update((self._journal, shard) for shard in transaction.journal)
-        try:
-            absent = self._targets.absent(wanted)
-        except LogError as error:
-            return Refused(transaction.epoch, "aborted", str(error))
-        return None if absent is None else Refused(transaction.epoch, "aborted", absent, poison=True)
+        return wanted
 
     def _send(self, producer: Producer, transaction: Transaction, metadata: GroupMetadata) -> Mapping[Partition, int]:
         """From begin to commit; the stamps are looked at after the metadata was fetched, and at the very end."""
@@ -285,7 +301,19 @@ class EpochWriter:
         reason = "fenced" if failure.reason == "outdated" else failure.reason
         if failure.spent or reason == "fenced" or not producer.abort():
             self._replace(turn)
-        return Refused(transaction.epoch, reason, str(failure), failure.poison)
+        refusal = self._named(transaction, failure)
+        message = str(failure) if refusal is None else refusal.message
+        return Refused(transaction.epoch, reason, message, failure.poison and refusal is None, refusal)
+
+    def _named(self, transaction: Transaction, failure: TransactionFailedError) -> Refusal | None:
+        """The refusal behind a failure, with its topic: the client library tells of neither topic nor record."""
+        if failure.reason != "aborted":
+            return failure.refusal
+        try:
+            found = self._targets.obstacle(self._wanted(transaction))
+        except LogError:
+            found = None
+        return failure.refusal if found is None or found.refusal is None else found.refusal
 
     def _check(self, transaction: Transaction) -> None:
         stale = self._stamps.stale(transaction.stamps)
@@ -334,7 +362,7 @@ class EpochWriter:
                 self._producers[turn] = producer
                 producer.initialise(self._commands, self._timeout_s)
             except KafkaException as error:
-                self._trouble.error(cause(error))
+                self._trouble.error(cause(error), "transactional id", "Write")
             except LogError as error:
                 self._trouble.tell("producer", str(error), fatal=not error.retriable)
             else:
