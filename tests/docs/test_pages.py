@@ -11,7 +11,12 @@ from tests.conftest import ClusterFactory
 from tests.docs.page import DOCS, Command, File, PageError, acts
 from tests.docs.session import Session, matches
 
-PAGES = ("tutorial",)
+PAGES = (
+    "tutorial",
+    "http",
+    "client",
+    "settings",
+)
 
 
 @pytest.mark.parametrize("name", PAGES)

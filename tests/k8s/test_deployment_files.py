@@ -203,12 +203,12 @@ def written(value: object) -> str:
 
 
 def test_the_docs_have_every_setting_with_its_default() -> None:
-    section = (PROJECT / "docs" / "deploy.md").read_text().partition("\n## Settings\n")[2].partition("\n## ")[0]
+    section = (PROJECT / "docs" / "settings.md").read_text().partition("\n## All settings\n")[2].partition("\n## ")[0]
     documented = dict(re.findall(r"^\| `(\w+)` \| `?([^ `,|]+)", section, re.MULTILINE))
     # An address that is made at the start has no default to write down.
     real = {field.name: written(getattr(DEFAULTS, field.name)) for field in fields(Settings) if field.name != "kafka"}
     real["advertised_url"] = "http://host:private"
-    assert documented == real, "docs/deploy.md lists the settings of a worker, one a row"
+    assert documented == real, "docs/settings.md lists the settings of a worker, one a row"
 
 
 def test_workers_may_take_as_long_to_stop_as_they_do() -> None:
