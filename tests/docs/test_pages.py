@@ -16,6 +16,7 @@ PAGES = (
     "http",
     "client",
     "settings",
+    "errors",
 )
 
 
