@@ -269,7 +269,8 @@ class Ending:
     def _back_off(self, live: Live, stored: Stored, due_ms: float) -> None:
         stored.status = "backing_off"
         self._set_aside(live)
-        live.shard.set_timer(keys.timer(int(due_ms), stored.id, keys.REF_RETRY), TIMER.encode(Timer("retry")))
+        timer = TIMER.encode(Timer("retry", created_ms=stored.created_ms))
+        live.shard.set_timer(keys.timer(int(due_ms), stored.id, keys.REF_RETRY), timer)
 
     def _exhausted(self, live: Live, stored: Stored) -> None:
         if live.handler.on_exhausted == "pause":

@@ -123,6 +123,7 @@ class Timer(msgspec.Struct):
     kind: str
     attempt: int = 0
     first_ms: int = 0
+    created_ms: int = 0
 
 
 class Position(msgspec.Struct):

@@ -121,7 +121,7 @@ class Runner:
         if live.handler.timeout_s is not None and live.stored is not None:
             due_ms = int(self._machine.now_ms + live.handler.timeout_s * 1000)
             timer = live.timers[keys.REF_TIMEOUT] = keys.timer(due_ms, live.id, keys.REF_TIMEOUT)
-            live.shard.set_timer(timer, TIMER.encode(Timer("timeout")))
+            live.shard.set_timer(timer, TIMER.encode(Timer("timeout", created_ms=live.stored.created_ms)))
 
     def persist(self, live: Live) -> None:
         assert live.stored is not None
@@ -255,13 +255,13 @@ class Runner:
         """Run a step once this epoch is durable. Until its result is delivered it is a timer that is due: a crash runs it again."""
         first_ms = first_ms or int(self._machine.now_ms)
         timer = live.timers[ref] = keys.timer(0, live.id, ref)
-        live.shard.put(timer, TIMER.encode(Timer("step", attempt, first_ms)))
+        created_ms = live.stored.created_ms if live.stored is not None else 0
+        live.shard.put(timer, TIMER.encode(Timer("step", attempt, first_ms, created_ms)))
         epoch = self._machine.epoch
         epoch.urgent = True
         key = f"{live.id}-{ref}"
         body = live.bodies[ref]
         live.shard.running.add((live.id, ref))
-        created_ms = live.stored.created_ms if live.stored is not None else 0
         shard = live.shard
         epoch.steps.append(StepRun(shard.number, shard.incarnation, live.id, ref, body, key, attempt, first_ms, created_ms))
         self._machine.touch(live.shard)

@@ -48,7 +48,7 @@ class Waits:
             shard.put(key, None)
             self._machine.runner.complete(shard, id_, Entry("completion", ref), after_commit=False)
             return
-        stored = self._machine.stored(shard, id_)
+        stored = self._owner(shard, id_, timer)
         over = stored is None or (timer.kind != "purge" and stored.status in ("completed", "failed"))
         if timer.kind != "step" or due_ms > 0 or over:
             shard.put(key, None)
@@ -72,6 +72,11 @@ class Waits:
                 shard.put(keys.invocation(id_), None)
             case _:
                 self._timed_out(shard, stored)
+
+    def _owner(self, shard: Shard, id_: str, timer: Timer) -> Stored | None:
+        """The invocation that a timer belongs to. It may have ended, and its id be another's by now."""
+        stored = self._machine.stored(shard, id_)
+        return stored if stored is not None and timer.created_ms in (0, stored.created_ms) else None
 
     def retry(self, shard: Shard, stored: Stored) -> None:
         """Another attempt: replay what is recorded, then go on."""
@@ -162,4 +167,7 @@ class Waits:
         )  # fmt: skip
         shard.put(first, None)
         again = keys.timer(int(self._machine.now_ms + delay_s * 1000), run.id, run.ref)
-        shard.set_timer(again, TIMER.encode(Timer("step", attempt, run.first_ms)))
+        shard.set_timer(again, TIMER.encode(Timer("step", attempt, run.first_ms, run.created_ms)))
+        live = shard.live.get(run.id)
+        if live is not None and run.ref in live.timers:
+            live.timers[run.ref] = again

@@ -72,7 +72,7 @@ FIXED: dict[str, tuple[Format[Any], Any]] = {
     ),
     "lock": (LOCK, Lock("inv_a", 3, 9)),
     "slot": (SLOT, Slot("inv_a")),
-    "timer": (TIMER, Timer("step", 2, 1_700_000_000_000)),
+    "timer": (TIMER, Timer("step", 2, 1_700_000_000_000, 1_600_000_000_000)),
     "positions": (POSITIONS, Positions(8, 3, 44, 99, 1_700_000_000_000, [Position("orders", 2, 17)], "id1", "id2")),
     "store_position": (STORE_POSITION, StorePosition("id1", "id2", 10, 20, 1_700_000_000_000)),
 }  # fmt: skip

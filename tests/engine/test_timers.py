@@ -1,10 +1,12 @@
 """Sleeps and delayed sends: they survive the worker, cost no memory while they are far off, and keep their order."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from odradek import App, Context, ObjectContext
+from odradek import App, Context, ObjectContext, RetryPolicy
 from odradek_runtime.formats import TIMER
 from odradek_runtime.shard import Shard
 from odradek_runtime.timers import WINDOW_MS
@@ -180,3 +182,80 @@ def test_a_timer_that_has_been_cancelled_does_not_fill_the_epoch_for_ever(rig: R
     for _ in range(2):
         assert rig.call("full/one") == "done"
         rig.later(1)  # its timeout is over, and would have been due
+
+
+class Weather(Exception):
+    """Something that a retry might mend."""
+
+
+def waiting() -> App:
+    """Handlers that end while a timer of theirs is far ahead, and whose ids may soon be another's."""
+    app = App("waiting", shards=1)
+    patient = RetryPolicy(initial=60, factor=1.0, max_delay=60)
+
+    def fails() -> None:
+        raise Weather
+
+    def kept(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+        return app.handler(idempotency_retention=timedelta(seconds=1), **options)
+
+    @app.handler
+    async def nothing(ctx: Context) -> None:
+        pass
+
+    @kept()
+    async def step(ctx: Context) -> str:
+        ctx.run(fails, retry=patient)
+        await ctx.sleep(1)
+        return "did not wait for it"
+
+    @kept(timeout=1, retry=patient)
+    async def retried(ctx: Context) -> str:
+        raise Weather
+
+    @kept(timeout=60)
+    async def timed(ctx: Context) -> str:
+        await ctx.sleep(40)
+        return "in time"
+
+    return app
+
+
+def ahead(rig: Rig, app: App) -> list[str]:
+    """The kinds of timers that are in the journal."""
+    return [TIMER.decode(value).kind for key, value in rig.journal(app).items() if key[:1] == b"t"]
+
+
+@pytest.mark.parametrize("rig", ["kept"], indirect=True)
+def test_what_ends_while_a_step_backs_off_takes_its_timer_along(rig: Rig) -> None:
+    app = waiting()
+    rig.start(app)
+    asked = rig.ask("waiting/step")
+    rig.until(lambda: ahead(rig, app).count("step") == 1 and rig.worker.metrics.retries == 1)
+    rig.later(1)
+    assert asked.value() == "did not wait for it"
+    assert ahead(rig, app) == ["purge"]
+
+
+@pytest.mark.parametrize(("handler", "ends_after_s", "reply"), [("step", 2, 200), ("retried", 2, 504), ("timed", 50, 200)])
+def test_a_timer_left_behind_does_nothing_to_another_invocation_of_the_same_id(
+    disk_rig: Rig, handler: str, ends_after_s: float, reply: int
+) -> None:
+    rig, app = disk_rig, waiting()
+    rig.start(app)
+    asked = rig.ask(f"waiting/{handler}", idempotency_key="k")
+    rig.until(lambda: ahead(rig, app) and (handler == "timed" or rig.worker.metrics.retries == 1))
+    rig.restart(app, crash=True)
+    asked = rig.attach(asked.id)
+    rig.later(ends_after_s)
+    failure = asked.reply().failure
+    assert (failure.code if failure is not None else 200) == reply
+    rig.later(2)
+    rig.until(lambda: not rig.invocations(app))  # its retention is over: the id is free
+    following = rig.ask(f"waiting/{handler}", idempotency_key="k", after_s=3_600)
+    rig.until(lambda: [i.status for i in rig.invocations(app)] == ["scheduled"])
+    rig.later(100)
+    rig.call("waiting/nothing")  # what was due before has fired
+    rig.until(lambda: sorted(ahead(rig, app)) == ["purge", "start"])
+    assert sorted(i.status for i in rig.invocations(app)) == ["completed", "scheduled"]
+    assert following.replies == []

@@ -226,6 +226,11 @@ class Audit:
                     found.append(f"shard {number}: {key!r}")
         return found
 
+    def timers_to_fire(self) -> bool:
+        """Whether what has ended has left a timer behind that was yet to come: due, it must go."""
+        timers = (key for view in self.views.values() for key, value in view.items() if _lapses(key, value))
+        return any(keys.split_timer(key)[1] not in self.held for key in timers)
+
     def tell_unfinished(self) -> list[str]:
         """What has not ended, and what is known of it."""
         told: list[str] = []
@@ -240,6 +245,11 @@ class Audit:
     def _rule(self, holds: bool, otherwise: str) -> None:
         if not holds:
             raise Wrong(otherwise)
+
+
+def _lapses(key: bytes, value: bytes) -> bool:
+    """It may outlive its invocation, if that was not in memory to say when it is due: a later attempt, or an end to them all."""
+    return key[:1] == b"t" and keys.split_timer(key)[0] > 0 and TIMER.decode(value).kind in ("step", "retry", "timeout")
 
 
 def _task(stored: Stored) -> str:

@@ -407,9 +407,9 @@ class World:
             return False
         if not all(client.done for client in self.clients) or not all(worker.quiet for worker in self.workers):
             return False
-        return all(settled(self, deployment) for deployment in self.deployments) and all(
-            log.stable == log.end for log in self.log.partitions()
-        )
+        if not all(settled(self, each) and not each.audit.timers_to_fire() for each in self.deployments):
+            return False
+        return all(log.stable == log.end for log in self.log.partitions())
 
     def _unfinished(self) -> str:
         waiting = [client.entry.task["id"] for client in self.clients if not client.done]
