@@ -132,11 +132,10 @@ class Ending:
         machine = self._machine
         where = f"{origin.topic}[{origin.partition}]@{origin.offset}"
         if subscription.on_error == "skip":
-            machine.metrics.skipped += 1
+            machine.epoch.count("skipped", subscription.handler.target)
             logger.warning("%s skipped (%s): %s", where, subscription.handler.target, failure.message)
             return
         topic = subscription.dead_letter or machine.dead_letters
-        machine.metrics.dead_letters += 1
         machine.epoch.count("dead_letters", subscription.handler.target)
         if bare:
             origin, value, without = replace(origin, headers=()), None, len(value) if value is not None else None
@@ -249,7 +248,6 @@ class Ending:
             return
         delay_s = policy.delay_after_s(error, stored.attempts)
         log_attempt(live, stored, error, delay_s)
-        machine.metrics.retries += 1
         machine.epoch.count("retries", live.handler.target)
         self._back_off(live, stored, machine.now_ms + delay_s * 1000)
 
@@ -298,7 +296,7 @@ class Ending:
     def _mark_paused(self, shard: Shard, stored: Stored) -> None:
         shard.put(keys.paused(stored.id), SLOT.encode(Slot(stored.id)))
         self._machine.touch(shard)
-        self._machine.metrics.paused += 1
+        self._machine.epoch.count("paused", stored.target)
         logger.error("%s %s is paused (%s): %s", stored.target, stored.id, stored.pause, stored.reason)
 
     def _set_aside(self, live: Live) -> None:

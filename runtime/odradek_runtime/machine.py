@@ -28,7 +28,7 @@ from .invocation import Live, origin_of
 from .inward import Forwarded, forward, is_barrier, refused_command, sound_ids
 from .lane import Lane
 from .log.port import Message, Output
-from .metrics import Metrics
+from .metrics import NO_HANDLER, Metrics
 from .outward import Outward
 from .request import Failure
 from .revival import Revival
@@ -331,7 +331,7 @@ class Machine:
             self._refuse_command(message, f"a command {command.kind!r}, which this version of odradek does not know")
 
     def _refuse_command(self, message: Message, why: str, *, with_value: bool = True) -> None:
-        self.metrics.dead_letters += 1
+        self.epoch.count("dead_letters", NO_HANDLER)
         logger.error("%s[%d]@%d: %s", message.topic(), message.partition(), message.offset(), why)
         self.epoch.outputs.append(self.sizes.letter(refused_command(self.dead_letters, message, why, with_value=with_value)))
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from .census import Standing
+
 COMMIT_BOUNDS_S = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the commit-latency buckets, in seconds: fine about 2 to 10 ms, coarse about the timeouts."""
 
@@ -46,6 +48,10 @@ LATENCY_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60
 """Of invocations, in seconds: from one commit to a day."""
 
 
+NO_HANDLER = ""
+"""Stands for the handler of what has none: a command that cannot be read, say."""
+
+
 @dataclass(slots=True)
 class HandlerMetrics:
     """Counters of one handler."""
@@ -53,7 +59,12 @@ class HandlerMetrics:
     started: int = 0
     failed: int = 0
     retries: int = 0
+    step_retries: int = 0
     dead_letters: int = 0
+    skipped: int = 0
+    """Bad records left out because their subscription says so."""
+    paused: int = 0
+    """Invocations paused: they wait for somebody's help."""
     seconds: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_S))
 
 
@@ -70,12 +81,6 @@ class Metrics:
     """Records written to topics: what handlers published, commands, dead letters."""
     steps: int = 0
     """Step results recorded."""
-    retries: int = 0
-    dead_letters: int = 0
-    skipped: int = 0
-    """Bad records left out because their subscription says so."""
-    paused: int = 0
-    """Invocations paused: they wait for somebody's help."""
     stores_rebuilt: int = 0
     """Stores that could not be used any more: set aside, and rebuilt from the log."""
     stalls: dict[str, int] = field(default_factory=dict[str, int])
@@ -85,7 +90,24 @@ class Metrics:
     commit_s: Histogram = field(default_factory=Histogram)
     """Seconds from sending a transaction to knowing that it is durable."""
     handlers: dict[str, HandlerMetrics] = field(default_factory=dict[str, HandlerMetrics])
-    """By `service/handler`."""
+    """By `service/handler`; what concerns none of the app's handlers stands under NO_HANDLER."""
+
+    @property
+    def retries(self) -> int:
+        """Attempts of invocations and of steps repeated after a failure."""
+        return sum(each.retries + each.step_retries for each in list(self.handlers.values()))
+
+    @property
+    def dead_letters(self) -> int:
+        return sum(each.dead_letters for each in list(self.handlers.values()))
+
+    @property
+    def skipped(self) -> int:
+        return sum(each.skipped for each in list(self.handlers.values()))
+
+    @property
+    def paused(self) -> int:
+        return sum(each.paused for each in list(self.handlers.values()))
 
     def add(self, tally: Mapping[tuple[str, str], int], lasted_s: Iterable[tuple[str, float]]) -> None:
         """What an epoch that is durable now has done."""
@@ -114,6 +136,8 @@ class Snapshot(TypedDict, total=False):
     """Why this worker has left the group by itself; empty when it has not."""
     log_trouble: str
     """Why the log cannot be used now; empty while it answers."""
+    standing: Standing
+    """What runs, waits and is due."""
     lag_records: Mapping[tuple[str, int], int]
     """(topic, partition) -> committed-to-end distance of the input and commands partitions that are read here."""
     in_flight: int

@@ -14,6 +14,7 @@ from .formats import COMMAND, Command
 from .invocation import origin_of
 from .inward import Forwarded, undeliverable
 from .log.port import Output
+from .metrics import NO_HANDLER
 from .request import Failure
 from .routing import id_hash
 from .unavailable import AbsentTopic
@@ -79,6 +80,6 @@ class Outward:
 
     def _dead(self, command: Command, why: str, code: int) -> None:
         machine = self._machine
-        machine.metrics.dead_letters += 1
+        machine.epoch.count("dead_letters", command.target if command.target in machine.handlers else NO_HANDLER)
         logger.error("%s for %s -> %s: %s", command.kind, command.id, machine.dead_letters, why)
         machine.epoch.outputs.append(machine.sizes.letter(undeliverable(machine.dead_letters, command, why, code)))

@@ -75,6 +75,11 @@ class Ownership:
         return sorted(self._owned)
 
     @property
+    def stamps(self) -> dict[int, int]:
+        """The ownership stamp of every shard; safe from any thread."""
+        return {number: owned.stamp for number, owned in list(self._owned.items())}
+
+    @property
     def restoring(self) -> dict[int, Progress]:
         """The owned shards that cannot be read yet."""
         return {number: owned.progress for number, owned in list(self._owned.items()) if not owned.restored}

@@ -24,6 +24,12 @@ Change = tuple[bytes, bytes | None]
 SCAN_PAIRS = 1_000
 SCAN_BYTES = 1024 * 1024
 """A scan reads so much at a time. Between two such reads it holds nothing of the database, which could not be closed else."""
+PAGE_PAIRS = 100
+PAGE_SKIPS = 2_000
+"""A page passes over so many deleted keys: a millisecond, for which every other thread waits."""
+PAGE_KEY_BYTES = 48
+"""No key of what is paged through is longer."""
+PASSED_ALL = "Too many internal keys skipped"
 
 
 class StoreError(Exception):
@@ -45,6 +51,13 @@ class Store(Protocol):
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Pairs with start <= key < stop, in order. What is written meanwhile may be among them."""
+        ...
+
+    def page(self, start: bytes, stop: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """From any thread: the first few pairs with start <= key < stop (perhaps none), and where to go on; `stop` at the end.
+
+        The work is bounded, whatever has been deleted there. A store that is closed has no pairs.
+        """
         ...
 
     def write(self, changes: Iterable[Change]) -> None:
@@ -82,6 +95,8 @@ class RocksStore:
         self._db.set_read_options(checked)
         self._closing = threading.Lock()
         self._closed = False
+        self._stride = 1 << 8 * PAGE_KEY_BYTES
+        """How far a page looks ahead, in keys taken as numbers: less where much has been deleted."""
 
     def get(self, key: bytes) -> bytes | None:
         try:
@@ -126,6 +141,47 @@ class RocksStore:
             raise _explained(self.directory, error) from error
         finally:
             at = None  # whoever keeps the error keeps this frame, and an iterator keeps the database open
+
+    def page(self, start: bytes, stop: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        ahead = int.from_bytes(start.ljust(PAGE_KEY_BYTES, b"\0"), "big") + self._stride
+        until = min(ahead.to_bytes(PAGE_KEY_BYTES + 1, "big")[1:], stop) if ahead < 1 << 8 * PAGE_KEY_BYTES else stop
+        with self._closing:  # closed beside a read, the database would stay open, and locked
+            if self._closed:
+                return [], stop
+            pairs, whole = self._between(start, until)
+        if whole:
+            self._stride = min(self._stride << 4, 1 << 8 * PAGE_KEY_BYTES)
+            return pairs, until
+        if not pairs:
+            self._stride = max(self._stride >> 8, 1)
+        return pairs, pairs[-1][0] + b"\0" if pairs else start
+
+    def _between(self, start: bytes, until: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """A page of pairs, and whether that is all there is before `until`."""
+        bounded = ReadOptions()
+        bounded.set_verify_checksums(True)
+        bounded.set_iterate_upper_bound(until)
+        bounded.set_max_skippable_internal_keys(PAGE_SKIPS)
+        at: RdictIter | None = None
+        found: list[tuple[bytes, bytes]] = []
+        size = 0
+        try:
+            at = self._db.iter(bounded)
+            at.seek(start)
+            while at.valid():
+                if len(found) == PAGE_PAIRS or size >= SCAN_BYTES:
+                    return found, False
+                found.append((cast("bytes", at.key()), cast("bytes", at.value())))
+                size += len(found[-1][1])
+                at.next()
+            at.status()
+        except Exception as error:
+            if PASSED_ALL in str(error):
+                return found, False
+            raise _explained(self.directory, error) from error
+        finally:
+            at = None  # whoever keeps the error keeps this frame, and an iterator keeps the database open
+        return found, True
 
     def write(self, changes: Iterable[Change]) -> None:
         batch = WriteBatch(raw_mode=True)
@@ -193,6 +249,13 @@ class MemoryStore:
             if key >= stop:
                 return
             yield key, self._values[key]
+
+    def page(self, start: bytes, stop: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        index = bisect_left(self._keys, start)
+        keys = [key for key in self._keys[index : index + PAGE_PAIRS] if key < stop]
+        pairs = [(key, self._values.get(key)) for key in keys]
+        after = keys[-1] + b"\0" if len(keys) == PAGE_PAIRS else stop
+        return [(key, value) for key, value in pairs if value is not None], after
 
     def write(self, changes: Iterable[Change]) -> None:
         for key, value in changes:

@@ -144,7 +144,7 @@ class Waits:
             why = f"{type(error).__name__}: {plain_text(error)}"
             failure = Failure(500, f"step {run.body.name} failed after {attempt} attempt(s): {why}")
         else:
-            self._again(shard, run, error, attempt, policy)
+            self._again(shard, stored.target, run, error, attempt, policy)
             return
         self._machine.runner.complete(shard, run.id, Entry("completion", run.ref, failure=failure), after_commit=True)
 
@@ -155,12 +155,14 @@ class Waits:
         why = f"{what} takes {len(value)} bytes, over the limit of max_record_bytes, {limit} bytes"
         return Entry("completion", run.ref, failure=Failure(413, why))
 
-    def _again(self, shard: Shard, run: StepRun, error: BaseException, attempt: int, policy: RetryPolicy) -> None:
+    def _again(
+        self, shard: Shard, target: str, run: StepRun, error: BaseException, attempt: int, policy: RetryPolicy
+    ) -> None:
         first = keys.timer(0, run.id, run.ref)
         if shard.read(first) is None:
             return
         delay_s = policy.delay_after_s(error, attempt)
-        self._machine.metrics.retries += 1
+        self._machine.epoch.count("step_retries", target)
         logger.warning(
             "step %s of %s: attempt %d failed, again in %.2f s: %s: %s", run.body.name, run.id, attempt, delay_s,
             type(error).__name__, plain_text(error), exc_info=error if attempt == 1 else None,

@@ -14,6 +14,7 @@ from functools import partial
 
 from odradek import App
 
+from .census import Census, Standing
 from .clock import SYSTEM, Clock
 from .engine import Engine, Input
 from .epoch import StepRun
@@ -28,6 +29,7 @@ from .ownership import Ownership
 from .reachability import Reachability
 from .request import Answer, Question, Reply, Request, unheard
 from .settings import Settings
+from .shard import Shard
 from .startup import letters, prepare
 from .store import StoreError
 from .store_folder import MemoryStores, StoreFolder, Stores, stores_of
@@ -118,10 +120,12 @@ class Worker:
         engine = Engine(machine, self._member, self._executor, self._ownership, self._settings, self._clock)
         self._reachability = Reachability(self._log.ping, engine, self._stopping)
         self._engine = engine
+        self._census = Census(lambda: here(engine), self._clock, self._stopping)
         self._housekeeping = Housekeeping(self._log, self._engine, self._stopping, internal, self._settings.topics_watch_s)
         self._thread.start()
         self._watchdog.start()
         self._housekeeping.start()
+        self._census.start()
         self._reachability.start()
         self._member.join(self._queue.put)
 
@@ -137,6 +141,7 @@ class Worker:
             self._thread.join(30.0)
         self._watchdog.stop()
         self._housekeeping.join()
+        self._census.join()
         self._reachability.join()
         self._executor.stop()
         for number in ownership.numbers:
@@ -197,12 +202,19 @@ class Worker:
             "withdrawn": self._withdrawal.reason,
             "log_trouble": self.log_trouble,
             "lag_records": self._housekeeping.lag_records,
+            "standing": self._standing(engine, ownership),
             "in_flight": sum(len(shard.live) for shard in list(machine.shards.values())),
             "coroutines_cached": machine.runner.suspended,
             "inputs_paused": engine.flags.paused,
             "refused": [found[:2] for found in machine.targets.unavailable.refusals.current(machine.steady_ms)],
             "queues": {"steps": self._executor.load, "limited": machine.limits.backlog, "events": self._queue.qsize()},
         }
+
+    def _standing(self, engine: Engine, ownership: Ownership) -> Standing:
+        """Of the shards that are ours, those that are being restored anew included: what they held is what they will hold."""
+        leaving = {number for number, shard in list(engine.machine.shards.items()) if shard.phase == "leaving"}
+        stamps = {number: stamp for number, stamp in ownership.stamps.items() if number not in leaving}
+        return self._census.standing(stamps, engine.machine.handlers)
 
     def positions(self) -> dict[Partition, int]:
         """Next offset to read of every partition that is read here."""
@@ -288,3 +300,8 @@ class Worker:
             self._withdrawal.begin(error, self._stores)
         else:  # there is no other worker
             logger.error("%s; nothing of this shard is processed until it can be kept, which is tried every few seconds", error)
+
+
+def here(engine: Engine) -> list[Shard]:
+    """The shards that can be read, and are not about to go; safe from any thread."""
+    return [shard for shard in list(engine.machine.shards.values()) if shard.phase != "leaving"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
+from odradek_runtime.census import Standing
 from odradek_runtime.metrics import Metrics, Restore, Snapshot
 from odradek_runtime.request import Answer, Attach, Invoke, Reply, Request, unheard
 from odradek_runtime.routing import id_hash
@@ -51,6 +52,7 @@ class ScriptedEngine:
             "shards_owned": sorted(self.owned),
             "restoring": self.restoring,
             "lag_records": {("orders", 1): 7},
+            "standing": Standing({("customer/add", "paused"): (3, 60.5)}, {"sleep": 4}, {"sleep": 1}, 2.5),
             "in_flight": 3,
             "coroutines_cached": 2,
             "inputs_paused": False,

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from odradek_runtime.admin.client import RemoteLog
 from odradek_runtime.admin.exposition import COUNTERS
 from odradek_runtime.log.port import LogError, Output, Partition
-from odradek_runtime.metrics import Metrics
+from odradek_runtime.metrics import NO_HANDLER, HandlerMetrics, Metrics
 from tests.ingress.conftest import TOKEN, Site
 from tests.ingress.engine import ScriptedEngine
 
@@ -57,7 +57,9 @@ def test_a_failed_engine_is_neither_alive_nor_ready(site: Site) -> None:
 
 def test_metrics(site: Site) -> None:
     metrics = site.engine.metrics
-    metrics.events, metrics.epochs, metrics.dead_letters, metrics.retries = 11, 3, 2, 1
+    metrics.events, metrics.epochs = 11, 3
+    metrics.handlers["customer/add"] = HandlerMetrics(retries=1, step_retries=2, dead_letters=2, skipped=4, paused=5)
+    metrics.handlers[NO_HANDLER] = HandlerMetrics(dead_letters=3)
     for seconds in (0.0005, 0.004, 99.0):
         metrics.commit_s.observe(seconds)
     site.engine.restoring = {2: {"done_records": 10, "total_records": 90}}
@@ -65,13 +67,22 @@ def test_metrics(site: Site) -> None:
     expected = {
         "odradek_events_total": 11,
         "odradek_epochs_total": 3,
-        "odradek_dead_letters_total": 2,
-        "odradek_retries_total": 1,
+        "odradek_dead_letters_total{handler=add,service=customer}": 2,
+        "odradek_dead_letters_total{handler=,service=}": 3,
+        "odradek_invocations_retries_total{handler=add,service=customer}": 1,
+        "odradek_retries_total{handler=add,service=customer}": 3,
+        "odradek_skipped_total{handler=add,service=customer}": 4,
+        "odradek_paused_total{handler=add,service=customer}": 5,
         "odradek_commit_latency_seconds_count": 3,
         "odradek_commit_latency_seconds_bucket{le=0.001}": 1,
         "odradek_commit_latency_seconds_bucket{le=0.005}": 2,
         "odradek_commit_latency_seconds_bucket{le=+Inf}": 3,
         "odradek_lag_records{partition=1,topic=orders}": 7,
+        "odradek_invocations{handler=add,service=customer,status=paused}": 3,
+        "odradek_invocations_oldest_seconds{handler=add,service=customer,status=paused}": 60.5,
+        "odradek_timers_pending{kind=sleep}": 4,
+        "odradek_timers_due{kind=sleep}": 1,
+        "odradek_census_age_seconds": 2.5,
         "odradek_shards_owned": 4,
         "odradek_shards_restoring": 1,
         "odradek_restore_remaining_records{shard=2}": 80,

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from odradek_runtime.census import Standing
     from odradek_runtime.ingress.port import Engine
     from odradek_runtime.metrics import Histogram, Metrics, Snapshot
 
@@ -23,10 +24,6 @@ COUNTERS: dict[str, str] = {
     "epochs_refused": "Epochs that were fenced, aborted, or had an unknown outcome",
     "outputs": "Records written to topics, changelogs aside",
     "steps": "Step results recorded",
-    "retries": "Attempts repeated after a failure",
-    "dead_letters": "Records that went to a dead-letter topic",
-    "skipped": "Bad records left out because their subscription says so",
-    "paused": "Invocations paused until somebody helps",
     "stores_rebuilt": "Stores that could not be used, set aside and rebuilt from the log",
 }
 """Field of `Metrics` -> help; the exported name is `odradek_<field>_total`."""
@@ -76,7 +73,10 @@ class WorkerCollector(Collector):
         yield from _by_handler(self._engine.metrics)
         yield _histogram("odradek_commit_latency_seconds", "From sending to committed", self._engine.metrics.commit_s)
         yield from _stalls(self._engine.metrics)
-        yield from _gauges(self._engine.snapshot())
+        snapshot = self._engine.snapshot()
+        yield from _gauges(snapshot)
+        if (standing := snapshot.get("standing")) is not None:
+            yield from _standing(standing)
         yield _gauge("odradek_ready", "1 when every owned shard is restored", float(self._engine.ready))
         yield _gauge("odradek_log_reachable", "1 while the log answers", float(not self._engine.log_trouble))
         yield _gauge("odradek_http_requests_waiting", "HTTP requests that wait for an answer", self._waiting())
@@ -105,29 +105,37 @@ def _stalls(metrics: Metrics) -> Iterator[Metric]:
     help_ = "Times that a handler kept the worker's loop for longer than handler_stall_s"
     family = CounterMetricFamily("odradek_loop_stalls", help_, labels=["service", "handler"])
     for target, times in list(metrics.stalls.items()):
-        service, _, handler = target.partition("/")
-        family.add_metric([service, handler], times)
+        family.add_metric(_labels(target), times)
     yield family
     now = "For how long a handler has kept the worker's loop now; 0: none does"
     yield _gauge("odradek_loop_stalled_seconds", now, metrics.stalled_s)
 
 
-HANDLER_COUNTERS: dict[str, tuple[str, str]] = {
-    "started": ("odradek_invocations_started", "Invocations begun: by a record, a request or a call"),
-    "failed": ("odradek_invocations_failed", "Invocations that ended in a failure"),
-    "retries": ("odradek_invocations_retries", "Attempts of invocations repeated after a failure"),
-    "dead_letters": ("odradek_invocations_dead_letters", "Records of this handler that went to a dead-letter topic"),
+HANDLER_COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "odradek_invocations_started": ("Invocations begun: by a record, a request or a call", ("started",)),
+    "odradek_invocations_failed": ("Invocations that ended in a failure", ("failed",)),
+    "odradek_invocations_retries": ("Attempts of invocations repeated after a failure", ("retries",)),
+    "odradek_retries": ("Attempts of invocations and of steps repeated after a failure", ("retries", "step_retries")),
+    "odradek_dead_letters": ("Records and commands that went to a dead-letter topic", ("dead_letters",)),
+    "odradek_skipped": ("Bad records left out because their subscription says so", ("skipped",)),
+    "odradek_paused": ("Times that an invocation was paused until somebody helps", ("paused",)),
 }
-"""Field of `HandlerMetrics` -> (name without `_total`, help)."""
+"""Name without `_total` -> help, and the fields of `HandlerMetrics` that make it up."""
 _LABELS = ("service", "handler")
 
 
+def _labels(target: str) -> tuple[str, str]:
+    """A handler as its two labels; both are empty for what has no handler."""
+    service, _, handler = target.partition("/")
+    return service, handler
+
+
 def _by_handler(metrics: Metrics) -> Iterator[Metric]:
-    handlers = [(target.split("/", 1), each) for target, each in sorted(metrics.handlers.items())]
-    for field, (name, help_) in HANDLER_COUNTERS.items():
+    handlers = [(_labels(target), each) for target, each in sorted(metrics.handlers.items())]
+    for name, (help_, fields) in HANDLER_COUNTERS.items():
         family = CounterMetricFamily(name, help_, labels=_LABELS)
         for labels, each in handlers:
-            family.add_metric(labels, getattr(each, field))
+            family.add_metric(labels, sum(getattr(each, field) for field in fields))
         yield family
     latency = HistogramMetricFamily(
         "odradek_invocation_latency_seconds", "From start to end, of calls and of what had to wait", labels=_LABELS
@@ -181,6 +189,20 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
         yield family
     if (queues := snapshot.get("queues")) is not None:
         yield _by_label("odradek_queue_length", "Entries of a bounded queue", "queue", queues)
+
+
+def _standing(standing: Standing) -> Iterator[Metric]:
+    labels = [*_LABELS, "status"]
+    now = GaugeMetricFamily("odradek_invocations", "Invocations that have not ended", labels=labels)
+    oldest = GaugeMetricFamily("odradek_invocations_oldest_seconds", "Since the oldest of them began", labels=labels)
+    for (target, status), (number, age_s) in sorted(standing.invocations.items()):
+        now.add_metric([*_labels(target), status], number)
+        oldest.add_metric([*_labels(target), status], age_s)
+    yield now
+    yield oldest
+    yield _by_label("odradek_timers_pending", "Timers that have not fired", "kind", standing.pending)
+    yield _by_label("odradek_timers_due", "Of these, those whose time has come", "kind", standing.due)
+    yield _gauge("odradek_census_age_seconds", "How old the oldest of these counts is", standing.age_s)
 
 
 def _gauge(name: str, help_: str, value: float) -> Metric:
