@@ -90,6 +90,14 @@ async def _future(ctx: Context) -> None:
     await asyncio.Future()
 
 
+async def _future_of_another_loop(ctx: Context) -> None:
+    loop = asyncio.new_event_loop()
+    try:
+        await loop.create_future()
+    finally:
+        loop.close()
+
+
 async def _condition(ctx: Context) -> None:
     condition = asyncio.Condition()
     async with condition:
@@ -159,6 +167,7 @@ WORDS: dict[str, tuple[Word, str, str]] = {
     "loop.time": (lambda _: asyncio.sleep(asyncio.get_running_loop().time()), "time", "ctx.now()"),
     "create_future": (lambda _: asyncio.get_running_loop().create_future(), "create_future", STEP),
     "Future": (_future, "await of a Future", STEP),
+    "a future of another loop": (_future_of_another_loop, "await of a Future", STEP),
     "Event": (_event, "asyncio.Event.wait", STEP),
     "Lock": (_contended, "asyncio.Lock.acquire", STEP),
     "Condition": (_condition, "asyncio.Condition.wait", STEP),

@@ -1,6 +1,5 @@
 """Replay is exact: other code than the journal's is noticed at the first entry that differs, said, and waited out."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -209,78 +208,3 @@ def test_one_that_lost_its_handler_before_it_could_queue_does_not_barge_in(rig: 
     rig.later(51)
     assert rig.attach(holder.id).value() == "there"
     rig.until(lambda: rig.state(app, "thing", "delayed", "times") == 2)
-
-
-async def sleep_a_moment(ctx: Context) -> None:
-    await asyncio.sleep(0.01)
-
-
-async def yield_once(ctx: Context) -> None:
-    await asyncio.sleep(0)
-
-
-async def plain_future(ctx: Context) -> None:
-    await asyncio.get_running_loop().create_future()
-
-
-async def future_of_another_loop(ctx: Context) -> None:
-    loop = asyncio.new_event_loop()
-    try:
-        await loop.create_future()
-    finally:
-        loop.close()
-
-
-async def spawn(ctx: Context) -> None:
-    await asyncio.get_running_loop().create_task(number(1))
-
-
-async def in_thread(ctx: Context) -> None:
-    await asyncio.to_thread(print)
-
-
-async def connect(ctx: Context) -> None:
-    await asyncio.open_connection("127.0.0.1", 1)
-
-
-async def bare_yield(ctx: Context) -> None:
-    class Odd:
-        def __await__(self):  # type: ignore[no-untyped-def]  # pyright: ignore  (as libraries of their own loop do)
-            yield "something"
-
-    await Odd()
-
-
-@pytest.mark.parametrize(
-    "body",
-    [sleep_a_moment, yield_once, plain_future, future_of_another_loop, spawn, in_thread, connect, bare_yield],
-    ids=lambda body: body.__name__,
-)
-def test_what_does_not_outlive_a_crash_cannot_be_awaited(rig: Rig, body: Callable[[Context], Awaitable[None]]) -> None:
-    app, seen = App("foreign", shards=1), list[str]()
-
-    @app.handler
-    async def go(ctx: Context) -> str:
-        await ctx.run(number, 1)
-        try:
-            await body(ctx)
-        except RuntimeError as error:
-            seen.append(str(error))
-        return "went on"
-
-    rig.start(app)
-    assert rig.call("foreign/go") == "went on"
-    assert all("ctx.sleep instead of asyncio.sleep" in text and "@step" in text for text in seen)
-    assert seen
-
-
-def test_a_foreign_awaitable_that_is_not_caught_is_retried_with_the_remedy_in_the_reason(rig: Rig) -> None:
-    app = App("uncaught", shards=1)
-
-    @app.handler
-    async def go(ctx: Context) -> None:
-        await asyncio.sleep(1)
-
-    rig.start(app)
-    rig.ask("uncaught/go")
-    rig.until(lambda: any("use ctx.sleep instead of asyncio.sleep" in i.reason for i in rig.invocations(app)))

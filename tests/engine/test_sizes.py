@@ -276,12 +276,14 @@ def test_what_waits_for_its_key_or_its_turn_is_kept_or_a_dead_letter(rig: Rig) -
     async def see(ctx: ObjectContext, value: bytes) -> None:
         seen.append(ctx.record.offset)
         if len(value) < 1_000:
-            await ctx.sleep(0.3)
+            await ctx.sleep(3600)
 
     small(rig, app, "in")
     rig.start(app)
     sizes = [10, 10, *SIZES]
     write(rig, *[Output("in", 0, b"k%d" % (n % 2), sized(n, size), None) for n, size in enumerate(sizes)])
+    rig.settled(app)
+    rig.later(3601)
     rig.until(lambda: len(set(seen)) + len(letters(rig, app)) == len(sizes))
     assert {letter["odradek-code"] for letter in letters(rig, app)} == {"413"}
     assert {letter["odradek-topic"] for letter in letters(rig, app)} == {"in"}
