@@ -126,14 +126,15 @@ class Agenda:
         if self.timers_held:
             return
         shards = [shard for shard in machine.shards.values() if shard.phase == "open"]
+        now_ms, steady_ms = machine.now_ms, machine.steady_ms  # a jump of the clock after this look is noticed at the next one
         for shard in shards:
-            shard.timers.watch(machine.now_ms, machine.steady_ms, shard.scan)
-        due = [shard for shard in shards if shard.timers.wait_ms(machine.now_ms, machine.steady_ms) <= 0.0]
+            shard.timers.watch(now_ms, steady_ms, shard.scan)
+        due = [shard for shard in shards if shard.timers.wait_ms(now_ms, steady_ms) <= 0.0]
         for shard in due:
             for _ in range(max(SHARE // len(due), 1)):
                 if self._full():
                     return
-                key = shard.timers.pop_due(machine.now_ms, machine.steady_ms, shard.scan)
+                key = shard.timers.pop_due(now_ms, steady_ms, shard.scan)
                 if key is None:
                     break
                 self._begin_event()

@@ -237,6 +237,7 @@ class Ending:
         stored = live.stored
         assert stored is not None
         stored.attempts += 1
+        machine.look_at_clock()  # its delay begins now, not when the turn began: an attempt may take long
         stored.failed_ms = begun(stored.failed_ms, machine.now_ms)
         stored.reason = f"{type(error).__name__}: {plain_text(error)}"
         policy = _policy(live)

@@ -76,6 +76,7 @@ class Engine:
         self._ownership = ownership
         self._settings = settings
         self._clock = clock
+        machine.look_at_clock = self._look_at_clock
         self._sent_ms = self._sent_steady_ms = 0.0
         self.intake = Intake(machine, member)
         self._agenda = Agenda(machine, self._full, lambda: bool(self._isolation.split))

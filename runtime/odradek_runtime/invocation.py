@@ -242,9 +242,10 @@ class Live:
         return self._future(ref, body.decode)
 
     def sleep(self, delay_s: float) -> Future[None]:
-        due_ms = self.machine.now_ms + delay_s * 1000
         fresh = not self.journal.replaying
         if fresh:
+            self.machine.look_at_clock()  # it begins now, not when the turn began: what the handler did before may take long
+            due_ms = self.machine.now_ms + delay_s * 1000
             ref = self._record("sleep", "", None, at_ms=due_ms)
         else:
             entry = self._replay("sleep", "")

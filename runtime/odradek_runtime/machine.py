@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -86,6 +86,8 @@ class Machine:
         """The wall clock: due times, and what people see."""
         self.steady_ms = 0.0
         """Durations."""
+        self.look_at_clock: Callable[[], None] = _as_it_is
+        """Brings both up to date: what runs in a turn takes time. The engine's."""
         self.committed_epoch = 0
         self.epoch = Epoch(1)
         self.ready: deque[tuple[Shard, str]] = deque()
@@ -412,3 +414,7 @@ class Machine:
 
 
 _UNDECODED = object()
+
+
+def _as_it_is() -> None:
+    """Without an engine, time stands still."""

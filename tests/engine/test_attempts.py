@@ -119,6 +119,27 @@ def test_backoff_doubles_and_a_record_is_given_up_after_a_day(rig: Rig) -> None:
     assert rig.journal(app) == {}
 
 
+@pytest.mark.parametrize("waits", ["for another attempt", "asleep"])
+def test_a_delay_begins_when_it_is_asked_for_however_long_the_handler_took_until_then(rig: Rig, waits: str) -> None:
+    app, began_ms, went_on_ms = App("slow", shards=1), list[float](), list[float]()
+
+    @app.handler(retry=RetryPolicy(initial=0.1))
+    async def go(ctx: Context) -> str:
+        if not began_ms:
+            rig.clock.passed_ms += 5_000
+            began_ms.append(rig.clock())
+            if waits == "for another attempt":
+                raise ValueError("not yet")
+        if waits == "asleep":
+            await ctx.sleep(0.1)
+        went_on_ms.append(rig.clock())
+        return "done"
+
+    rig.start(app)
+    assert rig.call("slow/go") == "done"
+    assert went_on_ms[0] - began_ms[0] >= 99, "a due time is a whole millisecond"
+
+
 def backing_off(rig: Rig, app: App, attempts: int) -> bool:
     return [(i.status, i.attempts) for i in rig.invocations(app)] == [("backing_off", attempts)]
 
