@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 from .log.port import LogError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .epoch import Epoch
+    from .takeover import Progress
 
 ASK_S = 1.0
 ANSWER_S = 2.5
@@ -21,6 +24,17 @@ ANSWER_S = 2.5
 SILENT_S = 5.0
 COMMIT_S = 8.0
 """An epoch that has waited so long for its commit is not going to be answered soon, whatever else still works."""
+
+
+RESTORE_S = 8.0
+"""The same of a restore that the log does not bring any further."""
+
+
+class Restoring(Protocol):
+    """What is seen of the owned shards."""
+
+    @property
+    def restoring(self) -> Mapping[int, Progress]: ...
 
 
 class Committing(Protocol):
@@ -32,11 +46,15 @@ class Committing(Protocol):
 class Reachability:
     """A thread that asks until `stopping` is set. `ping` blocks for at most the seconds it is given, and raises LogError."""
 
-    def __init__(self, ping: Callable[[float], None], engine: Committing, stopping: threading.Event) -> None:
+    def __init__(self, ping: Callable[[float], None], engine: Committing, ownership: Restoring, stopping: threading.Event) -> None:
         self.trouble = ""
         """Why the log cannot be used now; empty while it answers."""
+        self.stuck: dict[int, str] = {}
+        """The shards that the log does not let be restored though it answers (a coordinator is away), and why."""
         self._ping = ping
         self._engine = engine
+        self._ownership = ownership
+        self._restores: dict[int, tuple[Progress, int, float]] = {}
         self._stopping = stopping
         self._answered_s = self._committing_s = time.monotonic()
         self._failures = 0
@@ -53,6 +71,7 @@ class Reachability:
     def _run(self) -> None:
         while not self._stopping.wait(ASK_S):
             self.trouble = self._unanswered() or self._uncommitted()
+            self.stuck = self._unrestored()
 
     def _unanswered(self) -> str:
         try:
@@ -73,3 +92,17 @@ class Reachability:
             self._epoch, self._committing_s = number, now_s
         waited_s = now_s - self._committing_s
         return f"a commit has waited {waited_s:.0f} s for Kafka's answer" if waited_s > COMMIT_S else ""
+
+    def _unrestored(self) -> dict[int, str]:
+        now_s = time.monotonic()
+        seen, self._restores = self._restores, {}
+        stuck: dict[int, str] = {}
+        for number, progress in self._ownership.restoring.items():
+            before = seen.get(number)
+            if before is None or before[0] is not progress or before[1] != progress.answers:
+                before = (progress, progress.answers, now_s)
+            self._restores[number] = before
+            if now_s - before[2] > RESTORE_S:
+                why = progress.trouble or "the log has brought it no further"
+                stuck[number] = f"shard {number} has waited {now_s - before[2]:.0f} s to be restored: {why}"
+        return stuck

@@ -45,6 +45,8 @@ class Progress:
     """One store has been set aside already: what was built since then is worth no look if it is no good either."""
     trouble: str = ""
     """Why the last attempt came to nothing."""
+    answers: int = 0
+    """So often the log has brought this restore further."""
 
     def begin(self, total_records: int) -> None:
         """A new attempt: nothing is covered."""
@@ -53,6 +55,7 @@ class Progress:
     def cover(self, records: int) -> None:
         """So many in all are covered."""
         self.done_records = min(records, self.total_records)
+        self.answers += 1
 
 
 class Cancelled(Exception):

@@ -118,7 +118,7 @@ class Worker:
         )
         self._ownership = Ownership(takeover, self._queue.put, self._fail, self._background, self._pause, self._clock.wall_ms)
         engine = Engine(machine, self._member, self._executor, self._ownership, self._settings, self._clock)
-        self._reachability = Reachability(self._log.ping, engine, self._stopping)
+        self._reachability = Reachability(self._log.ping, engine, self._ownership, self._stopping)
         self._engine = engine
         self._census = Census(lambda: here(engine), self._clock, self._stopping)
         self._housekeeping = Housekeeping(self._log, self._engine, self._stopping, internal, self._settings.topics_watch_s)
@@ -185,6 +185,10 @@ class Worker:
     def log_trouble(self) -> str:
         """Why the log cannot be used now; empty while it answers."""
         return self._reachability.trouble if self._engine is not None else ""
+
+    def trouble_of(self, shard: int) -> str:
+        """Why this shard, which is this worker's, cannot be used now; empty while it can, or soon will."""
+        return self.log_trouble or (self._reachability.stuck.get(shard, "") if self._engine is not None else "")
 
     def snapshot(self) -> Snapshot:
         """What it holds at this moment; safe from any thread, each figure read by itself."""

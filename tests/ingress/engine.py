@@ -40,9 +40,13 @@ class ScriptedEngine:
         self.ready = True
         self.failed: Exception | None = None
         self.log_trouble = ""
+        self.stuck: dict[int, str] = {}
 
     def owns(self, shard: int) -> bool:
         return shard in self.owned
+
+    def trouble_of(self, shard: int) -> str:
+        return self.log_trouble or self.stuck.get(shard, "")
 
     def ask(self, request: Request, answer: Answer, accepted: Callable[[], None] = unheard) -> None:
         threading.Thread(target=self._answer, args=(request, answer, accepted), daemon=True).start()

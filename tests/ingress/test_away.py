@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.conftest import ClusterFactory
 
 TOLD_S = 10.0
-"""The promise: nobody waits longer than this to hear that Kafka is away. The rest is a slow machine's."""
+"""The promise: nobody waits longer than this, from the broker's last answer on, to hear that Kafka is away."""
 
 
 @pytest.mark.parametrize("how", ["frozen", "gone"])
@@ -39,11 +39,11 @@ def test_while_kafka_is_away_everybody_is_told(
             accepted = clients.submit(http.post, f"{node.url}/account/bob/later", json=20.0, headers=nap)
             until(lambda: http.get(f"{node.url}/account/bob/later/output", headers=nap).status_code == 202)
             (broker,) = cluster.pids
+            began = time.monotonic()
             if how == "frozen":
                 cluster.suspend(broker)
             else:
                 cluster.kill(broker)
-            began = time.monotonic()
             new = clients.submit(http.post, f"{node.url}/account/eve/deposit", json=1)
             told = {name: call.result() for name, call in (("accepted", accepted), ("new", new))}
             waited_s = time.monotonic() - began
@@ -56,7 +56,7 @@ def test_while_kafka_is_away_everybody_is_told(
             assert [reply.status_code for reply in told.values()] == [503, 503]
             assert told["accepted"].json()["metadata"]["exists"] == "yes"
             assert told["new"].json()["metadata"].get("exists") in (None, "unknown")
-            assert waited_s < 2 * TOLD_S
+            assert waited_s < TOLD_S
             assert (ready.status_code, gauge) == (503, True)
             assert "Kafka" in ready.json()["message"]
             until(lambda: http.get(node.admin_url + "/ready").status_code == 200)

@@ -11,7 +11,7 @@ import pytest
 
 from odradek_runtime.log.port import Peer
 from odradek_runtime.request import Reply, Request
-from odradek_runtime.routing import request_id
+from odradek_runtime.routing import request_id, shard_of
 from tests.ingress.conftest import Site, until
 from tests.ingress.engine import ScriptedEngine
 
@@ -177,6 +177,33 @@ def test_while_the_log_is_away_nobody_waits(site: Site, clients: ThreadPoolExecu
     site.engine.log_trouble = ""
     site.engine.rule = lambda request: Reply("completed", request.invocation_id, b"1")
     assert site.http.post("/customer/bob/add", content=b"1").json() == 1
+
+
+def test_nobody_waits_for_a_shard_that_cannot_be_restored(site: Site, clients: ThreadPoolExecutor) -> None:
+    site.engine.rule = NO_REPLY
+    accepted = waiting(site, clients, site.engine)
+    site.engine.accept()
+    stuck = shard_of(b"bob", 4)
+    site.engine.stuck[stuck] = "shard 0 has waited 9 s to be restored: Kafka has not answered"
+    assert check_exists(accepted.result(), site).startswith("shard 0 has waited 9 s to be restored")
+    refused = site.http.post("/customer/bob/add", content=b"1")
+    assert (refused.status_code, "x-odradek-id" in refused.headers) == (503, False)
+    other = next(key for key in "abcdef" if shard_of(key.encode(), 4) != stuck)
+    site.engine.rule = lambda request: Reply("completed", request.invocation_id, b"1")
+    assert site.http.post(f"/customer/{other}/add", content=b"1").json() == 1
+
+
+def test_nobody_waits_for_a_shard_that_cannot_be_restored_elsewhere(open_site: OpenSite, clients: ThreadPoolExecutor) -> None:
+    first, second = pair_of(open_site)
+    call = waiting(first, clients, second.engine)
+    keyed = waiting(first, clients, second.engine, headers={"idempotency-key": "k"})
+    second.engine.stuck = dict.fromkeys(range(4), "the shard has waited 9 s to be restored")
+    for one in (call, keyed):
+        assert one.result().status_code == 503
+        assert one.result().json()["message"].startswith("the shard has waited 9 s to be restored; whether the invocation ")
+        assert one.result().json()["metadata"]["exists"] == "unknown"
+    refused = first.http.post("/customer/bob/add", content=b"1")
+    assert (refused.status_code, "x-odradek-id" in refused.headers) == (503, False)
 
 
 def listening(site: Site) -> bool:

@@ -69,10 +69,10 @@ class Dispatcher:
         """How long a shard without an owner is waited for."""
         self._acceptance_s = acceptance_s
         self._watch_s = watch_s
-        self._limits: set[asyncio.Timeout] = set()
+        self._limits: dict[asyncio.Timeout, int] = {}
+        self._peers_limits: dict[asyncio.Timeout, int] = {}
         self._ends_s: float | None = None
         """When this worker is leaving: until then, on the loop's clock, everybody who waits is answered."""
-        self._why = ""
         self._watching: asyncio.Task[None] | None = None
         self.waiting = 0
 
@@ -83,19 +83,16 @@ class Dispatcher:
     async def drain(self, patience_s: float) -> None:
         """This worker is leaving: whoever still waits may follow the shard to its next owner, but not for long."""
         self._ends_s = asyncio.get_running_loop().time() + patience_s
-        self._end_all(self._ends_s, LEAVING)
-
-    def _end_all(self, at_s: float, why: str) -> None:
-        self._why = why
         for limit in self._limits:
-            limit.reschedule(at_s)
+            limit.reschedule(self._ends_s)
 
     async def _watch_log(self) -> None:
         """Nobody waits for an answer that cannot come: what is accepted goes on when the log is back."""
         while True:
             await asyncio.sleep(LOOK_S)
-            if trouble := self._engine.log_trouble:
-                self._end_all(asyncio.get_running_loop().time(), trouble)
+            for limit, shard in (*self._limits.items(), *self._peers_limits.items()):
+                if self._engine.trouble_of(shard):
+                    limit.reschedule(asyncio.get_running_loop().time())
 
     @asynccontextmanager
     async def place(self) -> AsyncGenerator[None]:
@@ -108,11 +105,27 @@ class Dispatcher:
         finally:
             self.waiting -= 1
 
+    @asynccontextmanager
+    async def _within(self, limit: asyncio.Timeout, shard: int, limits: dict[asyncio.Timeout, int]) -> AsyncGenerator[None]:
+        """While this lasts, the limit may be brought forward."""
+        limits[limit] = shard
+        try:
+            yield
+        finally:
+            del limits[limit]
+
     async def ask_here(self, request: Request, accepted: Callable[[], None] = unheard) -> Reply:
         """Ask this worker's own engine alone (what a peer's request gets): `moved` when the shard is not here."""
         if not self._engine.shards or not self._engine.owns(self.shard_of(request)):
             return Reply("moved", request.invocation_id)
-        return await self._bridge.ask(request, accepted)
+        shard = self.shard_of(request)
+        if trouble := self._engine.trouble_of(shard):
+            raise unavailable(trouble, retry_after_s=5)
+        try:
+            async with asyncio.timeout(None) as limit, self._within(limit, shard, self._peers_limits):
+                return await self._bridge.ask(request, accepted)
+        except TimeoutError:
+            return Reply("moved", request.invocation_id, doubtful=True)
 
     async def ask(self, request: Request) -> Reply:
         """The owner's answer. Raises HttpError: 429 (too many wait), 503 (nobody owns the shard, worker failed).
@@ -120,18 +133,15 @@ class Dispatcher:
         An error says whether the invocation exists.
         """
         standing = Standing(request)
-        if trouble := self._engine.log_trouble:
+        shard = self.shard_of(request)
+        if trouble := self._engine.trouble_of(shard):
             raise standing.refused(unavailable(trouble, retry_after_s=5))
         async with self.place():
             try:
-                async with asyncio.timeout_at(self._ends_s) as limit:
-                    self._limits.add(limit)
-                    try:
-                        return await self._until_answered(request, standing)
-                    finally:
-                        self._limits.discard(limit)
+                async with asyncio.timeout_at(self._ends_s) as limit, self._within(limit, shard, self._limits):
+                    return await self._until_answered(request, standing)
             except TimeoutError:
-                raise standing.refused(unavailable(self._why)) from None
+                raise standing.refused(unavailable(self._engine.trouble_of(shard) or LEAVING)) from None
             except HttpError as error:
                 raise standing.refused(error) from error
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import httpx
 
 from odradek_runtime.ingress import wire
-from odradek_runtime.ingress.errors import too_many
+from odradek_runtime.ingress.errors import too_many, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,8 @@ class Forwarder:
             async with self._client.stream("POST", owner + wire.ASK_PATH, content=body) as response:
                 if response.status_code == 429:
                     raise too_many("too many requests wait at the owner of this key; retry later")
+                if response.status_code == 503:
+                    raise unavailable(await _message(response), retry_after_s=5)
                 if response.status_code != 200:
                     raise NotGiven(f"{owner} answered {response.status_code}")
                 return await _read(response, accepted)
@@ -56,3 +59,10 @@ async def _read(response: httpx.Response, accepted: Callable[[], None]) -> Reply
     except ValueError:
         # Somebody else listens where the owner did.
         return None
+
+
+async def _message(response: httpx.Response) -> str:
+    try:
+        return str(json.loads(await response.aread())["message"])
+    except (ValueError, KeyError, TypeError):
+        return "the owner of this key cannot use the log now"

@@ -46,6 +46,10 @@ class Engine(Protocol):
         """Why the log cannot be used now; empty while it answers."""
         ...
 
+    def trouble_of(self, shard: int) -> str:
+        """Why the log, or one shard of this worker's, cannot be used now; empty while it can, or soon will."""
+        ...
+
     def snapshot(self) -> Snapshot:
         """What it holds at this moment."""
         ...

@@ -65,6 +65,8 @@ class Answer(Response):
         asking = asyncio.ensure_future(self._dispatcher.ask_here(self._wanted, lambda: accepted.set_result(None)))
         try:
             await asyncio.wait({asking, accepted}, return_when=asyncio.FIRST_COMPLETED)
+            if asking.done():
+                asking.result()  # a refusal is told by its status, which is sent first
             await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
             if not asking.done():
                 await send({"type": "http.response.body", "body": wire.ACCEPTED, "more_body": True})
