@@ -17,6 +17,8 @@ PAGES = (
     "client",
     "settings",
     "errors",
+    "handlers",
+    "topics",
 )
 
 
