@@ -19,14 +19,14 @@ from odradek import TerminalError
 from odradek._errors import Refused
 from odradek._future import Call, Future
 from odradek._port import Headers, Origin, StepBody
-from odradek._serde import encode_name
 
 from . import keys
 from .formats import Command as LogCommand
 from .formats import Entry, Header
 from .formats import Invocation as Stored
-from .inward import Forwarded
+from .inward import Forwarded, origin_of
 from .journal import Command, Diverged, Journal
+from .keys import SUFFIXES, suffix_of
 from .log.port import Message, Outgoing
 from .request import Failure
 from .routing import derived_id, id_hash, key_hash, request_id
@@ -41,17 +41,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Future[Any])
 _EMPTY = Journal()
-_SUFFIXES: dict[str, bytes] = {}
-
-
-def suffix_of(name: str) -> bytes:
-    """`/name` as state keys end; names are few, so they are encoded once."""
-    suffix = _SUFFIXES.get(name)
-    if suffix is None:
-        if len(_SUFFIXES) > 10_000:
-            _SUFFIXES.clear()
-        suffix = _SUFFIXES[name] = b"/" + keys.escape(encode_name(name))
-    return suffix
 
 
 class Live:
@@ -168,7 +157,7 @@ class Live:
     def read(self, name: str) -> bytes | None:
         if self.journal is not _EMPTY and self.journal.replaying:
             return self._replay("get", name).value
-        key = self.base + (_SUFFIXES.get(name) or suffix_of(name))
+        key = self.base + (SUFFIXES.get(name) or suffix_of(name))
         value = self.writes.get(key, ABSENT)
         if value is ABSENT:
             value = self.shard.read(key)
@@ -179,7 +168,7 @@ class Live:
         if self.journal is not _EMPTY and self.journal.replaying:
             self._replay("set", name)
             return
-        key = self.base + (_SUFFIXES.get(name) or suffix_of(name))
+        key = self.base + (SUFFIXES.get(name) or suffix_of(name))
         self.commands.append(("set", name, None, None, 0.0))
         size = len(key) if value is None else len(key) + len(value)
         if size > self.machine.sizes.plain_state:
@@ -266,7 +255,7 @@ class Live:
         idempotency_key: str | None,
         headers: Mapping[str, str],
     ) -> Call[Any]:
-        app, local = self.machine.resolve(target, key)
+        app, local = self.machine.outward.resolve(target, key)
         key = key or b""
         if not app and key == self.key and local == self._own_exclusive(local):
             raise TerminalError(
@@ -295,7 +284,7 @@ class Live:
         idempotency_key: str | None,
         headers: Mapping[str, str],
     ) -> str:
-        app, local = self.machine.resolve(target, key)
+        app, local = self.machine.outward.resolve(target, key)
         key = key or b""
         fresh = not self.journal.replaying
         ref = self._record("send", target, key)
@@ -398,14 +387,6 @@ class Live:
         except TerminalError as error:
             self._refuse(error)
         return command
-
-
-def origin_of(message: Message) -> Origin:
-    """A record as `ctx.record` shows it."""
-    headers = tuple(message.headers() or ())
-    return Origin(
-        message.topic(), message.partition(), message.offset(), message.timestamp()[1], message.key(), headers
-    )
 
 
 def _nothing(_: bytes) -> None:

@@ -7,6 +7,7 @@ processed as if it had been read there, with its own topic, partition, offset an
 from __future__ import annotations
 
 from odradek._definition import Subscription
+from odradek._port import Origin
 
 from .dead_letter import left_out
 from .formats import COMMAND, Command, FormatError, Header
@@ -101,3 +102,11 @@ def undeliverable(topic: str, command: Command, why: str, code: int = 404) -> Ou
     told = {"odradek-error": why, "odradek-code": str(code), "odradek-invocation": command.id}
     headers = [(name, text.encode()[:4096]) for name, text in told.items()]
     return Output(topic, None, None, COMMAND.encode(command), headers)
+
+
+def origin_of(message: Message) -> Origin:
+    """A record as `ctx.record` shows it."""
+    headers = tuple(message.headers() or ())
+    return Origin(
+        message.topic(), message.partition(), message.offset(), message.timestamp()[1], message.key(), headers
+    )

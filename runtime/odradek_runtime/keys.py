@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import struct
 
+from odradek._serde import encode_name
+
 STATE = b"s"
 POSITIONS = b"p"
 STORE_POSITION = b"m"
 
 _U64 = struct.Struct(">Q")
+
+SUFFIXES: dict[str, bytes] = {}
+"""What `suffix_of` has encoded; a live invocation looks here first."""
 
 
 def escape(part: bytes) -> bytes:
@@ -25,6 +30,16 @@ def escape(part: bytes) -> bytes:
     if b"%" in part or b"/" in part:
         return part.replace(b"%", b"%25").replace(b"/", b"%2F")
     return part
+
+
+def suffix_of(name: str) -> bytes:
+    """`/name` as state keys end; names are few, so they are encoded once."""
+    suffix = SUFFIXES.get(name)
+    if suffix is None:
+        if len(SUFFIXES) > 10_000:
+            SUFFIXES.clear()
+        suffix = SUFFIXES[name] = b"/" + escape(encode_name(name))
+    return suffix
 
 
 def unescape(part: bytes) -> bytes:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from odradek import App, RetryableError, TerminalError
+from odradek import App
 from odradek._bad_input import BadInput
 from odradek._definition import Handler, Subscription
 
@@ -24,8 +24,8 @@ from .epoch import Epoch
 from .formats import COMMAND, INVOCATION, Command, Entry, FormatError
 from .formats import Invocation as Stored
 from .handler_loop import HandlerLoop
-from .invocation import Live, origin_of
-from .inward import Forwarded, forward, is_barrier, refused_command, sound_ids
+from .invocation import Live
+from .inward import Forwarded, forward, is_barrier, origin_of, refused_command, sound_ids
 from .lane import Lane
 from .log.port import Message, Output
 from .metrics import NO_HANDLER, Metrics
@@ -37,7 +37,6 @@ from .runner import Runner
 from .settings import Settings
 from .sizes import Sizes
 from .targets import Targets
-from .unavailable import AbsentTopic
 from .waits import Waits
 
 if TYPE_CHECKING:
@@ -372,25 +371,6 @@ class Machine:
         return INVOCATION.decode(raw) if raw is not None else None
 
     # --- commands that go out ---
-
-    def resolve(self, target: str, key: bytes | None) -> tuple[str, str]:
-        """(other app or "", service/handler). Raises TerminalError when there is no such handler, or the key is amiss."""
-        parts = target.split("/")
-        if len(parts) == 3 and parts[0] != self.app.name:
-            try:
-                self.targets.partitions(f"{parts[0]}.commands", self.steady_ms)
-            except AbsentTopic as error:
-                raise RetryableError(f"the app {parts[0]!r} has not been started yet: there is no {parts[0]}.commands") from error
-            return parts[0], f"{parts[1]}/{parts[2]}"
-        local = "/".join(parts[-2:])
-        handler = self.handlers.get(local)
-        if handler is None:
-            raise TerminalError(f"there is no handler {target!r}: the app has {', '.join(sorted(self.handlers))}", code=404)
-        if handler.keyed and not key:
-            raise TerminalError(f"{target} needs key=", code=400)
-        if not handler.keyed and key:
-            raise TerminalError(f"{target} takes no key", code=400)
-        return "", local
 
     def route(self, command: Command, source: Shard) -> None:
         """Hand a command over within this epoch if its shard is here, else write it to the commands topic (invariant 11)."""

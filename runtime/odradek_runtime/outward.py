@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from odradek import RetryableError, TerminalError
+
 from .ending import completion
 from .formats import COMMAND, Command
-from .invocation import origin_of
-from .inward import Forwarded, undeliverable
+from .inward import Forwarded, origin_of, undeliverable
 from .log.port import Output
 from .metrics import NO_HANDLER
 from .request import Failure
@@ -31,6 +32,26 @@ class Outward:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+
+    def resolve(self, target: str, key: bytes | None) -> tuple[str, str]:
+        """(other app or "", service/handler). Raises TerminalError when there is no such handler, or the key is amiss."""
+        machine = self._machine
+        parts = target.split("/")
+        if len(parts) == 3 and parts[0] != machine.app.name:
+            try:
+                machine.targets.partitions(f"{parts[0]}.commands", machine.steady_ms)
+            except AbsentTopic as error:
+                raise RetryableError(f"the app {parts[0]!r} has not been started yet: there is no {parts[0]}.commands") from error
+            return parts[0], f"{parts[1]}/{parts[2]}"
+        local = "/".join(parts[-2:])
+        handler = machine.handlers.get(local)
+        if handler is None:
+            raise TerminalError(f"there is no handler {target!r}: the app has {', '.join(sorted(machine.handlers))}", code=404)
+        if handler.keyed and not key:
+            raise TerminalError(f"{target} needs key=", code=400)
+        if not handler.keyed and key:
+            raise TerminalError(f"{target} takes no key", code=400)
+        return "", local
 
     def write(self, command: Command, number: int, source: Shard) -> bool:
         """For a shard of this app. False: its topic does not take it, and something else was done."""
