@@ -55,7 +55,9 @@ class Settings:
     requests_waiting: int = 10_000
     max_record_bytes: int = 8_000_000
     replication_factor: int = 0
-    """Of internal topics; 0 = the broker's default (at most the number of brokers)."""
+    """Of the topics that odradek makes; 0 = the broker's default (at most the number of brokers)."""
+    create_topics: bool = False
+    """Kafka: the topics that the app declares, its inputs and outputs, are made where they are missing."""
     topics_watch_s: float = 5.0
     """How often the topics are looked at: partitions that were added are read within twice as long."""
     restored_topics: bool = False

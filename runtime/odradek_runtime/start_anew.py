@@ -16,7 +16,7 @@ from . import keys
 from .formats import POSITIONS, Positions
 from .internal import NAMES, held, names
 from .log.port import Log, Output, Partition
-from .startup import StartupError, prepare
+from .startup import Making, StartupError, prepare
 from .store_folder import stores_of
 
 
@@ -35,7 +35,7 @@ def losses(app: App, log: Log, data_dirs: list[Path]) -> list[str]:
     return found
 
 
-def start_anew(app: App, log: Log, data_dirs: list[Path], *, create_inputs: bool) -> int:
+def start_anew(app: App, log: Log, data_dirs: list[Path], *, make: Making) -> int:
     """Blocks. Delete what the app has of its own and make its topics again; gives N.
 
     Other machines' stores are thrown away when their workers start: the new journal names its topics from its first record on.
@@ -48,7 +48,7 @@ def start_anew(app: App, log: Log, data_dirs: list[Path], *, create_inputs: bool
     for stores in _stores(app, data_dirs):
         shutil.rmtree(stores)
     log.forget_group(app.name)
-    shards = prepare(app, log, create_inputs=create_inputs)
+    shards = prepare(app, log, make=make)
     _found(app.name, log, shards)
     return shards
 

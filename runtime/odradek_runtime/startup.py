@@ -1,26 +1,30 @@
 """Start-up: before a worker joins, every topic it relies on is there, as it must be, and N is known.
 
-Internal topics are created with the right configuration, or checked and refused with what to change. Topics of the user are
-never created on Kafka; the embedded log, on a laptop, makes those that are missing.
+Internal topics are created with the right configuration, or checked and refused with what to change. Topics of the user that
+are missing are named all at once; they are made on Kafka only if that was asked for. The embedded log, on a laptop, makes inputs.
 """
 
 from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from odradek import App
 
 from .internal import lost
-from .log.port import Log, TopicInfo
+from .internal import names as names_of
+from .log.port import Log, LogError, TopicInfo
 from .room import create, room_for, tell
 from .sizes import LEAST_BYTES
 from .targets import limit_of
 
 logger = logging.getLogger("odradek")
 
+Making = Literal["nothing", "inputs", "all"]
+"""Which of the user's topics are made where they are missing; "inputs": outputs are made when they are written to."""
 DEFAULT_SHARDS = 8
 _COMMANDS = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 _CHANGELOG = {"cleanup.policy": "compact"}
@@ -40,19 +44,29 @@ class StartupError(Exception):
     """The app cannot run on this log as it is; the message says what to change."""
 
 
-def prepare(app: App, log: Log, *, create_inputs: bool, stores: Path | None = None, max_record_bytes: int = 0) -> int:
+def prepare(app: App, log: Log, *, make: Making, stores: Path | None = None, max_record_bytes: int = 0) -> int:
     """Check and create topics; gives N. Raises StartupError, or LogError when the log cannot be reached.
 
     Args:
-        create_inputs: make absent topics of the user (the embedded log).
+        make: which absent topics of the user.
         stores: where this worker keeps the app's stores: they show that it has run before.
         max_record_bytes: of a value that a handler makes.
     """
-    inputs = _inputs(app, log, create_inputs)
+    names = sorted({subscription.topic.name for subscription in app.subscriptions()})
+    found = {name: log.topic(name) for name in names}
+    inputs = [topic for topic in found.values() if topic is not None]
+    missing = [name for name, topic in found.items() if topic is None]
     existing = log.topic(f"{app.name}.commands")
     shards = _shards(app, inputs, existing)
+    outputs = [] if make == "inputs" else _missing_outputs(app, log, names)
+    if make == "nothing":
+        _refuse_missing(app, log, missing, outputs, shards)
     if refusal := lost(app.name, log, shards, inputs, stores):
         raise StartupError(refusal)
+    if make != "nothing":
+        inputs += [_make(log, name, shards) for name in missing]
+        for name in outputs:
+            _make(log, name, shards)
     room = room_for(inputs, max_record_bytes)
     own = [_ensure(log, f"{app.name}.{name}", shards, config, _MADE_WITH.get(name, {}), room) for name, config in INTERNAL.items()]
     for name in letters(app):
@@ -74,22 +88,48 @@ def letters(app: App) -> list[str]:
     return [f"{app.name}.dead-letters", *sorted(named)]
 
 
-def _inputs(app: App, log: Log, create: bool) -> list[TopicInfo]:
-    found: list[TopicInfo] = []
-    for name in sorted({subscription.topic.name for subscription in app.subscriptions()}):
-        topic = log.topic(name)
-        if topic is None and create:
-            topic = log.create_topic(name, app.shards or DEFAULT_SHARDS, {})
-            logger.info("created topic %s with %d partitions", name, topic.partitions)
-        if topic is None:
-            near = difflib.get_close_matches(name, log.topics(), n=3)
-            hint = f"; there is {', '.join(near)}" if near else ""
-            raise StartupError(
-                f"the app subscribes to topic {name!r}, which does not exist{hint}. Create it, for example with: "
-                f"odradek publish {name} FILE --create --partitions 8, or with your Kafka tools"
-            )
-        found.append(topic)
-    return found
+def _missing_outputs(app: App, log: Log, inputs: list[str]) -> list[str]:
+    """Topics that the app declares and does not read, as far as they are known not to be there. Raises LogError."""
+    there = {*log.topics(), *inputs, *letters(app), *names_of(app.name)}
+    return [name for name in app.topic_names() if name not in there and _absent(log, name)]
+
+
+def _absent(log: Log, name: str) -> bool:
+    """Topics that this worker may not describe are not listed, and are no reason to stop."""
+    try:
+        return log.topic(name) is None
+    except LogError as error:
+        if error.refusal is None:
+            raise
+        return False
+
+
+def _refuse_missing(app: App, log: Log, inputs: list[str], outputs: list[str], shards: int) -> None:
+    """Name all topics that are not there, with the ways out. Without its inputs the app does not start; outputs are waited for."""
+    if not inputs and not outputs:
+        return
+    others = sorted({*log.topics()} - {*app.topic_names()})
+    used = {**dict.fromkeys(inputs, "read"), **dict.fromkeys(outputs, "written")}
+    named = ", ".join(f"{name} ({how}{_near(name, others)})" for name, how in used.items())
+    said = (
+        f"the app {app.name!r} declares topics that do not exist: {named}. Ways out: start it with --create-topics, which "
+        f"makes each with {shards} partitions · make each with: odradek topics -b … --create NAME --partitions {shards} · "
+        "your Kafka tools"
+    )
+    if inputs:
+        raise StartupError(said)
+    logger.warning("%s. What is published to them waits until they are there", said)
+
+
+def _near(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3)
+    return f"; there is {', '.join(near)}" if near else ""
+
+
+def _make(log: Log, name: str, partitions: int) -> TopicInfo:
+    topic = log.create_topic(name, partitions, {})
+    logger.info("created topic %s with %d partitions, replication factor %d", name, topic.partitions, topic.replicas)
+    return topic
 
 
 def _shards(app: App, inputs: list[TopicInfo], existing: TopicInfo | None) -> int:

@@ -30,7 +30,7 @@ from .reachability import Reachability
 from .request import Answer, Question, Reply, Request, unheard
 from .settings import Settings
 from .shard import Shard
-from .startup import letters, prepare
+from .startup import Making, letters, prepare
 from .store import StoreError
 from .store_folder import MemoryStores, StoreFolder, Stores, stores_of
 from .takeover import Takeover
@@ -93,7 +93,8 @@ class Worker:
         create = not self._settings.bootstrap_servers
         stores = None if self._in_memory else stores_of(self._settings.data_dir, self.app.name)
         largest = self._settings.max_record_bytes
-        self.shards = prepare(self.app, self._log, create_inputs=create, stores=stores, max_record_bytes=largest)
+        making: Making = "inputs" if create else "all" if self._settings.create_topics else "nothing"
+        self.shards = prepare(self.app, self._log, make=making, stores=stores, max_record_bytes=largest)
         internal = Internal.look(self._log, self.app.name)
         self._member = self._log.member(self.app.name, self.shards, self._url)
         self._executor = StepExecutor(self._step_done, running=self._settings.steps_running, threads=self._settings.step_threads)

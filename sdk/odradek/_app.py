@@ -61,6 +61,7 @@ class App(Service):
         self.shards = shards
         self.lifespan = lifespan
         self._included: list[Base | str] = [self, *include]
+        self._declared: set[str] = set()
 
     @overload
     def topic(self, name: str, /) -> Topic[str, bytes]: ...
@@ -80,7 +81,9 @@ class App(Service):
         >>> App("shop").topic("orders", value=dict[str, int])
         Topic('orders')
         """
-        return Topic(name, key, value)
+        topic: Topic[Any, Any] = Topic(name, key, value)
+        self._declared.add(name)
+        return topic
 
     def service(self, name: str) -> Service:
         """Make a service of this app. Raises ValueError for a bad name or one that is taken."""
@@ -112,6 +115,10 @@ class App(Service):
         for subscription in found:
             subscription.resolve()
         return found
+
+    def topic_names(self) -> list[str]:
+        """Give the names of the topics that the app declares, and of those that its services read, sorted. Raises as `handlers`."""
+        return sorted(self._declared | {subscription.topic.name for subscription in self.subscriptions()})
 
     def _services(self) -> Iterator[Base]:
         names: set[str] = set()

@@ -51,3 +51,22 @@ def test_two_workers_share_the_work_and_one_death_is_survived(run: Run, folder: 
     (line,) = [line.split() for line in run("topics", *on_kafka).stdout.splitlines() if line.startswith(f"{orders} ")]
     assert (line[-2:], int(line[2]) > 203) == ([topic_prefix, "3"], True)
     assert invoiced() == len(numbers)
+
+
+def test_missing_topics_are_named_at_once_and_made_when_asked(folder: Path, kafka: str, topic_prefix: str) -> None:
+    orders, invoices = f"{topic_prefix}-orders", f"{topic_prefix}-invoices"
+    shop = SHOP.replace('"orders"', f'"{orders}"').replace('"invoices"', f'"{invoices}"').replace('"shop"', f'"{topic_prefix}"')
+    (folder / "kafkashop.py").write_text(shop)
+    on_kafka = ("--bootstrap-servers", kafka)
+    with Serving("run", "kafkashop:app", *on_kafka) as refused:
+        assert refused.process.wait(60) == 2
+    said = " ".join(refused.said.split())
+    assert f"{orders} (read" in said and f"{invoices} (written" in said and "with 8 partitions" in said
+    assert "--create-topics" in said and "odradek topics -b … --create NAME --partitions 8" in said
+
+    asked = ("--workers", "2", "--create-topics", "--replication-factor", "1")
+    with Serving("run", "kafkashop:app", *asked, *on_kafka, data_dir=folder / ".odradek" / "worker-0") as serving:
+        serving.worker()
+        assert serving.stop() == 0
+    for name in (orders, invoices):
+        assert f"created topic {name} with 8 partitions, replication factor 1" in " ".join(serving.said.split())

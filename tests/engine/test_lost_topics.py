@@ -195,7 +195,7 @@ def test_starting_anew_loses_all_of_it_on_purpose(rig: Rig, tmp_path: Path) -> N
     said = losses(teller(), rig.log, [tmp_path])
     assert any("teller.journal" in line for line in said) and any("positions in entries" in line for line in said)
 
-    assert start_anew(teller(), rig.log, [tmp_path], create_inputs=True) == 2
+    assert start_anew(teller(), rig.log, [tmp_path], make="inputs") == 2
 
     rig.start(teller())
     rig.settled(teller())
@@ -207,7 +207,7 @@ def test_another_machines_store_is_thrown_away_after_a_start_anew(rig: Rig, tmp_
     """It names the topics of the life before, which is over, as the new journal's first record says."""
     lived(rig)
     shutil.copytree(tmp_path / "store", tmp_path / "elsewhere" / "store")
-    start_anew(teller(), rig.log, [tmp_path], create_inputs=True)
+    start_anew(teller(), rig.log, [tmp_path], make="inputs")
     rig.settings = replace(rig.settings, data_dir=tmp_path / "elsewhere")
     rig.start(teller())
     rig.settled(teller())
@@ -217,7 +217,7 @@ def test_another_machines_store_is_thrown_away_after_a_start_anew(rig: Rig, tmp_
 def test_nobody_starts_anew_beside_a_worker(rig: Rig, tmp_path: Path) -> None:
     rig.start(teller())
     with pytest.raises(StartupError, match="stop them all"):
-        start_anew(teller(), rig.log, [tmp_path], create_inputs=True)
+        start_anew(teller(), rig.log, [tmp_path], make="inputs")
     assert rig.call("account/total", key="k1") == 0
 
 

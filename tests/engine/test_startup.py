@@ -27,7 +27,7 @@ def reader(shards: int | None = None, topic: str = "orders") -> App:
 KAFKA = {"bootstrap_servers": "the embedded log plays Kafka"}
 
 
-def refused(rig: Rig, app: App, **settings: str) -> str:
+def refused(rig: Rig, app: App, **settings: Any) -> str:
     with pytest.raises(StartupError) as error:
         rig.begin(app, **settings)
     rig.workers.pop()
@@ -38,9 +38,63 @@ def test_an_absent_topic_is_said_with_its_neighbours(rig: Rig) -> None:
     rig.log.create_topic("order", 2, {})
     rig.log.create_topic("weather", 2, {})
     said = refused(rig, reader(), **KAFKA)
-    assert "subscribes to topic 'orders', which does not exist; there is order." in said
-    assert "weather" not in said and "odradek publish orders FILE --create --partitions 8" in said
+    assert "the app 'reader' declares topics that do not exist: orders (read; there is order). Ways out: " in said
+    assert "weather" not in said and "--create-topics" in said and "odradek topics -b … --create NAME --partitions 8" in said
     assert list(rig.log.topics()) == ["order", "weather"], "nothing was made"
+
+
+def clerk(shards: int | None = None) -> App:
+    """Reads two topics, writes two."""
+    app = reader(shards)
+    app.on(app.topic("returns", value=int))(make_handler(0))
+    for name in ("invoices", "receipts"):
+        app.topic(name, value=int)
+    return app
+
+
+def test_all_that_is_missing_is_named_at_once(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.log.create_topic("returns", 3, {})
+    said = refused(rig, clerk(), **KAFKA)
+    assert "orders (read), invoices (written), receipts (written)" in said
+    assert "returns" not in said and "reader.dead-letters" not in said
+    assert "makes each with 3 partitions" in said and "--create NAME --partitions 3" in said
+    assert list(rig.log.topics()) == ["returns"], "nothing was made"
+
+    rig.log.create_topic("orders", 2, {})
+    rig.log.create_topic("invoices", 2, {})
+    rig.start(clerk(), **KAFKA)  # what would be written to it waits, all else goes on
+    (warning,) = [record.message for record in caplog.records if "do not exist" in record.message]
+    assert "do not exist: receipts (written). Ways out: " in warning and "--create-topics" in warning
+    assert rig.log.topic("receipts") is None
+
+
+@pytest.mark.parametrize(("shards", "expected"), [(5, 5), (None, 3)])
+def test_what_is_missing_is_made_where_that_is_asked_for(
+    rig: Rig, shards: int | None, expected: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "odradek")
+    rig.log.create_topic("returns", 3, {})
+    assert rig.start(clerk(shards), create_topics=True, **KAFKA).shards == expected
+    for name in ("orders", "invoices", "receipts"):
+        made = rig.log.topic(name)
+        assert made is not None and made.partitions == expected
+        assert f"created topic {name} with {expected} partitions, replication factor 1" in caplog.messages
+    returns = rig.log.topic("returns")
+    assert returns is not None and returns.partitions == 3
+
+
+def test_topics_that_are_missing_later_have_as_many_partitions_as_there_are_shards(rig: Rig) -> None:
+    rig.start(reader(4), create_topics=True, **KAFKA)
+    rig.stop()
+    rig.start(clerk(), create_topics=True, **KAFKA)
+    returns = rig.log.topic("returns")
+    assert returns is not None and returns.partitions == 4
+
+
+def test_the_embedded_log_makes_outputs_when_they_are_written_to(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.start(clerk())
+    assert rig.log.topic("invoices") is None
+    assert "do not exist" not in caplog.text
 
 
 def test_the_embedded_log_makes_what_is_missing(rig: Rig) -> None:

@@ -145,7 +145,7 @@ class Stage:
         self.now_ms = time.time() * 1000
         """The wall clock; `later` lets time pass by both."""
         self.steady_ms = 0.0
-        self.shards = prepare(app, log, create_inputs=True)
+        self.shards = prepare(app, log, make="inputs")
         self.member = StageMember(log.member(app.name, self.shards, None))
         self.letters = Partition(f"{app.name}.dead-letters", 0)
         self.executor = IdleExecutor()

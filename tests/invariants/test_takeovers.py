@@ -176,12 +176,12 @@ def test_the_number_of_shards_stands_in_the_journal(legacy: Legacy) -> None:
 
 
 def test_another_number_of_shards_refuses_to_start(log: EmbeddedLog) -> None:
-    prepare(App("fixed", shards=2), log, create_inputs=True)
+    prepare(App("fixed", shards=2), log, make="inputs")
 
     with pytest.raises(StartupError, match=r"App\('fixed', shards=3\), but fixed.commands has 2 partitions"):
-        prepare(App("fixed", shards=3), log, create_inputs=True)
+        prepare(App("fixed", shards=3), log, make="inputs")
 
-    assert prepare(App("fixed"), log, create_inputs=True) == 2, "without a number it takes what is there"
+    assert prepare(App("fixed"), log, make="inputs") == 2, "without a number it takes what is there"
 
 
 def test_a_restore_that_is_repeated_is_never_more_than_done(legacy: Legacy) -> None:

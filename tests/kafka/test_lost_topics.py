@@ -92,7 +92,7 @@ def test_what_was_deleted_is_not_made_again(life: Life, monkeypatch: pytest.Monk
         assert life.log.topic(gone) is None
     assert life.counted() == RECORDS
 
-    assert start_anew(life.app(), life.log, [life.folder / "0"], create_inputs=False) == 2
+    assert start_anew(life.app(), life.log, [life.folder / "0"], make="nothing") == 2
     life.begin()
     eventually(lambda: life.counted() == 2 * RECORDS)
 

@@ -137,7 +137,7 @@ class World:
             self.log.create_topic(f"{app.name}.dead-letters", shards, small)
         logging.getLogger("odradek").disabled = True  # it would say that the topics are small
         try:
-            return Deployment(app, prepare(app, self.log, create_inputs=False), audit, self.log)
+            return Deployment(app, prepare(app, self.log, make="nothing"), audit, self.log)
         finally:
             logging.getLogger("odradek").disabled = False
 

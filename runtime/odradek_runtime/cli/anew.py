@@ -13,7 +13,7 @@ from odradek_runtime.cli.errors import USAGE, CommandError, err
 from odradek_runtime.log_opening import open_log
 from odradek_runtime.settings import Settings
 from odradek_runtime.start_anew import losses, start_anew
-from odradek_runtime.startup import StartupError
+from odradek_runtime.startup import Making, StartupError
 
 
 def confirm_and_start_anew(reference: str, workers: Sequence[Settings], *, yes: bool) -> None:
@@ -31,7 +31,8 @@ def confirm_and_start_anew(reference: str, workers: Sequence[Settings], *, yes: 
             err().print(f"  {escape(line)}")
         if not yes and typer.prompt(f"type the app's name ({app.name}) to go on", err=True) != app.name:
             raise CommandError("that is not its name: nothing was deleted", "type it, or give --yes", code=USAGE)
-        shards = start_anew(app, log, folders, create_inputs=not settings.bootstrap_servers)
+        making: Making = "inputs" if not settings.bootstrap_servers else "all" if settings.create_topics else "nothing"
+        shards = start_anew(app, log, folders, make=making)
         err().print(f"{escape(app.name)} starts anew with {shards} shards")
     except StartupError as error:
         raise CommandError(str(error), code=USAGE) from None

@@ -91,7 +91,15 @@ SessionTimeout = Annotated[
 ]
 ReplicationFactor = Annotated[
     int | None,
-    typer.Option("--replication-factor", min=0, help="Of internal topics; 0 = the broker's default.", rich_help_panel="Log"),
+    typer.Option("--replication-factor", min=0, help="Of topics made here; 0 = the broker's default.", rich_help_panel="Log"),
+]
+CreateTopics = Annotated[
+    bool | None,
+    typer.Option(
+        "--create-topics",
+        help="Make missing topics that the app declares, with as many partitions as it has shards.",
+        rich_help_panel="Log",
+    ),
 ]
 CoroutineCache = Annotated[
     int | None,
@@ -129,7 +137,7 @@ RestoredTopics = Annotated[
 ]
 
 
-KAFKAS = ("group_protocol", "group_instance_id", "session_timeout_s", "replication_factor")
+KAFKAS = ("group_protocol", "group_instance_id", "session_timeout_s", "replication_factor", "create_topics")
 """Flags of `run` that mean nothing on the embedded log."""
 
 
@@ -173,6 +181,7 @@ def run(
     group_instance_id: GroupInstanceId = None,
     session_timeout_s: SessionTimeout = None,
     replication_factor: ReplicationFactor = None,
+    create_topics: CreateTopics = None,
     coroutine_cache: CoroutineCache = None,
     epoch_events: EpochEvents = None,
     max_record_bytes: MaxRecordBytes = None,

@@ -63,6 +63,8 @@ class TopicInfo:
     config: Mapping[str, str]
     writable: bool = True
     """False: the brokers do not allow this worker to write to it."""
+    replicas: int = 1
+    """On how many brokers each partition is kept."""
 
 
 class Refusal(NamedTuple):

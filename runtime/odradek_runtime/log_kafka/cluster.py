@@ -207,7 +207,8 @@ class Cluster:
             raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
         allowed = described.authorized_operations
         writable = not allowed or AclOperation.WRITE in allowed
-        return TopicInfo(name, str(described.topic_id), len(described.partitions), self._config(name), writable)
+        replicas = max((len(partition.replicas) for partition in described.partitions), default=1)
+        return TopicInfo(name, str(described.topic_id), len(described.partitions), self._config(name), writable, replicas)
 
     def _config(self, name: str) -> dict[str, str]:
         """A topic's configuration; where we may not see it, it is taken for Kafka's own, which is said once."""
