@@ -45,6 +45,9 @@ class Ending:
         if live.refused:
             self.refused(live)
             return
+        if live.unwritten is not None:
+            self.attempt_failed(live, live.unwritten)
+            return
         if live.diverged:  # and the handler caught even that
             self.paused(live, "divergence", live.diverged)
             return
@@ -157,6 +160,7 @@ class Ending:
         self._report(shard, stored, result, failure)
         self._keep(live, stored, result, failure)
         machine.runner.forget(live)
+        machine.targets.unavailable.ended(stored.id)
         machine.limits.ended(live)
         self.release(live)
 
@@ -262,7 +266,7 @@ class Ending:
         assert stored is not None
         stored.reason = plain_text(error)
         due_ms = machine.now_ms + error.again_ms
-        machine.targets.unavailable.waiting[stored.id] = due_ms
+        machine.targets.unavailable.waiting[stored.id] = live.shard.number
         self._back_off(live, stored, due_ms)
 
     def _back_off(self, live: Live, stored: Stored, due_ms: float) -> None:

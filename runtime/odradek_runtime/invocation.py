@@ -27,10 +27,11 @@ from .formats import Invocation as Stored
 from .inward import Forwarded, origin_of
 from .journal import Command, Diverged, Journal
 from .keys import SUFFIXES, suffix_of
-from .log.port import Message, Outgoing
+from .log.port import LogError, Message, Outgoing
 from .request import Failure
 from .routing import derived_id, id_hash, key_hash, request_id
 from .shard import ABSENT
+from .unavailable import Unavailable
 
 if TYPE_CHECKING:
     from odradek._context import Context
@@ -56,6 +57,8 @@ class Live:
     """Errors that its handler was given by what it waited for."""
     diverged = ""
     refused = ""
+    unwritten: Exception | None = None
+    """Why a record or a command could not be written for now: the attempt is repeated, whatever the handler makes of the error."""
     message: Message | None = None
     sends: list[LogCommand] | None = None
     refusals: dict[int, Failure] | None = None
@@ -215,6 +218,8 @@ class Live:
                 targets.check(topic, key, value, headers, partition, timestamp_ms, self.machine.now_ms, self.machine.steady_ms)
             except TerminalError as error:
                 self._refuse(error)
+            except (Unavailable, LogError) as error:
+                self._not_now(error)
         self.size += size
         self.outputs.append((topic, partition, key, value, headers, timestamp_ms or 0))
 
@@ -255,7 +260,7 @@ class Live:
         idempotency_key: str | None,
         headers: Mapping[str, str],
     ) -> Call[Any]:
-        app, local = self.machine.outward.resolve(target, key)
+        app, local = self._resolve(target, key)
         key = key or b""
         if not app and key == self.key and local == self._own_exclusive(local):
             raise TerminalError(
@@ -284,7 +289,7 @@ class Live:
         idempotency_key: str | None,
         headers: Mapping[str, str],
     ) -> str:
-        app, local = self.machine.outward.resolve(target, key)
+        app, local = self._resolve(target, key)
         key = key or b""
         fresh = not self.journal.replaying
         ref = self._record("send", target, key)
@@ -331,6 +336,17 @@ class Live:
         self.fleeting = False
         self.refusals = {**(self.refusals or {}), len(self.commands) - 1: Failure(error.code, error.message, error.metadata)}
         raise error
+
+    def _not_now(self, error: Exception) -> NoReturn:
+        """Where the command goes takes nothing for now. A handler that goes on all the same would do so without it, for good."""
+        self.unwritten, self.fleeting = error, False
+        raise error
+
+    def _resolve(self, target: str, key: bytes | None) -> tuple[str, str]:
+        try:
+            return self.machine.outward.resolve(target, key)
+        except (Unavailable, LogError) as error:
+            self._not_now(error)
 
     def _record(self, kind: str, name: str, key: bytes | None, at_ms: float = 0.0) -> int:
         """Journal (or replay) one command; gives its index."""

@@ -157,6 +157,7 @@ class Machine:
         shard = self.shards.pop(number)
         self.runner.drop_shard(shard)
         self.limits.drop(shard)
+        self.targets.unavailable.drop(number)
 
     def discard(self) -> None:
         """The open epoch will not be: nothing in it happened."""

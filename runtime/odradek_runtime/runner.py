@@ -64,7 +64,7 @@ class Runner:
 
     def returned_at_once(self, live: Live, context: Context, coroutine: Coroutine[Any, Any, Any], value: Any) -> None:
         """It ended without a wait: most do."""
-        if live.stored is None and not live.refused:
+        if live.stored is None and not live.refused and live.unwritten is None:
             self.merge(live)  # without live.context: the two would hold each other, for the cycle collector to find
             return
         live.context, live.coroutine = context, coroutine
@@ -136,6 +136,9 @@ class Runner:
             if waits_for is not None and (live.refused or not self._acceptable(waits_for)):
                 self._refuse(live, waits_for)
                 return
+            if waits_for is not None and live.unwritten is not None:
+                self._machine.ending.attempt_failed(live, live.unwritten)
+                return
             if waits_for is None or waits_for.done():
                 waits_for = self._drive(live)
             elif not self._next_completion(live):
@@ -174,6 +177,8 @@ class Runner:
         live.refused = live.refused or (str(error) if isinstance(error, Refused) else of_another_loop(error))
         if live.refused:
             ending.refused(live)
+        elif live.unwritten is not None:
+            ending.attempt_failed(live, live.unwritten)
         elif live.diverged or isinstance(error, Diverged):
             ending.paused(live, "divergence", live.diverged or str(error))
         elif isinstance(error, TerminalError):

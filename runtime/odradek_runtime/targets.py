@@ -149,24 +149,24 @@ class Targets:
         return None
 
     def partitions(self, topic: str, steady_ms: float) -> int:
-        """How many partitions the topic has.
+        """How many partitions another app's commands topic has: that app alone makes it.
 
         Raises AbsentTopic when it does not exist, Unavailable or LogError when that cannot be known.
         """
-        return (self._known.get(topic) or self._look(topic, steady_ms)).partitions
+        return (self._known.get(topic) or self._look(topic, steady_ms, make=False)).partitions
 
     def _look_again(self, topic: str, known: _Target, steady_ms: float) -> _Target:
         """Before a record is refused for its size, if that was not a moment ago: somebody may have raised the topic's limit."""
         return known if steady_ms - known.seen_ms < AGAIN_MS else self._look(topic, steady_ms)
 
-    def _look(self, topic: str, steady_ms: float) -> _Target:
+    def _look(self, topic: str, steady_ms: float, *, make: bool = True) -> _Target:
         self.unavailable.check(topic, steady_ms)
         looked_ms, unanswered = self._unanswered.get(topic, (-AGAIN_MS, None))
         if unanswered is not None and steady_ms - looked_ms < AGAIN_MS:
             raise unanswered
         try:
             info = self._log.topic(topic)
-            if info is None and self._absent is not None:
+            if info is None and make and self._absent is not None:
                 info = self._absent(topic)
         except LogError as error:
             if error.refusal is not None:

@@ -28,8 +28,8 @@ class Unavailables:
 
     def __init__(self) -> None:
         self.refusals = Refusals()
-        self.waiting: dict[str, float] = {}
-        """Invocations that wait for one of them, and until when: bounded, for the inputs pause when they are many (invariant 7)."""
+        self.waiting: dict[str, int] = {}
+        """Invocations that wait for one of them, and their shards: bounded, the inputs pause when they are many (invariant 7)."""
         self._pauses: dict[str, Pause] = {}
         self._errors: dict[str, Unavailable] = {}
 
@@ -57,5 +57,9 @@ class Unavailables:
             self.refusals.mended(topic)
 
     def ended(self, id_: str) -> None:
-        """The invocation tries again."""
+        """The invocation tries again, or has ended."""
         self.waiting.pop(id_, None)
+
+    def drop(self, number: int) -> None:
+        """The shard goes: what waits there is no longer this worker's."""
+        self.waiting = {id_: shard for id_, shard in self.waiting.items() if shard != number}

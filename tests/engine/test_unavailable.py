@@ -55,7 +55,7 @@ class Brokers:
             self._commit(member, transaction)
 
 
-def waiting(rig: Rig) -> dict[str, float]:
+def waiting(rig: Rig) -> dict[str, int]:
     assert rig.worker._engine is not None
     return rig.worker._engine.machine.targets.unavailable.waiting
 
