@@ -84,7 +84,7 @@ class Dispatcher:
         """This worker is leaving: whoever still waits may follow the shard to its next owner, but not for long."""
         self._ends_s = asyncio.get_running_loop().time() + patience_s
         for limit in self._limits:
-            limit.reschedule(self._ends_s)
+            end_at(limit, self._ends_s)
 
     async def _watch_log(self) -> None:
         """Nobody waits for an answer that cannot come: what is accepted goes on when the log is back."""
@@ -92,7 +92,7 @@ class Dispatcher:
             await asyncio.sleep(LOOK_S)
             for limit, shard in (*self._limits.items(), *self._peers_limits.items()):
                 if self._engine.trouble_of(shard):
-                    limit.reschedule(asyncio.get_running_loop().time())
+                    end_at(limit, asyncio.get_running_loop().time())
 
     @asynccontextmanager
     async def place(self) -> AsyncGenerator[None]:
@@ -221,3 +221,9 @@ class Dispatcher:
         if not self._engine.shards:
             return unavailable("this worker is starting and does not know its shards yet")
         return unavailable(f"shard {self.shard_of(request)} has no owner that answers")
+
+
+def end_at(limit: asyncio.Timeout, at_s: float) -> None:
+    """Let it end then. Not one that is over already, and whose task has not run since then: that would be an error."""
+    if not limit.expired():
+        limit.reschedule(at_s)
