@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from .internal import Internal
+from .lag import Lag
 from .log.port import Log, LogError, Partition
 from .store import StoreError
 
@@ -35,7 +36,7 @@ class Housekeeping:
         internal: Internal | None = None,
         topics_watch_s: float = TURN_S,
     ) -> None:
-        self.lag_records: dict[tuple[str, int], int] = {}
+        self.lag = Lag(log, engine, self._tell)
         self._log = log
         self._engine = engine
         self._stopping = stopping
@@ -60,7 +61,7 @@ class Housekeeping:
 
     def round(self) -> None:
         """Each task once; one that fails does not keep the others from their work."""
-        for task in (self._trim, self._measure, self._flush, self._watch_topics):
+        for task in (self._trim, self.lag.measure, self._flush, self._watch_topics):
             try:
                 task()
             except (LogError, StoreError) as error:
@@ -85,17 +86,6 @@ class Housekeeping:
             if position - self._trimmed.get(partition, 0) > 0:
                 self._log.trim(partition, position)
                 self._trimmed[partition] = position
-
-    def _measure(self) -> None:
-        lag: dict[tuple[str, int], int] = {}
-        for partition, position in self._engine.positions().items():
-            try:
-                lag[partition.topic, partition.partition] = max(self._log.offsets(partition)[1] - position, 0)
-            except LogError as error:
-                if error.retriable:
-                    raise
-                self._tell(error)  # this partition is gone; the others are not
-        self.lag_records = lag
 
     def _flush(self) -> None:
         """A crash costs the delta since the last flush, so quiet stores are flushed by time (invariant 3)."""

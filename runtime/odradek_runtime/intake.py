@@ -6,7 +6,7 @@ It knows which shard reads which partition and from where, drops what is stale o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -55,6 +55,19 @@ class Intake:
     def positions(self) -> dict[Partition, int]:
         """Next offset of every partition that is read; safe from any thread."""
         return {p: shard.positions.get(p, 0) for p, shard in list(self._readers.items())}
+
+    def times(self, positions: Mapping[Partition, int]) -> dict[Partition, int]:
+        """Of the first record from each position on its Unix milliseconds, where it waits here; safe from any thread."""
+        found: dict[Partition, int] = {}
+        for batch in list(self._backlog):
+            for message in batch.records.messages[batch.done :]:
+                partition = Partition(message.topic(), message.partition())
+                position = positions.get(partition)
+                if position is not None and partition not in found and message.offset() >= position:
+                    kind, time_ms = message.timestamp()
+                    if kind:
+                        found[partition] = time_ms
+        return found
 
     def inputs(self) -> list[Partition]:
         """The partitions that may be paused: commands never are, what is in flight needs them to end."""

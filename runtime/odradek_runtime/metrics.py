@@ -140,6 +140,8 @@ class Snapshot(TypedDict, total=False):
     """What runs, waits and is due."""
     lag_records: Mapping[tuple[str, int], int]
     """(topic, partition) -> committed-to-end distance of the input and commands partitions that are read here."""
+    lag_seconds: Mapping[tuple[str, int], float]
+    """(topic, partition) -> for how long the oldest record that is not processed has been there."""
     in_flight: int
     """Invocations that have started and not ended."""
     coroutines_cached: int

@@ -98,6 +98,17 @@ def test_a_time_after_every_record_finds_the_end(log: Log, topic: str) -> None:
     assert log.offset_at(Partition(topic, 1), 0) == log.offsets(Partition(topic, 1))[1]
 
 
+def test_the_time_of_the_next_record_is_told(log: Log, topic: str) -> None:
+    now_ms = int(time.time() * 1000)
+    publish(log, [Output(topic, 0, b"k", b"v", None, now_ms - 1000 * n) for n in (3, 1, 2)])
+    first, second, third = (message.offset() for message in content(log, Partition(topic, 0)))
+    end = log.offsets(Partition(topic, 0))[1]
+
+    times = [log.times_at({Partition(topic, 0): at, Partition(topic, 1): 0}) for at in (first, second, third, third + 1, end)]
+
+    assert times == [{Partition(topic, 0): now_ms - 1000 * n} for n in (3, 1, 2)] + [{}, {}]
+
+
 def test_trimmed_records_are_gone_and_the_rest_keep_their_offsets(log: Log, topic: str) -> None:
     publish(log, [Output(topic, 0, b"k", b"%d" % n) for n in range(10)])
     before = content(log, Partition(topic, 0))

@@ -111,6 +111,8 @@ class FaultyLog:
         self.transactions: list[Transaction] = []
         self.committed: list[int] = []
         self.scanned: dict[str, int] = {}
+        self.timed: list[list[Partition]] = []
+        """Partitions whose next record's time was asked for together."""
         self.members: list[FaultyMember] = []
 
     def member(self, app: str, shards: int, url: str | None) -> FaultyMember:
@@ -122,6 +124,10 @@ class FaultyLog:
         for batch in self.inner.scan(partition, start, stop):
             self.scanned[partition.topic] = self.scanned.get(partition.topic, 0) + len(batch)
             yield batch
+
+    def times_at(self, positions: Mapping[Partition, int]) -> Mapping[Partition, int]:
+        self.timed.append(list(positions))
+        return self.inner.times_at(positions)
 
     def topic(self, name: str) -> TopicInfo | None:
         return self.inner.topic(name)

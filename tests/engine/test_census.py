@@ -171,3 +171,29 @@ def test_a_store_that_the_census_cannot_read_is_replaced_like_any_other(
     monkeypatch.setattr(RocksStore, "page", damaged_once)
     rig.until(lambda: worker.metrics.stores_rebuilt == 1 and worker.ready)
     rig.until(lambda: counted(worker) == {("sleeps", "suspended"): 9})
+
+
+def test_what_other_code_has_paused_is_counted_until_the_right_code_is_back(rig: Rig) -> None:
+    def version(*, right: bool) -> App:
+        app = App("census", shards=1)
+
+        @app.handler
+        async def turns(ctx: Context) -> None:
+            if not right:
+                await ctx.run(int, name="other")
+            await ctx.sleep(3600)
+
+        assert callable(turns)
+        return app
+
+    rig.start(version(right=True))
+    rig.ask("census/turns", wait=False).reply()
+    rig.until(lambda: counted(rig.worker) == {("turns", "suspended"): 1})
+    rig.restart(version(right=False))
+    rig.until(lambda: counted(rig.worker) == {("turns", "suspended"): 1})
+    rig.later(3700)
+    rig.until(lambda: counted(rig.worker) == {("turns", "paused"): 1})
+    assert standing(rig.worker).invocations["census/turns", "paused"][1] >= 3700
+    rig.restart(version(right=True))
+    rig.until(lambda: standing(rig.worker).age_s < 60 and standing(rig.worker).pending["purge"] == 1)
+    rig.until(lambda: counted(rig.worker) == {})

@@ -56,6 +56,7 @@ class ScriptedEngine:
             "shards_owned": sorted(self.owned),
             "restoring": self.restoring,
             "lag_records": {("orders", 1): 7},
+            "lag_seconds": {("orders", 1): 12.5},
             "standing": Standing({("customer/add", "paused"): (3, 60.5)}, {"sleep": 4}, {"sleep": 1}, 2.5),
             "in_flight": 3,
             "coroutines_cached": 2,

@@ -83,6 +83,7 @@ def test_metrics(site: Site) -> None:
         "odradek_timers_pending{kind=sleep}": 4,
         "odradek_timers_due{kind=sleep}": 1,
         "odradek_census_age_seconds": 2.5,
+        "odradek_lag_seconds{partition=1,topic=orders}": 12.5,
         "odradek_shards_owned": 4,
         "odradek_shards_restoring": 1,
         "odradek_restore_remaining_records{shard=2}": 80,

@@ -83,3 +83,11 @@ def test_every_name_stands_in_the_table_and_every_name_of_the_table_is_exported(
     exported = set(re.findall(r"^# TYPE (odradek_[a-z_]+)", node[0].admin.get("/metrics").text, re.MULTILINE))
     exported = {name for name in exported if not name.endswith("_created")}
     assert documented == exported
+
+
+def test_the_alerts_of_the_page_use_names_that_are_exported(node: list[Site]) -> None:
+    (rules,) = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    used = set(re.findall(r"odradek_[a-z_]+", rules))
+    exported = set(re.findall(r"^# TYPE (odradek_[a-z_]+)", node[0].admin.get("/metrics").text, re.MULTILINE))
+    assert used
+    assert used <= exported

@@ -81,7 +81,7 @@ def test_commands_are_deleted_below_a_committed_position_alone(
     stopping = threading.Event()
     keeper = Housekeeping(log, here.engine, stopping)
     keeper.start()
-    eventually(lambda: keeper.lag_records != {})  # a round is over
+    eventually(lambda: keeper.lag.records != {})  # a round is over
     assert log.offsets(COMMANDS) == (done, done + 1)
 
     here.let_through()

@@ -186,7 +186,7 @@ def test_an_app_works_with_exactly_these_rights(shop: Shop) -> None:
         assert worker.failed is None
         assert list(worker.snapshot().get("refused", ())) == []
         worker._housekeeping.round()
-        assert worker._housekeeping.lag_records, "the ends can be asked for"
+        assert worker._housekeeping.lag.records, "the ends can be asked for"
 
 
 @pytest.mark.parametrize("right", sorted(NEEDED))

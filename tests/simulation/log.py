@@ -175,6 +175,11 @@ class SimLog:
         self._question("offset at a time")
         return self.partition(partition).offset_at(timestamp_ms)
 
+    def times_at(self, positions: Mapping[Partition, int]) -> Mapping[Partition, int]:
+        logs = {partition: self.partition(partition) for partition in positions}
+        found = {partition: log.read(positions[partition], log.stable, 1) for partition, log in logs.items()}
+        return {partition: batch[0].timestamp()[1] for partition, batch in found.items() if batch}
+
     def scan(self, partition: Partition, start: int, stop: int) -> Iterator[Sequence[Message]]:
         name = f"scan of {partition.topic}[{partition.partition}]"
         self._question(name)

@@ -104,6 +104,9 @@ class RemoteLog:
         """Raise LogError unless the worker answers."""
         self.topics()
 
+    def times_at(self, positions: Mapping[Partition, int]) -> Mapping[Partition, int]:
+        _refuse("times_at")
+
     def trim(self, partition: Partition, before: int) -> None:
         _refuse("trim")
 

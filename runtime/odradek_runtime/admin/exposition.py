@@ -75,6 +75,7 @@ class WorkerCollector(Collector):
         yield from _stalls(self._engine.metrics)
         snapshot = self._engine.snapshot()
         yield from _gauges(snapshot)
+        yield from _lag(snapshot)
         if (standing := snapshot.get("standing")) is not None:
             yield from _standing(standing)
         yield _gauge("odradek_ready", "1 when every owned shard is restored", float(self._engine.ready))
@@ -171,11 +172,6 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
             "shard",
             {str(shard): part["total_records"] - part["done_records"] for shard, part in restoring.items()},
         )
-    if (lag := snapshot.get("lag_records")) is not None:
-        family = GaugeMetricFamily("odradek_lag_records", "Committed position to end", labels=["topic", "partition"])
-        for (topic, partition), records in lag.items():
-            family.add_metric([topic, str(partition)], records)
-        yield family
     if (in_flight := snapshot.get("in_flight")) is not None:
         yield _gauge("odradek_invocations_in_flight", "Invocations that have begun and not ended", in_flight)
     if (cached := snapshot.get("coroutines_cached")) is not None:
@@ -189,6 +185,19 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
         yield family
     if (queues := snapshot.get("queues")) is not None:
         yield _by_label("odradek_queue_length", "Entries of a bounded queue", "queue", queues)
+
+
+def _lag(snapshot: Snapshot) -> Iterator[Metric]:
+    oldest = "For how long the oldest record that is not processed has been there"
+    yield _by_partition("odradek_lag_records", "Committed position to end", snapshot.get("lag_records", {}))
+    yield _by_partition("odradek_lag_seconds", oldest, snapshot.get("lag_seconds", {}))
+
+
+def _by_partition(name: str, help_: str, values: Mapping[tuple[str, int], float]) -> Metric:
+    family = GaugeMetricFamily(name, help_, labels=["topic", "partition"])
+    for (topic, partition), value in values.items():
+        family.add_metric([topic, str(partition)], value)
+    return family
 
 
 def _standing(standing: Standing) -> Iterator[Metric]:

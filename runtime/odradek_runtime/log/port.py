@@ -284,6 +284,13 @@ class Log(Protocol):
         """First offset whose record is at or after this Unix time; the end offset when there is none."""
         ...
 
+    def times_at(self, positions: Mapping[Partition, int]) -> Mapping[Partition, int]:
+        """Blocks, some seconds at most. Of the first committed record at or behind each offset its Unix milliseconds.
+
+        Left out: partitions that have no such record (yet), whose record bears no time, or that do not answer in time.
+        """
+        ...
+
     def scan(self, partition: Partition, start: int, stop: int) -> Iterator[Sequence[Message]]:
         """Committed records with start <= offset < stop, in batches, ending when the position has reached `stop`.
 

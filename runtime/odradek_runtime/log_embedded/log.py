@@ -108,6 +108,10 @@ class EmbeddedLog:
     def offset_at(self, partition: Partition, timestamp_ms: int) -> int:
         return reading.offset_at(self._catalog, partition, timestamp_ms)
 
+    def times_at(self, positions: Mapping[Partition, int]) -> Mapping[Partition, int]:
+        found = {partition: reading.first(self._catalog, partition, offset) for partition, offset in positions.items()}
+        return {partition: message.timestamp()[1] for partition, message in found.items() if message is not None}
+
     def scan(self, partition: Partition, start: int, stop: int) -> Iterator[Sequence[Message]]:
         return reading.scan(self._catalog, partition, start, stop)
 

@@ -34,6 +34,13 @@ def read(
     return found, max(stop, start), size
 
 
+def first(catalog: Catalog, partition: Partition, start: int) -> EmbeddedMessage | None:
+    """The first record at or behind this offset; None when there is none."""
+    tail = catalog.tail(partition)
+    found, _, _ = read(catalog.disk, partition, tail, start, tail.end, 1, 1)
+    return found[0] if found else None
+
+
 def scan(catalog: Catalog, partition: Partition, start: int, stop: int) -> Iterator[list[EmbeddedMessage]]:
     """Batches of the records with start <= offset < stop. Raises LogError when some are gone or not there yet."""
     tail = catalog.tail(partition)
