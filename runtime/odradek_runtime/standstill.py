@@ -40,7 +40,7 @@ class Standstill:
             targets.unavailable.refusals.note(refusal, steady_ms)
         if again:
             self._pause.begin(steady_ms)
-        targets.renew_letters(machine.n, {})
+        targets.renew_letters(machine.n)
 
     def met(self, error: Unavailable | LogError) -> None:
         """Something that must be written cannot be, and nobody is there to take it back: it is run again from the log."""

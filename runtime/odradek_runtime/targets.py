@@ -7,7 +7,7 @@ partition, size, time and key are checked here, against what a client that canno
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from odradek import TerminalError
@@ -60,6 +60,8 @@ class Targets:
         self._absent = absent
         self._producer_bytes = producer_bytes
         self._known: dict[str, _Target] = {}
+        self._limits: dict[str, int] = {}
+        """How large a record each topic took when it was last seen: it holds while the topic cannot be looked up."""
         self.plain: dict[str, int] = {}
         """Topics that take a record by its size alone (key and value, bytes): nothing else to check, the hot path looks here."""
         self.unavailable = Unavailables()
@@ -95,7 +97,7 @@ class Targets:
         """How large a record the topic takes, in bytes as `record_bytes` counts them.
 
         `wanted`: for a record of so many bytes; if they are too many the topic may have been altered, and is looked up again.
-        Of a topic that cannot be looked up nothing is refused: the brokers will say.
+        One that cannot be looked up takes what it took before; of one that was never seen nothing is refused: the brokers will say.
         """
         known = self._known.get(topic)
         try:
@@ -104,7 +106,7 @@ class Targets:
             elif wanted > known.limit_bytes:
                 known = self._look_again(topic, known, steady_ms)
         except (LookupError, LogError):
-            return self._producer_bytes if known is None else known.limit_bytes
+            return self._limits.get(topic, self._producer_bytes)
         return known.limit_bytes
 
     def renew(self, shards: int) -> None:
@@ -112,21 +114,20 @@ class Targets:
 
         Dead-letter topics that have gone are made again, as at the start: without them one bad record would stop everything.
         """
-        limits = {topic: self._known[topic].limit_bytes for topic in self._letters if topic in self._known}
         self._known.clear()
         self.plain.clear()
-        self.renew_letters(shards, limits)
+        self.renew_letters(shards)
 
     def writes_to(self, topic: str) -> bool:
         """Whether this is a topic that handlers, or the dead letters, are written to."""
         return topic in self._known or topic in self._letters or self.unavailable.shut_now(topic)
 
-    def renew_letters(self, shards: int, limits: Mapping[str, int]) -> None:
+    def renew_letters(self, shards: int) -> None:
         """Make dead-letter topics again that have gone, to take as large records as they did."""
         for topic in self._letters:
             try:
                 if self._log.topic(topic) is None:
-                    config = {"max.message.bytes": str(limits[topic])} if topic in limits else {}
+                    config = {"max.message.bytes": str(self._limits[topic])} if topic in self._limits else {}
                     self._log.create_topic(topic, shards, config)
                     logger.error("topic %s was deleted while the app runs; it has been made again", topic)
             except LogError as error:
@@ -177,10 +178,11 @@ class Targets:
         self._unanswered.pop(topic, None)
         if info is None:
             raise self.unavailable.shut(Refusal(topic, "Write", absent(topic)), steady_ms, absent=True)
+        self._limits[topic] = min(limit_of(info), self._producer_bytes)
         if not info.writable:
             raise self.unavailable.shut(Refusal(topic, "Write", forbidden(topic)), steady_ms)
         self.unavailable.open(topic)
-        known = self._known[topic] = _target(info, self._producer_bytes, steady_ms)
+        known = self._known[topic] = _target(info, self._limits[topic], steady_ms)
         if not known.compacted:
             self.plain[topic] = min(known.limit_bytes - BARE_BYTES, self._max_record_bytes)
         return known
@@ -191,11 +193,11 @@ def limit_of(info: TopicInfo) -> int:
     return int(info.config.get("max.message.bytes", LIMIT_BYTES))
 
 
-def _target(info: TopicInfo, producer_bytes: int, steady_ms: float) -> _Target:
+def _target(info: TopicInfo, limit_bytes: int, steady_ms: float) -> _Target:
     past_ms = int(info.config.get("message.timestamp.before.max.ms", 2**63 - 1))
     future_ms = int(info.config.get("message.timestamp.after.max.ms", 3_600_000))
     compacted = "compact" in info.config.get("cleanup.policy", "")
-    return _Target(info.partitions, min(limit_of(info), producer_bytes), compacted, past_ms, future_ms, steady_ms)
+    return _Target(info.partitions, limit_bytes, compacted, past_ms, future_ms, steady_ms)
 
 
 def _span(known: _Target) -> str:
@@ -213,6 +215,5 @@ def forbidden(topic: str) -> str:
 def absent(topic: str) -> str:
     """Say that a topic is not there, and what to do."""
     return (
-        f"topic {topic} does not exist: create it (odradek publish --create makes one, or your Kafka tools); "
-        "it is looked for again"
+        f"topic {topic} does not exist: create it (odradek publish --create makes one, or your Kafka tools); it is looked for again"
     )

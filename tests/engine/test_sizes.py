@@ -4,13 +4,14 @@ The app's own topics take 300 kB here, and values are of about that size.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
 from odradek import App, Context, ObjectContext, RetryPolicy, State, TerminalError, step
-from odradek_runtime.log.port import Log, LogError, Output, TopicInfo, Transaction
+from odradek_runtime.log.port import Log, LogError, Output, Refusal, TopicInfo, Transaction
 from odradek_runtime.log.sizes import record_bytes
 from odradek_runtime.settings import Settings
 from odradek_runtime.targets import Targets
@@ -398,3 +399,31 @@ def test_a_topic_that_cannot_be_looked_up_refuses_nothing(rig: Rig) -> None:
     assert targets.limit("t", 0.0, 7_000_000) > 7_000_000
     assert targets.limit("t", 2_000.0, 7_000_000) == 5_000
     assert targets.limit("t", 4_000.0, 7_000_000) == 5_000, "as far as it is known"
+
+
+def test_a_topic_that_was_seen_keeps_its_limit_while_nobody_may_write_to_it(rig: Rig) -> None:
+    rig.log.create_topic("letters", 1, {"max.message.bytes": "5000"})
+    asked = rig.log.topic
+
+    class Denied:
+        rights = True
+
+        def topic(self, name: str) -> TopicInfo | None:
+            info = asked(name)
+            return info if self.rights or info is None else replace(info, writable=False)
+
+        def create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:
+            return rig.log.create_topic(name, partitions, config)
+
+    log = Denied()
+    targets = Targets(cast("Log", log), max_record_bytes=8_000_000, letters=["letters"])
+    assert targets.limit("letters", 0.0) == 5_000
+    log.rights = False
+    targets.refused(Refusal("letters", "Write", "denied"), 0.0)
+    assert targets.limit("letters", 1.0) == 5_000, "while it is left alone"
+    assert targets.limit("letters", 60_000.0) == 5_000, "and when it was looked at"
+    rig.log.delete_topic("letters")
+    targets.renew_letters(1)
+    made = asked("letters")
+    assert made is not None
+    assert made.config["max.message.bytes"] == "5000", "made again, it takes what it took"

@@ -273,4 +273,16 @@ DEFECTS = (
         "damaged-store-kept", "a store that cannot be used is opened again and again", "ownership.py",
         "    return error if error is not None and error.kind == \"unusable\" else None\n", "    return None\n",
     ),
-)  # fmt: skip
+    Defect(
+        "limit-forgotten", "a topic that cannot be looked up takes records of any size, whatever it took before", "targets.py",
+        "            return self._limits.get(topic, self._producer_bytes)\n", "            return self._producer_bytes\n",
+    ),
+    Defect(
+        "denied-is-poison", "an epoch that is refused for a missing right is taken for one with a bad record in it", "engine.py",
+        "        if event.poison:\n", "        if event.poison or event.refusal is not None:\n",
+    ),
+    Defect(
+        "denied-counts", "an attempt that meets a topic without the right to write to it counts as failed", "ending.py",
+        "        if isinstance(error, Unavailable):\n            self.postponed", "        if False:\n            self.postponed",
+    ),
+)

@@ -43,6 +43,7 @@ KINDS: dict[str, tuple[float, int]] = {
     "anew": (0.3, 2),  # an input is deleted and made again
     "bad_block": (0.004, 4),  # what is read from a store lies in a block whose bytes have changed
     "torn_files": (0.3, 3),  # after a crash a store cannot be opened: a file is missing, or cut short
+    "denied": (0.02, 3),  # for a while nobody may write to a topic of the epoch that is sent, the app's own included
     "folder_gone": (0.05, 2),  # a store's folder is removed while it is in use, which shows when it is flushed
 }
 RARE = {"moved_sender": 0.5, "oversleep": 0.5, "retention": 0.7, "anew": 0.5, "outdated": 0.5}
@@ -51,6 +52,8 @@ DISKS = {"bad_block": 0.6, "torn_files": 0.4, "folder_gone": 0.4}
 """The same, from one more source."""
 APART = {"clock_set": 0.3}
 """The same, from another one; what such a kind does is drawn from it, too."""
+RIGHTS = {"denied": 0.3}
+"""And from one more."""
 NUISANCE = {"compact", "store_stale", "store_lost", "step_slow", "duplicate", "late_marker", "late_batch"}
 """Kinds that say how something happens rather than that it does: in force in every seed."""
 
@@ -63,12 +66,14 @@ class Faults:
         self.rare = Random(f"{seed}/rare")
         self.disks = Random(f"{seed}/disks")
         self.clocks = Random(f"{seed}/clocks")
+        self.rights = Random(f"{seed}/rights")
         draw = Random(f"{seed}/kinds")
-        usual = [kind for kind in KINDS if kind not in RARE and kind not in DISKS and kind not in APART]
+        usual = [kind for kind in KINDS if not any(kind in some for some in (RARE, DISKS, APART, RIGHTS))]
         some = {kind for kind in usual if kind in NUISANCE or draw.random() < draw.choice((0.15, 0.5, 0.9))}
         some |= {kind for kind, often in RARE.items() if self.rare.random() < often}
         some |= {kind for kind, often in DISKS.items() if self.disks.random() < often}
         some |= {kind for kind, often in APART.items() if self.clocks.random() < often}
+        some |= {kind for kind, often in RIGHTS.items() if self.rights.random() < often}
         self.kinds = frozenset(some if kinds is None else kinds)
         self.calm = False
         self.happened: Counter[str] = Counter()
@@ -76,8 +81,12 @@ class Faults:
     def hit(self, kind: str) -> bool:
         """Whether it goes wrong here and now."""
         chance, _ = KINDS[kind]
-        source = self.disks if kind in DISKS else self.rare if kind in RARE else self.rng
-        return self.may(kind) and source.random() < chance and self.happen(kind)
+        return self.may(kind) and self._source(kind).random() < chance and self.happen(kind)
+
+    def _source(self, kind: str) -> Random:
+        if kind in RIGHTS:
+            return self.rights
+        return self.disks if kind in DISKS else self.rare if kind in RARE else self.rng
 
     def may(self, kind: str) -> bool:
         """Whether it may still happen."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from odradek_runtime.log.port import LogError, Message, Output, Partition, Peer, TopicInfo, Transaction
+from odradek_runtime.log.port import LogError, Message, Output, Partition, Peer, Refusal, TopicInfo, Transaction
 from odradek_runtime.log.sizes import LIMIT_BYTES, record_bytes
 from odradek_runtime.routing import shard_of
 
@@ -68,6 +69,8 @@ class SimLog:
         self.mean_ms = mean_ms
         self.refused: set[str] = set()
         """Topics whose records the brokers refuse, though nothing is amiss with them."""
+        self._denied: dict[str, float] = {}
+        """Topics that nobody may write to, and until when."""
         self.classic = False
         """Which protocol groups follow that are made from now on."""
         self.groups: dict[str, SimGroup] = {}
@@ -84,7 +87,26 @@ class SimLog:
         self._question("topic", often=0.1)
         if not TOPIC.fullmatch(name):
             raise LogError(f"{name!r} cannot be a topic", retriable=False)
-        return self._topics[name][0] if name in self._topics else None
+        if name not in self._topics:
+            return None
+        info = self._topics[name][0]
+        return replace(info, writable=False) if self._denies(name) else info
+
+    def examine(self, app: str, transaction: Transaction) -> None:
+        """Raises LogError for what the brokers do not take: its `refusal` is a missing right, else the record is to blame."""
+        outputs = [Output(*output) for output in transaction.outputs]
+        own = [f"{app}.{name}" for name in ("state", "journal") if getattr(transaction, name)]
+        for topic in sorted({output.topic for output in outputs}.union(own)):
+            if self.faults.hit("denied"):  # somebody takes the right to write to it away, for a while
+                self._denied[topic] = self.scheduler.now_ms + self.faults.rights.choice((50.0, 2_000.0, 20_000.0))
+            if self._denies(topic):
+                refusal = Refusal(topic, "Write", f"Kafka refuses Write on topic {topic} (simulated): add an ACL for Write")
+                raise LogError(refusal.message, refusal=refusal)
+        for output in outputs:
+            self.take(output)
+
+    def _denies(self, topic: str) -> bool:
+        return self.scheduler.now_ms < self._denied.get(topic, 0.0)
 
     def ping(self, timeout_s: float) -> None:
         """Nobody asks here: time stands still while the real one would wait."""

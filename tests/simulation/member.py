@@ -264,11 +264,11 @@ class SimMember:
         transaction = SimTransaction(self._log, self._group, self.name, order)
         self._unfinished.append(transaction)
         try:
-            for output in order.outputs:
-                self._log.take(Output(*output))
+            self._log.examine(self._app, order)
         except LogError as error:
             transaction.decide(commit=False)
-            self._refuse(order, "aborted", str(error), poison=True)
+            refused = Refused(order.epoch, "aborted", str(error), poison=error.refusal is None, refusal=error.refusal)
+            self._phase("is refused: aborted", order, lambda: self._answer(refused))
             return
         if self._log.faults.hit("refuse"):
             transaction.decide(commit=False)
@@ -363,10 +363,8 @@ class SimMember:
         """The member settles the outcome with a new producer before it says that it does not know it."""
         transaction.when_ended(lambda: self._refuse(transaction.order, "unknown", "the answer is lost (simulated)"))
 
-    def _refuse(
-        self, order: Transaction, reason: Literal["fenced", "aborted", "unknown"], message: str, *, poison: bool = False
-    ) -> None:
-        self._phase(f"is refused: {reason}", order, lambda: self._answer(Refused(order.epoch, reason, message, poison)))
+    def _refuse(self, order: Transaction, reason: Literal["fenced", "aborted", "unknown"], message: str) -> None:
+        self._phase(f"is refused: {reason}", order, lambda: self._answer(Refused(order.epoch, reason, message)))
 
     def _answer(self, event: Committed | Refused) -> None:
         self._inflight = None
