@@ -18,6 +18,7 @@ from . import keys
 from .formats import POSITIONS, STORE_POSITION, FormatError, Positions, StorePosition
 from .internal import Internal, held, made_again, refuse_another_journal, refuse_another_life
 from .log.port import Log, LogError, Member, Message, Partition, TopicInfo
+from .moved import Moved
 from .shard import Shard
 from .store import Store, StoreError
 from .store_folder import Stores
@@ -85,6 +86,7 @@ class Takeover:
         self._stores = stores
         self._internal = internal or Internal(app, {})
         self._restored_topics = restored_topics
+        self._moved = Moved(app, log)
 
     def run(self, number: int, stamp: int, now_ms: Callable[[], float], progress: Progress) -> Shard:
         """Blocks. The restored shard, in phase "opening". Raises LogError (repeat it), StoreError, Cancelled."""
@@ -98,6 +100,8 @@ class Takeover:
         healed: dict[bytes, bytes | None] = {}
         found = self._restore_journal(store, Partition(journal.name, number), at, ends[journal.name][1], healed, progress)
         self._check(number, found, committed)
+        if not healed:  # a torn epoch may have left the two apart
+            self._moved.look(found)
         self._restore_state(store, Partition(state.name, number), at, ends[state.name][1], found, healed, progress)
         at.time_ms = int(seen_ms)
         store.write([(keys.STORE_POSITION, STORE_POSITION.encode(at))])

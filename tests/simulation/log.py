@@ -127,7 +127,6 @@ class SimLog:
         self._topics.pop(name, None)
 
     def committed_offsets(self, app: str, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
-        self._question(f"committed offsets of {app}", often=0.0)
         group = self.groups.get(app)
         return {p: group.committed[p] for p in partitions if p in group.committed} if group is not None else {}
 
