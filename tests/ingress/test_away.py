@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import ClusterFactory
 
+pytestmark = pytest.mark.faults
 TOLD_S = 10.0
 """The promise: nobody waits longer than this, from the broker's last answer on, to hear that Kafka is away."""
 

@@ -25,6 +25,8 @@ from tests.broker import KafkaCluster
 from tests.contract.station import values
 from tests.kafka.raw import eventually
 
+pytestmark = pytest.mark.faults
+
 SASL = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "shop", "sasl.password": "secret"}
 BROKER: dict[str, str | int | bool] = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",

@@ -6,9 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.broker import KafkaCluster
 from tests.cli.conftest import environment
 from tests.kafka.raw import eventually
+
+pytestmark = pytest.mark.faults
 
 ASK_OFFSETS = """
 import sys
