@@ -69,6 +69,8 @@ class SimLog:
         self.mean_ms = mean_ms
         self.refused: set[str] = set()
         """Topics whose records the brokers refuse, though nothing is amiss with them."""
+        self.changelogs_alone = False
+        """Rights to other topics are never taken away."""
         self._denied: dict[str, float] = {}
         """Topics that nobody may write to, and until when."""
         self.classic = False
@@ -97,7 +99,7 @@ class SimLog:
         outputs = [Output(*output) for output in transaction.outputs]
         own = [f"{app}.{name}" for name in ("state", "journal") if getattr(transaction, name)]
         for topic in sorted({output.topic for output in outputs}.union(own)):
-            if self.faults.hit("denied"):  # somebody takes the right to write to it away, for a while
+            if (topic in own or not self.changelogs_alone) and self.faults.hit("denied"):  # for a while, by somebody
                 self._denied[topic] = self.scheduler.now_ms + self.faults.rights.choice((50.0, 2_000.0, 20_000.0))
             if self._denies(topic):
                 refusal = Refusal(topic, "Write", f"Kafka refuses Write on topic {topic} (simulated): add an ACL for Write")

@@ -6,6 +6,7 @@ carries it out, and a line in `model.py` that says what comes of it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -108,17 +109,23 @@ class Program:
     @property
     def by_wall(self) -> bool:
         """Something in it waits for a time of the wall clock: a delayed start, or a wait of more than a minute."""
-        waits = (_waits_by_wall(entry.task) for entry in self.entries)
-        pooled = (_waits_by_wall(task) for _, _, task in self.pool)
-        return any(entry.delay_ms for entry in self.entries) or any(waits) or any(pooled)
+        delayed = any(entry.delay_ms for entry in self.entries)
+        return delayed or self._has(lambda part: part.get("delay_ms") or part.get("ms", 0) > LONG_MS)
+
+    @property
+    def given_up(self) -> bool:
+        """Something in it is ended by its timeout: what it did before its first wait must not have waited longer than that."""
+        return self._has(lambda part: part.get("op") == "late")
+
+    def _has(self, holds: Callable[[dict[str, Any]], Any]) -> bool:
+        tasks = [entry.task for entry in self.entries] + [task for _, _, task in self.pool]
+        return any(_any_part(task, holds) for task in tasks)
 
 
-def _waits_by_wall(part: Any) -> bool:
+def _any_part(part: Any, holds: Callable[[dict[str, Any]], Any]) -> bool:
     if isinstance(part, dict):
-        if part.get("delay_ms") or part.get("ms", 0) > LONG_MS:
-            return True
-        return any(_waits_by_wall(value) for value in part.values())
-    return isinstance(part, list) and any(_waits_by_wall(value) for value in part)
+        return bool(holds(part)) or any(_any_part(value, holds) for value in part.values())
+    return isinstance(part, list) and any(_any_part(value, holds) for value in part)
 
 
 class Generator:

@@ -94,6 +94,7 @@ class World:
         if self.program.far_shards:
             self.deployments.append(self._deploy(build_other(self.program, self.outside), audits[OTHER]))
         self._by_wall = self.program.by_wall
+        self.log.changelogs_alone = self.program.given_up  # a handler that waits for a right may be given up before it begins
         self.clients: list[Client] = []
         self.letters_of: dict[tuple[str, int, int], str] = {}
         self.entered: list[Entry] = []
