@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -99,6 +99,9 @@ class CountingLog:
 
     def offsets(self, partition: Partition) -> tuple[int, int]:
         return self.log.offsets(partition)
+
+    def committed_offsets(self, app: str, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        return self.log.committed_offsets(app, partitions)
 
 
 class Settled:
