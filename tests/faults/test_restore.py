@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,12 +39,13 @@ def test_the_delta_and_the_whole_give_the_same_bytes(where: str, place: MakePlac
     worker.kill()
 
     log = here.open()
+    now_ms = time.time() * 1000  # one moment for both: a store's position says when it was brought up to date
     for number in range(PARTITIONS):
         kept = here.folder / "kept"
         shutil.copytree(worker.data_dir / "store" / here.app / str(number), kept / "store" / here.app / str(number))
         before = _position(kept / "store" / here.app / str(number))
-        delta, by_delta = _restored(log, here.app, number, kept)
-        whole, by_whole = _restored(log, here.app, number, here.folder / "empty")
+        delta, by_delta = _restored(log, here.app, number, kept, now_ms)
+        whole, by_whole = _restored(log, here.app, number, here.folder / "empty", now_ms)
         here.note(f"shard {number}: {delta.records} records on top of the store, {whole.records} without it")
         assert min(delta.starts[f"{here.app}.state"]) == before.state_offset
         assert min(delta.starts[f"{here.app}.journal"]) >= before.journal_offset
@@ -111,12 +113,12 @@ class Settled:
         return None
 
 
-def _restored(log: Log, app: str, number: int, directory: Path) -> tuple[CountingLog, dict[bytes, bytes]]:
+def _restored(log: Log, app: str, number: int, directory: Path, now_ms: float) -> tuple[CountingLog, dict[bytes, bytes]]:
     """What a take-over read, and every byte in the store after it."""
     counting = CountingLog(log)
     stores = StoreFolder(directory / "store" / app)
     takeover = Takeover(app, PARTITIONS, cast("Log", counting), cast("Member", Settled()), [], stores)
-    shard = takeover.run(number, 1, lambda: 0.0, Progress())
+    shard = takeover.run(number, 1, lambda: now_ms, Progress())
     content = dict(shard.store.scan(b"", b"\xff" * 8))
     shard.store.close()
     at = STORE_POSITION.decode(content[keys.STORE_POSITION])
