@@ -50,6 +50,7 @@ class PartitionLog:
         self.where = where
         self.compacted = "compact" in info.config.get("cleanup.policy", "")
         self.tombstones_ms = int(info.config.get("delete.retention.ms", 86_400_000))
+        self._torn: set[object] = set()
         self.lag_ms = min(int(info.config.get("min.compaction.lag.ms", 0)), LAG_MS)
         self.first = 0
         self.end = 0
@@ -92,13 +93,21 @@ class PartitionLog:
             self.first = before
             self._keep([m for m in self._records if m.at >= before])
 
+    def tear(self, transaction: object, *, commit: bool) -> None:
+        """Mark a transaction that ends otherwise in other partitions."""
+        if self.lag_ms:
+            self._torn.add(transaction)
+        self.mark(transaction, commit=commit)
+
     def compact(self, before: int, now_ms: float) -> int:
         """Clean below an offset: only the last record of a key stays, and no tombstone for ever. Gives how many went.
 
         As in Kafka a tombstone's time begins with the first cleaning that sees it: so long has who read the value to reach it. And
-        what is younger than `min.compaction.lag.ms` is not cleaned, nor does it replace anything.
+        what is younger than `min.compaction.lag.ms` is not cleaned, nor does it replace anything. A run is shorter than the ten
+        minutes of the engine's changelogs, so a torn epoch is young all the while: its shard's next owner has that long.
         """
-        limit = min(before, self.stable, next((m.at for m in self._records if m.time_ms > now_ms - self.lag_ms), self.end))
+        young = next((m.at for m in self._records if m.time_ms > now_ms - self.lag_ms or m.transaction in self._torn), self.end)
+        limit = min(before, self.stable, young)
         newest = {m.key(): m.at for m in self._records if m.at < limit}
         kept = [m for m in self._records if m.at >= limit or (newest[m.key()] == m.at and not self._expired(m, now_ms))]
         gone = len(self._records) - len(kept)

@@ -110,7 +110,7 @@ class SimTransaction:
     def tear(self, keep: Callable[[Partition], bool]) -> None:
         """What a commit request that arrives too early does: part of it is committed, the rest aborted."""
         for partition in list(self._touched):
-            partition.mark(self, commit=keep(partition.where))
+            partition.tear(self, commit=keep(partition.where))
         self._touched.clear()
         self._log.grown()
         self.decide(commit=False)
