@@ -42,7 +42,7 @@ def topic(folder: Path) -> Path:
         ("ODRADEK_PORT=-5 odradek run shop:app", "ports are 0 to 65535"),
         ("ODRADEK_PORT=70000 odradek run shop:app", "ports are 0 to 65535"),
         ("echo '{' > .odradek/worker.json; odradek topics", "worker.json cannot be read"),
-        ("rm .odradek/log/db/CURRENT; touch .odradek/log/db/CURRENT; odradek topics", "the embedded log in .odradek/log is damaged"),
+        ("rm .odradek/log/db/CURRENT; touch .odradek/log/db/CURRENT; odradek topics", "embedded log in .odradek/log is damaged"),
     ],
 )
 @pytest.mark.usefixtures("topic")
