@@ -1,6 +1,7 @@
 """Lag: in records and in seconds, of what waits in memory, of what is not read while the inputs are paused, and of nothing."""
 
 import threading
+from collections.abc import Iterable
 
 from odradek import App, Context
 from odradek_runtime import lag
@@ -30,9 +31,11 @@ def seconds(worker: Worker) -> dict[int, float]:
     return {partition: age_s for (topic, partition), age_s in found.items() if topic == "numbers"}
 
 
-def write(rig: Rig, partition: int, age_s: float) -> None:
-    publisher = rig.log.publisher(f"{partition}-{age_s}")
-    publisher.publish([Output("numbers", partition, b"k", b"1", None, int(rig.clock() - age_s * 1000))], 1)
+def write(rig: Rig, partitions: Iterable[int], age_s: float) -> None:
+    """One record into each, all at once."""
+    numbers = list(partitions)
+    publisher = rig.log.publisher(f"{numbers}-{age_s}")
+    publisher.publish([Output("numbers", n, b"k", b"1", None, int(rig.clock() - age_s * 1000)) for n in numbers], len(numbers))
     publisher.close()
 
 
@@ -40,15 +43,14 @@ def test_the_age_of_the_oldest_record_that_is_not_processed(rig: Rig) -> None:
     held = threading.Event()
     worker = rig.start(make_app(held), steps_queued=4, topics_watch_s=0.2)
     rig.until(lambda: seconds(worker) == dict.fromkeys(range(PARTITIONS), 0.0))
-    for partition in range(8):
-        write(rig, partition, 0)
+    write(rig, range(8), 0)  # one batch: the inputs pause behind it, not within it
     rig.until(lambda: worker.snapshot().get("inputs_paused"))
     rig.settled(worker.app)
     scans = dict(rig.log.scanned)
 
     for partition in range(PARTITIONS):
-        write(rig, partition, (partition + 1) * HOUR_S)
-        write(rig, partition, 0)
+        write(rig, [partition], (partition + 1) * HOUR_S)
+        write(rig, [partition], 0)
     rig.until(lambda: all(seconds(worker).get(n, 0.0) >= (n + 1) * HOUR_S for n in range(PARTITIONS)))
     assert all(seconds(worker)[n] < (n + 1) * HOUR_S + 600 for n in range(PARTITIONS))
     lag_records = worker.snapshot().get("lag_records", {})
@@ -63,14 +65,12 @@ def test_the_age_of_the_oldest_record_that_is_not_processed(rig: Rig) -> None:
 def test_the_log_is_asked_for_few_partitions_a_round_and_once_for_each(rig: Rig) -> None:
     held = threading.Event()
     worker = rig.start(make_app(held), steps_queued=4, topics_watch_s=0.2)
-    for partition in range(8):
-        write(rig, partition, 0)
+    write(rig, range(8), 0)  # one batch: the inputs pause behind it, not within it
     rig.until(lambda: worker.snapshot().get("inputs_paused"))
     rig.settled(worker.app)
     rig.until(lambda: seconds(worker) == dict.fromkeys(range(PARTITIONS), 0.0))
     rig.log.timed.clear()
-    for partition in range(PARTITIONS):
-        write(rig, partition, HOUR_S)
+    write(rig, range(PARTITIONS), HOUR_S)
     rig.until(lambda: len([age_s for age_s in seconds(worker).values() if age_s >= HOUR_S]) == PARTITIONS)
     asked = [sorted(partitions) for partitions in rig.log.timed]
     assert max(map(len, asked)) <= lag.ASKED

@@ -32,9 +32,12 @@ def main() -> None:
         signal.signal(signal.SIGTERM, _end)
     from odradek_runtime.cli.main import cli
 
-    if heard:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    cli(prog_name="odradek")
+    try:
+        if heard:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        cli(prog_name="odradek")
+    except KeyboardInterrupt:  # before the command line has begun to look out for it
+        sys.exit(_INTERRUPTED)
 
 
 def _leave(_number: int, _frame: object) -> None:
