@@ -29,7 +29,7 @@ _DATETIME, _UTC = dt.datetime, dt.UTC
 class Check:
     """The values of one type that come back. `expected` and `way_out` are for the message to who passes another one."""
 
-    __slots__ = ("expected", "kinds", "ok", "only_kinds", "parts", "way_out")
+    __slots__ = ("expected", "kinds", "ok", "only_kinds", "parts", "source", "way_out")
 
     def __init__(self, expected: str, kinds: Iterable[type] = (), ok: Ok | None = None, way_out: str = "") -> None:
         self.expected = expected
@@ -39,7 +39,22 @@ class Check:
         self.only_kinds = ok is None and bool(self.kinds)
         """To have one of these types is all there is to check."""
         self.ok: Ok = ok or _of_kinds(self.kinds)
+        self.source: tuple[str, dict[str, Any]] | None = None
+        """`ok` as an expression of `v`, and its names: where there is one, it can be compiled into more than `ok`."""
         self.parts: Callable[[Any], Iterable[Part]] = lambda _: _NO_PARTS
+
+    def before(self, dump: Callable[[Any], bytes]) -> Callable[[Any], bytes | None]:
+        """Give `dump` with this check before it, in one call where that can be: None for what is not ok."""
+        if self.source is not None:
+            expression, names = self.source
+            return compiled(f"dump(v) if {expression} else None", {**names, "dump": dump})
+        return lambda value: dump(value) if self.ok(value) else None
+
+
+def compiled(expression: str, names: dict[str, Any]) -> Callable[[Any], Any]:
+    """Make a function of `v` from an expression, as `dataclasses` makes methods. It holds nothing from outside but in `names`."""
+    function: Callable[[Any], Any] = eval(f"lambda v: {expression}", names)  # noqa: S307  (field names, checked or quoted)
+    return function
 
 
 def _of_kinds(kinds: frozenset[type]) -> Ok:

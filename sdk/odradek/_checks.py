@@ -17,7 +17,7 @@ import msgspec
 from msgspec import inspect as shape
 
 from odradek import _check
-from odradek._check import ANY, ANY_KEY, NOTHING, Check, Ok, is_number, kind_of
+from odradek._check import ANY, ANY_KEY, NOTHING, Check, Ok, compiled, is_number, kind_of
 
 Build = Callable[["_Builder", Check, Any, str], None]
 
@@ -259,7 +259,7 @@ def _object(builder: _Builder, check: Check, cls: type, fields: Iterable[shape.F
     check.way_out = "pass one, or declare the type that the value has (for several: a union of tagged msgspec.Structs)"
     inner = {field.name: _or_unset(builder.check(field.type, f"{path}.{field.name}"), field) for field in fields}
     tests = [("", f"getattr(v, {name!r})" if _is_odd(name) else f"v.{name}", one) for name, one in inner.items()]
-    check.ok = _compiled("type(v) is cls", tests, {"cls": cls})
+    _compile(check, "type(v) is cls", tests, {"cls": cls})
     check.parts = lambda value: (
         [(f".{name}", getattr(value, name, NOTHING), one) for name, one in inner.items()] if kind_of(value) is cls else ()
     )
@@ -279,7 +279,7 @@ def _typed_dict(builder: _Builder, check: Check, node: shape.TypedDictType, path
     required = frozenset(field.name for field in node.fields if field.required)
     tests = [("" if key in required else f"{key!r} not in v", f"v[{key!r}]", one) for key, one in inner.items()]
     names = {"names": frozenset(inner), "required": required}
-    check.ok = _compiled("type(v) is dict and required <= v.keys() <= names", tests, names)
+    _compile(check, "type(v) is dict and required <= v.keys() <= names", tests, names)
     undeclared = Check(f"no such key in {name}", way_out="decoding drops it; declare it, or leave it out")
 
     def parts(value: Any) -> Iterable[_check.Part]:
@@ -301,8 +301,8 @@ def _is_odd(name: str) -> bool:
     return not name.isidentifier()
 
 
-def _compiled(first: str, tests: Iterable[tuple[str, str, Check]], names: dict[str, Any]) -> Ok:
-    """Compile `first and test and test …`, each test of one place: (what excuses it, the place, its check)."""
+def _compile(made: Check, first: str, tests: Iterable[tuple[str, str, Check]], names: dict[str, Any]) -> None:
+    """Let `first and test and test …` be the check, each test of one place: (what excuses it, the place, its check)."""
     terms = [first]
     names["inf"] = float("inf")
     for number, (excuse, place, check) in enumerate(tests):
@@ -316,8 +316,8 @@ def _compiled(first: str, tests: Iterable[tuple[str, str, Check]], names: dict[s
             if check.ok is is_number:
                 term = f"(type({place}) is float and -inf < {place} < inf or {term})"
         terms.append(f"({excuse} or {term})" if excuse else term)
-    ok: Ok = eval(f"lambda v: {' and '.join(terms)}", names)  # noqa: S307  (field names of a class, checked or quoted)
-    return ok
+    made.source = " and ".join(terms), names
+    made.ok = compiled(*made.source)
 
 
 _BUILD: dict[type, Build] = {

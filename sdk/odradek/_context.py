@@ -204,13 +204,14 @@ class Context(Calls):
             ctx.publish(invoices, invoice, key=ctx.key)
         """
         try:
-            data = topic.bare(value) if value is not None and topic.ok(value) else None
-        except Exception:  # noqa: BLE001  (whatever it is, `encode` says it)
-            data = None
+            data = topic.quick(value)
+            key_data = key.encode() if key.__class__ is topic.text_key else None
+        except Exception:  # noqa: BLE001  (whatever it is, `encode` or `encode_key` says it)
+            data = key_data = None
         self._ops.publish(
             topic.name,
-            None if key is None else topic.encode_key(key),
-            topic.encode(value) if data is None and value is not None else data,
+            key_data if key is None or key_data is not None else topic.encode_key(key),
+            data if value is None or data is not None else topic.encode(value),
             encode_headers(f"topic {topic.name!r}", headers) if headers else None,
             partition,
             None if timestamp is None else _unix_ms("ctx.publish: timestamp", timestamp),

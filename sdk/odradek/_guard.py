@@ -21,11 +21,11 @@ from odradek._readback import difference
 
 Encode = Callable[[Any], bytes]
 Decode = Callable[[bytes], Any]
+Quick = Callable[[Any], bytes | None]
 
 
-def never(_: Any) -> bool:
-    """Say no: what is asked has to take the long way."""
-    return False
+def never(_: Any) -> None:
+    """Give no bytes: every value takes the long way."""
 
 
 class Guard:
@@ -61,9 +61,9 @@ class Guard:
         return (next(iter(kinds)) if single else None), self._dump
 
     @property
-    def quick(self) -> tuple[Callable[[Any], bool], Encode]:
-        """A question whether a value needs no more than to be encoded, and what encodes it; as `bare`, for a hot loop."""
-        return (self._check.ok if self._decode is None else never), self._dump
+    def quick(self) -> Quick:
+        """What encodes a value that needs no more than that, and gives None for any other; as `bare`, for a hot loop."""
+        return self._check.before(self._dump) if self._decode is None else never
 
     def accepts(self, value: Any) -> bool:
         """Tell whether the value would come back."""

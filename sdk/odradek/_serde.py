@@ -77,13 +77,18 @@ def topic_serde(hint: Any) -> Serde:
     return json_serde(hint)
 
 
+def is_text_key(hint: Any) -> bool:
+    """Tell whether a topic's keys of this type are plain text."""
+    return _split_none(hint)[0] is str
+
+
 def key_encoder(hint: Any, what: str = "a key") -> Encode:
     """Give the encoder of a topic's keys: `bytes` raw, all else text (what is a string in JSON loses its quotes)."""
     plain, _ = _split_none(hint)
     if plain is bytes:
         return Guard(_BYTES, bytes)(what)
     if plain is str:
-        return _text_key_encoder(what)
+        return Guard(_STR, encode_key)(what)
     encode = json_serde(hint).guard(what)
 
     def encode_as_text(key: Any) -> bytes:
@@ -91,20 +96,6 @@ def key_encoder(hint: Any, what: str = "a key") -> Encode:
         return _decode_str(data).encode() if data[:1] == b'"' else data
 
     return encode_as_text
-
-
-def _text_key_encoder(what: str) -> Encode:
-    guarded = Guard(_STR, encode_key)(what)
-
-    def encode(key: Any) -> bytes:
-        if type(key) is str:
-            try:
-                return key.encode()
-            except UnicodeEncodeError:
-                pass  # surrogate escapes: bytes that are no text
-        return guarded(key)
-
-    return encode
 
 
 def encode_any(value: object, what: str = "the value") -> bytes:

@@ -9,11 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from odradek._errors import RefusedValue, TerminalError
-from odradek._guard import Encode, never
-from odradek._serde import Serde, key_encoder, topic_serde
+from odradek._guard import Encode, Quick, never
+from odradek._serde import Serde, is_text_key, key_encoder, topic_serde
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from odradek._port import Origin
 
@@ -39,9 +39,10 @@ class Topic(Generic[K, V]):
     """How its keys travel."""
     encode: Encode
     """How its values travel; not for None."""
-    ok: Callable[[Any], bool]
-    """A value of which this is true may go through `bare` instead of `encode`, for speed; where one raises, `encode` says why."""
-    bare: Encode
+    quick: Quick
+    """Encodes most values, and fast. For what it gives None for or raises at, `encode` has the bytes or says why there are none."""
+    text_key: type[str] | None
+    """`str` where its keys are text: most become bytes by `str.encode` alone, and `encode_key` says why another does not."""
 
     def __init__(self, name: str, key: Any, value: Any) -> None:
         if not _NAME.fullmatch(name) or name in (".", ".."):
@@ -53,8 +54,8 @@ class Topic(Generic[K, V]):
             self._resolve()
         except NameError:  # it names a class that is defined further down: at first use, then
             self.encode_key = self._first_encode_key
-            self.encode = self.bare = self._first_encode
-            self.ok = never
+            self.encode = self._first_encode
+            self.quick, self.text_key = never, None
         except TypeError as error:
             raise TypeError(f"topic {name!r}: {error}") from error
 
@@ -66,7 +67,8 @@ class Topic(Generic[K, V]):
     def _resolve(self) -> None:
         self.encode_key = key_encoder(self.key_type, f"topic {self.name!r}: key")
         self.encode = self.serde.guard(f"topic {self.name!r}: value")
-        self.ok, self.bare = self.serde.guard.quick
+        self.quick = self.serde.guard.quick
+        self.text_key = str if is_text_key(self.key_type) else None
 
     def _first_encode_key(self, key: Any) -> bytes:
         self._resolve_late()
