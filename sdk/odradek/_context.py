@@ -205,7 +205,7 @@ class Context(Calls):
         """
         try:
             data = topic.quick(value)
-            key_data = key.encode() if key.__class__ is topic.text_key else None
+            key_data = key.encode() if type(key) is str and topic.text_keys else None
         except Exception:  # noqa: BLE001  (whatever it is, `encode` or `encode_key` says it)
             data = key_data = None
         self._ops.publish(

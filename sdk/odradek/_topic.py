@@ -41,8 +41,8 @@ class Topic(Generic[K, V]):
     """How its values travel; not for None."""
     quick: Quick
     """Encodes most values, and fast. For what it gives None for or raises at, `encode` has the bytes or says why there are none."""
-    text_key: type[str] | None
-    """`str` where its keys are text: most become bytes by `str.encode` alone, and `encode_key` says why another does not."""
+    text_keys: bool
+    """Most of its keys become bytes by `str.encode` alone; `encode_key` says why another does not."""
 
     def __init__(self, name: str, key: Any, value: Any) -> None:
         if not _NAME.fullmatch(name) or name in (".", ".."):
@@ -55,7 +55,7 @@ class Topic(Generic[K, V]):
         except NameError:  # it names a class that is defined further down: at first use, then
             self.encode_key = self._first_encode_key
             self.encode = self._first_encode
-            self.quick, self.text_key = never, None
+            self.quick, self.text_keys = never, False
         except TypeError as error:
             raise TypeError(f"topic {name!r}: {error}") from error
 
@@ -68,7 +68,7 @@ class Topic(Generic[K, V]):
         self.encode_key = key_encoder(self.key_type, f"topic {self.name!r}: key")
         self.encode = self.serde.guard(f"topic {self.name!r}: value")
         self.quick = self.serde.guard.quick
-        self.text_key = str if is_text_key(self.key_type) else None
+        self.text_keys = is_text_key(self.key_type)
 
     def _first_encode_key(self, key: Any) -> bytes:
         self._resolve_late()
