@@ -44,8 +44,8 @@ logger = logging.getLogger("odradek")
 
 SLICE = 250
 """Records between two looks at the events: an answer from the log is not kept waiting longer than a few milliseconds."""
-STRIDE = 50
-"""Records between two looks at the size of the epoch: what they make of it may be far larger than they are."""
+STRIDES = (10, 125)
+"""Records between two looks at the size of the epoch, at least and at most: what they make may be far larger than they are."""
 BUSY_MS = 10.0
 """How long an epoch that somebody waits for may go on with what it has set going itself."""
 STANDSTILL_LOOK_S = 0.1
@@ -83,6 +83,8 @@ class Engine:
         self._asked = Asked()
         self._handover = Handover(machine, ownership, self.intake, self._asked, self.flags)
         self._isolation = Isolation(machine, settings.epoch_events)
+        self._bytes_each = settings.epoch_bytes
+        """What each record just processed has added to its epoch; falls slowly, for large ones come again."""
         self._standstill = Standstill(machine)
         self._refreshed_ms = clock.steady_ms()
         self._sent_commands: dict[Partition, int] = {}
@@ -195,7 +197,17 @@ class Engine:
         split = self._isolation.split
         budget = split or SLICE
         while budget > 0 and self.intake.waiting and not self._full():
-            budget -= self.intake.process(1 if split else min(budget, STRIDE))
+            epoch = self.machine.epoch
+            before = epoch.bytes
+            taken = self.intake.process(1 if split else min(budget, self._stride(epoch)))
+            self._bytes_each = max((epoch.bytes - before) // taken, self._bytes_each // 2)
+            budget -= taken
+
+    def _stride(self, epoch: Epoch) -> int:
+        """As many records as may take a sixteenth of an epoch, going by those just processed; no more than it has room for."""
+        least, most = STRIDES
+        fitting = self._settings.epoch_bytes // (16 * (self._bytes_each + 1))
+        return min(max(least, min(most, fitting)), self._settings.epoch_events - epoch.events)
 
     def _question(self, question: Question) -> None:
         id_ = question.request.invocation_id

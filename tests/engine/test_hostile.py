@@ -11,7 +11,7 @@ import pytest
 
 from odradek import App, Context, RetryPolicy
 from odradek_runtime import timers
-from odradek_runtime.engine import STRIDE, Engine
+from odradek_runtime.engine import STRIDES, Engine
 from odradek_runtime.formats import COMMAND
 from odradek_runtime.log.port import Gained, Log, Losing, Partition, TopicInfo, Transaction
 from odradek_runtime.ownership import Restored
@@ -281,7 +281,7 @@ def test_an_epoch_is_bounded_by_what_its_records_make_too(rig: Rig) -> None:
     rig.start(app, epoch_bytes=100_000, epoch_linger_s=2.0)
     rig.publish("small", *[(None, b"1")] * 1_000)
     rig.until(lambda: len(rig.records("large")) == 1_000)
-    assert max(len(t.outputs) for t in rig.log.transactions) <= 10 + STRIDE
+    assert max(len(t.outputs) for t in rig.log.transactions) <= 10 + STRIDES[0]
 
 
 def test_what_waits_under_a_limit_begins_once_though_its_timer_is_loaded_late(
