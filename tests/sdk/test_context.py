@@ -154,6 +154,16 @@ def test_publish_encodes_by_the_topic() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "type_", [bytes, bytes | None, str, str | None, int, int | None, Order | None, list[int] | None, Any, object], ids=str
+)
+def test_none_is_a_tombstone_whatever_the_topics_type(type_: Any) -> None:
+    """Not `null`, which compaction would keep for ever: a key that was deleted would be there again for who reads the topic."""
+    app, ops = App("shop"), Notes()
+    Context(ops, "a/b").publish(app.topic("orders", value=type_), None, key="bob")
+    assert ops.published == [("orders", b"bob", None, None, None, None)]
+
+
 def test_publish_refuses_what_the_topic_does_not_carry() -> None:
     app, ctx = App("shop"), Context(Notes(), "a/b")
     with pytest.raises(TypeError, match=r"topic 'orders': key: \$: expected str, got int"):
