@@ -309,7 +309,11 @@ class Takeover:
     def _kept(self, partition: Partition, position: int) -> int:
         first, end = self._log.offsets(partition)
         if position < first and partition.topic != f"{self._app}.commands":
-            logger.error("%s[%d]: records %d to %d were deleted before they were read", *partition, position, first - 1)
+            logger.error(
+                "%s[%d]: records %d to %d were deleted before they were read: nothing brings them back here; raise the topic's "
+                "retention.ms above the longest time that the app is away",
+                *partition, position, first - 1,
+            )  # fmt: skip
         if position > end:
             logger.error("%s[%d]: the log lost records %d to %d, which had been read", *partition, end, position - 1)
         return min(max(position, first), max(end, first))
