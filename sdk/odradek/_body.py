@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from odradek._annotations import Annotations, UndefinedError
 from odradek._arguments import bound
-from odradek._errors import UNSET, Seconds, TerminalError, seconds
+from odradek._errors import UNSET, Misuse, Seconds, TerminalError, seconds
 from odradek._port import StepBody
 from odradek._serde import Serde, json_serde, serde_for
 
@@ -85,7 +85,7 @@ def step_body(
     if returns is UNSET:
         returns = get_args(hint)[-1] if returns_awaitable else hint
         if returns is _UNDEFINED:
-            raise TypeError(f"ctx.run({_name(fn, name)}): its return annotation is not defined at run time; pass returns=")
+            raise Misuse(f"ctx.run({_name(fn, name)}): its return annotation is not defined at run time; pass returns=")
     name = _name(fn, name)
     serde = serde_for(f"ctx.run({name}): returns=", returns)
     is_async = returns_awaitable or _is_async(fn)
@@ -113,7 +113,7 @@ def _name(fn: Any, given: str | None) -> str:
         fn = fn.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  (partial of anything)
     name = given or str(getattr(fn, "__qualname__", "") or type(fn).__qualname__)  # pyright: ignore[reportUnknownArgumentType]
     if name.rpartition(".")[2] == "<lambda>":
-        raise TypeError("ctx.run(lambda): a lambda has no name that survives a change of the code; pass name=")
+        raise Misuse("ctx.run(lambda): a lambda has no name that survives a change of the code; pass name=")
     return name
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 from typing_extensions import TypeForm
 
 from odradek._definition import Handler, handler_of
-from odradek._errors import NOTHING, UNSET, RefusedValue, Seconds, comes_later
+from odradek._errors import NOTHING, UNSET, Misuse, RefusedValue, Seconds, comes_later
 from odradek._guard import Decode
 from odradek._serde import encode_any, encode_headers, encode_key, serde_for
 
@@ -122,8 +122,8 @@ class Calls:
             headers: text that the callee finds in `ctx.headers`.
 
         Raises:
-            TypeError: key, argument or `returns` is missing, or one too many. As a TerminalError, too: the argument is
-                not of the type that the handler declares, or would not come back as it is.
+            TypeError: key, argument or `returns` is missing, or one too many; the argument is not of the type that the
+                handler declares, or would not come back as it is. It is a TerminalError, too: no retry mends it.
             TerminalError: when awaited: what the callee ended with (404 when there is no such handler).
 
         Example::
@@ -133,9 +133,9 @@ class Calls:
         """
         if isinstance(handler, str):
             if returns is UNSET:
-                raise TypeError(f"call({handler!r}): pass returns=, the type of the result")
+                raise Misuse(f"call({handler!r}): pass returns=, the type of the result")
         elif returns is not UNSET:
-            raise TypeError(
+            raise Misuse(
                 "call(): returns= is for a handler given by name; a function's result has the type it is annotated with"
             )
         target = _target(handler, arg, key, returns)
@@ -213,14 +213,15 @@ class Calls:
         """Start a handler one-way and give its invocation id. It runs even if the sender has long ended.
 
         As `call`, without a result. `delay` is seconds, a timedelta, or the datetime (with a time zone) before which it
-        does not start. Raises TypeError as `call` does, ValueError for a negative delay or a datetime without a zone.
+        does not start. Raises TypeError as `call` does, ValueError for a negative delay or a datetime without a zone: both are
+        TerminalErrors, too, since no retry mends them.
 
         Example::
 
             ctx.send(thank, order.id, key=ctx.key, delay=timedelta(days=30))
         """
         if isinstance(delay, datetime) and delay.tzinfo is None:
-            raise ValueError(f"send(): delay={delay!r} has no time zone")
+            raise Misuse(f"send(): delay={delay!r} has no time zone")
         target = _target(handler, arg, key, Any)
         _check_headers(target, headers)
         return self._send(target, delay, idempotency_key, headers)
@@ -242,11 +243,11 @@ class Calls:
         """
         if isinstance(target, str):
             if returns is UNSET or key is not None:
-                raise TypeError("attach(invocation_id): pass returns=, the type of the result, and no key")
+                raise Misuse("attach(invocation_id): pass returns=, the type of the result, and no key")
             return self._attach_invocation(target, serde_for("attach: returns=", returns).load)
         handler = handler_of(target)
         if handler.mode != "run" or not key:
-            raise TypeError(f"attach({handler.target}): pass the run function of a workflow and its key, or an invocation id")
+            raise Misuse(f"attach({handler.target}): pass the run function of a workflow and its key, or an invocation id")
         return self._attach_workflow(handler.service, encode_key(key), handler.result.load)
 
     def resolve(self, awakeable_id: str, value: object, /) -> None:
@@ -291,15 +292,15 @@ def _target(handler: Any, arg: Any, key: str | None, returns: Any) -> Target:
     if isinstance(handler, str):
         parts = handler.split("/")
         if len(parts) not in (2, 3) or not all(parts):
-            raise TypeError(f"{handler!r} does not name a handler: write 'service/handler' (of another app: 'app/service/handler')")
+            raise Misuse(f"{handler!r} does not name a handler: write 'service/handler' (of another app: 'app/service/handler')")
         payload = encode_any(arg, f"{handler}: argument") if given else b""
         decode = serde_for(f"call({handler!r}): returns=", returns).load
         return Target(handler, _key(handler, key), payload, decode, isinstance(arg, bytes))
     found: Handler = handler_of(handler)
     if found.keyed and key is None:
-        raise TypeError(f"{found.target} runs for one key: pass key=")
+        raise Misuse(f"{found.target} runs for one key: pass key=")
     if not found.keyed and key is not None:
-        raise TypeError(f"{found.target} belongs to a service, which has no keys: leave out key=")
+        raise Misuse(f"{found.target} belongs to a service, which has no keys: leave out key=")
     payload = found.encode_argument(given, arg)
     return Target(found.target, _key(found.target, key), payload, found.result.load, isinstance(arg, bytes))
 
@@ -316,5 +317,5 @@ def _key(target: str, key: str | None) -> bytes | None:
     if key is None:
         return None
     if key == "":
-        raise ValueError(f"{target}: the key is empty")
+        raise Misuse(f"{target}: the key is empty")
     return encode_key(key)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from odradek._annotations import Annotations, UndefinedError
 from odradek._bad_input import DECODE_ERRORS, BadInput, explain
-from odradek._errors import Seconds, comes_later, seconds
+from odradek._errors import Misuse, Seconds, comes_later, seconds
 from odradek._guard import Decode, Encode
 from odradek._serde import JSON, Serde, encode_key, json_serde
 
@@ -201,10 +201,10 @@ class Handler:
     def encode_argument(self, given: bool, value: object) -> bytes:
         """Encode what a caller passes; raises TypeError when it passes one too many or too few, RefusedValue for a wrong one."""
         if given and not self.takes_argument:
-            raise TypeError(f"{self.target} takes no argument")
+            raise Misuse(f"{self.target} takes no argument")
         if not given:
             if self.takes_argument and not self._has_default:
-                raise TypeError(f"{self.target} takes an argument: pass it after the handler")
+                raise Misuse(f"{self.target} takes an argument: pass it after the handler")
             return b""
         self.resolve()
         return self._encode_argument(value)
@@ -339,5 +339,5 @@ def handler_of(fn: object) -> Handler:
     """Give the handler that a decorated function is; raises TypeError when it is none."""
     handler = getattr(fn, _ATTRIBUTE, None)
     if not isinstance(handler, Handler):
-        raise TypeError(f"{fn!r} is not a handler: decorate it with @service.handler, or name it as 'service/handler'")
+        raise Misuse(f"{fn!r} is not a handler: decorate it with @service.handler, or name it as 'service/handler'")
     return handler

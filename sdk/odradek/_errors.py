@@ -24,13 +24,13 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def seconds(name: str, value: Seconds) -> float:
-    """Give `value` in seconds; raises ValueError, naming the parameter, when it is negative or not a length of time."""
+    """Give `value` in seconds; raises Misuse, naming the parameter, when it is negative or not a length of time."""
     if isinstance(value, timedelta):
         value = value.total_seconds()
     if type(value) not in (int, float):
-        raise TypeError(f"{name} must be seconds (int or float) or a timedelta, not {value!r}")
+        raise Misuse(f"{name} must be seconds (int or float) or a timedelta, not {value!r}")
     if not 0 <= value < float("inf"):
-        raise ValueError(f"{name} must be at least 0 and finite, not {value!r}")
+        raise Misuse(f"{name} must be at least 0 and finite, not {value!r}")
     return float(value)
 
 
@@ -53,8 +53,8 @@ class TerminalError(Exception):
 
     def __init__(self, message: str, *, code: int = 500, metadata: Mapping[str, str] = NOTHING) -> None:
         super().__init__(message)
-        if not 400 <= code <= 599:
-            raise ValueError(f"TerminalError: code must be an HTTP error status, 400 to 599, not {code!r}")
+        if type(code) is not int or not 400 <= code <= 599:
+            raise Misuse(f"TerminalError: code must be an HTTP error status, 400 to 599, not {code!r}")
         self.code = code
         self.message = message
         self.metadata = dict(metadata)
@@ -77,6 +77,14 @@ class RetryableError(Exception):
     def __init__(self, message: str = "", *, retry_after: Seconds | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = None if retry_after is None else seconds("retry_after", retry_after)
+
+
+class Misuse(TerminalError, TypeError, ValueError):
+    """An argument that a word of this package does not take: a negative delay, a lambda without a name, a key too many.
+
+    It is terminal (code 500), because no retry mends the code that passes it; it is a TypeError and a ValueError, too, so that
+    where it is raised outside a handler nobody need know more.
+    """
 
 
 class RefusedValue(TerminalError, TypeError, ValueError):

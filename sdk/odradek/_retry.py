@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from odradek._errors import RetryableError, Seconds, TerminalError, seconds
+from odradek._errors import Misuse, RetryableError, Seconds, TerminalError, seconds
 
 
 class RetryPolicy:
@@ -41,16 +41,16 @@ class RetryPolicy:
         retry_on: tuple[type[BaseException], ...] = (BaseException,),
     ) -> None:
         if max_attempts is not None and (type(max_attempts) is not int or max_attempts < 1):
-            raise ValueError(f"RetryPolicy: max_attempts must be an int, 1 or more, or None for no limit, not {max_attempts!r}")
+            raise Misuse(f"RetryPolicy: max_attempts must be an int, 1 or more, or None for no limit, not {max_attempts!r}")
         if not 1 <= factor < float("inf"):
-            raise ValueError(f"RetryPolicy: factor must be 1 or more and finite, not {factor!r}")
+            raise Misuse(f"RetryPolicy: factor must be 1 or more and finite, not {factor!r}")
         self.max_attempts = max_attempts
         self.initial_s = seconds("RetryPolicy: initial", initial)
         self.factor = float(factor)
         self.max_delay_s = seconds("RetryPolicy: max_delay", max_delay)
         self.max_duration_s = None if max_duration is None else seconds("RetryPolicy: max_duration", max_duration)
         if self.max_delay_s < self.initial_s:
-            raise ValueError(f"RetryPolicy: max_delay ({self.max_delay_s} s) is shorter than initial ({self.initial_s} s)")
+            raise Misuse(f"RetryPolicy: max_delay ({self.max_delay_s} s) is shorter than initial ({self.initial_s} s)")
         self.retry_on = _exceptions(retry_on)
 
     def delay_s(self, attempt: int) -> float:
@@ -90,8 +90,8 @@ class RetryPolicy:
 
 def _exceptions(retry_on: object) -> tuple[type[BaseException], ...]:
     if not isinstance(retry_on, tuple):
-        raise TypeError(f"RetryPolicy: retry_on must be a tuple of exception classes, not {retry_on!r}")
+        raise Misuse(f"RetryPolicy: retry_on must be a tuple of exception classes, not {retry_on!r}")
     for kind in retry_on:  # pyright: ignore[reportUnknownVariableType]  (whatever an untyped caller put in)
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-            raise TypeError(f"RetryPolicy: retry_on must hold exception classes, not {kind!r}")
+            raise Misuse(f"RetryPolicy: retry_on must hold exception classes, not {kind!r}")
     return retry_on  # pyright: ignore[reportUnknownVariableType]  (each element was just checked)
