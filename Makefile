@@ -3,9 +3,12 @@
 PYTHON  ?= python3
 VENV    := .venv
 BIN     := $(VENV)/bin
-PYTEST  := $(BIN)/python -m pytest
+# Python keeps its byte code also where the environment says not to: the tests start hundreds of interpreters.
+PYTEST  := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 SOURCES := $(wildcard sdk runtime connectors tests examples bench)
 ARGS    ?=
+# Of the tests, side by side: most of them wait for brokers and workers, so three fill two cores. Each has a broker of its own.
+TESTERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help venv broker-jars lint format test test-faults soak eos sim sim-mutants k8s mutants demo demo-kafka bench broker-start broker-stop \
@@ -43,8 +46,8 @@ format: venv ## let ruff put imports and layout in order
 	$(BIN)/ruff check --fix-only $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-test: broker-jars lint ## lint, then every test but the long fault suites and k8s
-	$(PYTEST) -m "not faults and not soak and not k8s" $(ARGS)
+test: broker-jars lint ## lint, then every test but the long fault suites and k8s, in TESTERS=3 processes (0: in one, as for a debugger)
+	$(PYTEST) --numprocesses $(TESTERS) --dist worksteal -m "not faults and not soak and not k8s" $(ARGS)
 
 test-faults: broker-jars ## kill, freeze and cut off real brokers and workers
 	$(PYTEST) -m "faults and not soak" --durations=10 $(ARGS)

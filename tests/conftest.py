@@ -27,7 +27,9 @@ class ClusterFactory(Protocol):
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[str]:
     """The bootstrap servers of the single-node Kafka shared by the run: use `topic_prefix`, harm nothing."""
-    with running_broker() as bootstrap_servers:
+    # Members of the consumer protocol hear of each change with their next heartbeat: five seconds by default.
+    beats = {"group.consumer.min.heartbeat.interval.ms": 500, "group.consumer.heartbeat.interval.ms": 500}
+    with running_broker(properties=beats) as bootstrap_servers:
         yield bootstrap_servers
 
 

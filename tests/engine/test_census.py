@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from odradek import App, Context, ObjectContext, RetryPolicy, TerminalError
+from odradek_runtime import census
 from odradek_runtime.census import KINDS, STATUSES, Standing
 from odradek_runtime.store import RocksStore, StoreError
 from odradek_runtime.worker import Worker
@@ -13,6 +14,13 @@ from tests.engine.harness import Rig
 
 SOON = RetryPolicy(initial=0.001, max_attempts=1)
 LATER = RetryPolicy(initial=3600.0, max_delay=3600.0)
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts again soon."""
+    monkeypatch.setattr(census, "TURN_S", 0.02)
+    monkeypatch.setattr(census, "EVERY_S", 0.1)
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ def reader(servers: str, group: str | None = None, **options: Option) -> Consume
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
         "enable.partition.eof": True,
+        "fetch.wait.max.ms": 10,  # the end of a partition is told by a fetch that brings nothing
     }
     config.update({name.replace("_", "."): value for name, value in options.items()})
     return cast("ConsumerClient", Consumer(dict(config)))

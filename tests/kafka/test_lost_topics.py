@@ -43,7 +43,7 @@ class Life:
         return app
 
     def begin(self) -> Worker:
-        log = KafkaLog(self.servers)
+        log = KafkaLog(self.servers, transaction_timeout_s=4.0)  # a commit to a topic that is gone is waited for
         folder = self.folder / str(len(self._runs))
         worker = Worker(self.app(), log, Settings(bootstrap_servers=self.servers, data_dir=folder, topics_watch_s=0.2))
         self._runs.append((worker, log))
