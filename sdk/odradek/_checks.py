@@ -18,6 +18,7 @@ from msgspec import inspect as shape
 
 from odradek import _check
 from odradek._check import ANY, ANY_KEY, NOTHING, Check, Ok, compiled, is_number, kind_of
+from odradek._unions import refuse_unions
 
 Build = Callable[["_Builder", Check, Any, str], None]
 
@@ -31,6 +32,7 @@ def checks_of(hint: Any, name: str) -> tuple[Check, bool]:
     Raises TypeError for a type whose values would not come back; NameError when a name in it is not defined yet.
     """
     try:
+        refuse_unions(hint, name)
         node = shape.type_info(hint)
         msgspec.json.Decoder(hint)
         builder = _Builder(name)

@@ -21,7 +21,7 @@ Decode = Callable[[bytes], Any]
 
 def holds_pydantic(hint: Any) -> bool:
     """Tell whether pydantic has to do it: a model or pydantic dataclass occurs in the type, or in a field of it."""
-    return any(hasattr(part, "__pydantic_validator__") for _, part, _ in _parts(hint, "$", set()))
+    return any(hasattr(part, "__pydantic_validator__") for _, part, _ in parts_of(hint))
 
 
 def pydantic_codec(hint: Any, name: str) -> tuple[Encode, Decode]:
@@ -33,7 +33,7 @@ def pydantic_codec(hint: Any, name: str) -> tuple[Encode, Decode]:
     from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 
     way = _Way(name)
-    for path, part, inside in _parts(hint, "$", set()):
+    for path, part, inside in parts_of(hint):
         way.see(path, part, inside)
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(hint)
@@ -120,8 +120,12 @@ def _names_read(name: str, info: FieldInfo, config: Any) -> set[str]:
     return read
 
 
-def _parts(hint: Any, path: str, seen: set[type], serialized: bool = False) -> Iterator[tuple[str, Any, bool]]:
+def parts_of(hint: Any) -> Iterator[tuple[str, Any, bool]]:
     """Walk a type: every type in it with its path, and whether code of the user's own serializes it."""
+    return _parts(hint, "$", set())
+
+
+def _parts(hint: Any, path: str, seen: set[type], serialized: bool = False) -> Iterator[tuple[str, Any, bool]]:
     while hasattr(hint, "__supertype__"):  # a NewType
         hint = hint.__supertype__
     if get_origin(hint) is Literal:

@@ -74,9 +74,9 @@ def _place(entry: tuple[Any, Any]) -> str:
 
 def _told(value: Any) -> str:
     if isinstance(value, dt.datetime) and value.tzinfo is not None:
-        return repr(value.astimezone(dt.UTC)) if 1 < value.year < 9999 else repr(value.utctimetuple())
-    if isinstance(value, dt.datetime | dt.time):  # equal in Python too, whatever their fold
-        return repr(value.replace(fold=0))
+        return repr(value.astimezone(dt.UTC).replace(fold=0)) if 1 < value.year < 9999 else repr(value.utctimetuple())
+    if isinstance(value, dt.datetime | dt.time):  # equal in Python too, whatever their fold and the name of their zone
+        return repr((value.replace(tzinfo=None, fold=0), value.utcoffset()))
     if type(value) in (int, float) and abs(value) < 2**200:  # an int given as a float is that float
         return repr(float(value)) if float(value) == value else repr(value)
     return f"{type(value)}{value!r}"

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, NewType, TypedDict
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -64,6 +64,20 @@ class Point(TypedDict):
     x: int
 
 
+class Place(NamedTuple):
+    x: int
+    y: int
+
+
+Limited = Annotated[int, msgspec.Meta(ge=0)]
+Pair = NewType("Pair", tuple[int, int])
+
+
+@dataclass
+class Mixed:
+    either: Pair | Annotated[str, msgspec.Meta(max_length=2)] | None
+
+
 REFUSED_TYPES = [
     (Wallet, r"at \$\._cents: private fields of an attrs class .* name it without the underscore"),
     (Deep, r"at \$\.wallets\[\.\.\.\]\._cents: private fields"),
@@ -77,6 +91,8 @@ REFUSED_TYPES = [
     (dict[bool, str], r"at \$: its keys become text"),
     (Literal[b"x"], r"Literal may only contain"),
     (str | dt.datetime, r"more than one str-like type"),
+    (tuple[int, str] | Limited, r"at \$: a tuple of fixed length and a type with limits .* use a NamedTuple"),
+    (dict[str, Mixed], r"at \$\.either: a tuple of fixed length and a type with limits"),
 ]
 
 
@@ -163,6 +179,8 @@ def test_a_value_that_would_not_come_back_is_refused_with_field_and_remedy(hint:
         (dt.datetime, dt.datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")), b'"2026-10-25T02:30:00+01:00"'),
         (Decimal, Decimal("-Infinity"), b'"-Infinity"'),
         (classes.Leaf | classes.Branch, classes.Branch(classes.Leaf(1)), None),
+        (Place | Limited, Place(1, 2), b"[1,2]"),
+        (list[int] | Limited, [1, 2], b"[1,2]"),
     ],
 )
 def test_what_used_to_be_lost_comes_back(hint: Any, value: Any, data: bytes | None) -> None:
