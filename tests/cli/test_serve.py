@@ -111,7 +111,8 @@ def test_ctrl_c_ends_it_quietly_however_early(folder: Path, moment: str) -> None
         until(there, moment)
         os.killpg(serving.process.pid, signal.SIGINT)
         code = serving.process.wait(60)
-    assert code in (0, 130)
+    # Python ends itself by the signal where it has interrupted an exec of text: a shell calls that 130, too.
+    assert code in (0, 130, -signal.SIGINT), serving.said
     assert "Traceback" not in serving.said
     assert "error" not in serving.said
 
