@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
 from odradek_runtime.log_kafka.contents import Contents
-from odradek_runtime.log_kafka.producer import TransactionalProducer
+from odradek_runtime.log_kafka.producer import TransactionalProducer, TransactionFailedError
 
 if TYPE_CHECKING:
     from odradek_runtime.log_kafka.clients import Clients
@@ -48,14 +51,22 @@ class SlowClient:
         self.asked_with = self.undelivered
 
 
+class FencedClient(SlowClient):
+    """Hears while it delivers that another producer has its name: librdkafka's flush raises fatal errors, too."""
+
+    def flush(self, timeout_s: float) -> int:
+        raise KafkaException(KafkaError(KafkaError._FENCED, fatal=True))
+
+
 class OneClient:
     """`Clients` that hand out the slow one."""
 
-    def __init__(self, refused: int = -1) -> None:
+    def __init__(self, refused: int = -1, kind: type[SlowClient] = SlowClient) -> None:
         self._refused = refused
+        self._kind = kind
 
     def producer(self, name: str, options: object, on_error: object, watch: CoordinatorWatch) -> SlowClient:
-        self.made = SlowClient(watch, self._refused)
+        self.made = self._kind(watch, self._refused)
         return self.made
 
 
@@ -77,3 +88,10 @@ def test_a_commit_is_asked_for_when_all_is_delivered() -> None:
 
 def test_a_refused_record_is_not_waited_for_nor_those_behind_it() -> None:
     assert asked_with(OneClient(refused=3)) == 3
+
+
+def test_a_producer_that_is_fenced_while_it_delivers_says_so() -> None:
+    with pytest.raises(TransactionFailedError) as failed:
+        asked_with(OneClient(kind=FencedClient))
+
+    assert (failed.value.reason, failed.value.spent) == ("fenced", True)

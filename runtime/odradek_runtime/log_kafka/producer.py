@@ -65,6 +65,8 @@ class TransactionalProducer:
     ) -> None:
         self.transactional_id = transactional_id
         self.batch_bytes = batch_bytes
+        self.sent_again = 0
+        """How often a request to initialise may have been sent again, so that the one before it may still arrive."""
         self._timeout_s = transaction_timeout_s
         self._watch = CoordinatorWatch()
         self._ends: dict[Partition, int] = {}
@@ -93,12 +95,15 @@ class TransactionalProducer:
             topic: any that exists: a connection made first spares half a second of searching for the coordinator.
 
         Raises:
-            KafkaException: it could not be done; the producer is to be dropped.
+            KafkaException: it could not be done; the producer is to be discarded, or it goes on trying by itself.
         """
         if topic is not None:
             self._client.list_topics(topic, timeout_s)
-        self._client.init_transactions(timeout_s)
-        self._client.poll(0)
+        try:
+            self._client.init_transactions(timeout_s)
+        finally:
+            _ = self.doubtful  # polls: log lines arrive so
+            self.sent_again = self._watch.lost
         if self._watch.connected == 0:
             raise LogError(
                 "this version of librdkafka does not tell of the coordinator's connections, without which exactly-once "
@@ -144,12 +149,13 @@ class TransactionalProducer:
         """A call that does not return cannot be ended from here; what it holds is not used again."""
 
     def discard(self) -> None:
-        """Drop what is queued; the connections end when the object does."""
+        """Drop what is queued, and the client with all that it does by itself: exceptions may keep this object for long."""
         try:
             self._client.purge()
             self._client.poll(0)  # delivery reports hold references to this object
         except KafkaException:
             pass  # it is being thrown away whatever its state
+        del self._client
 
     def _deliver(self, deadline: float) -> None:
         """Wait until every record is with the brokers, or one is refused: `commit_transaction` names that one's error then.
@@ -159,7 +165,10 @@ class TransactionalProducer:
         """
         left = 1
         while left and not self._watch.failed:
-            left = self._client.flush(FLUSH_S)
+            try:
+                left = self._client.flush(FLUSH_S)
+            except KafkaException as error:  # a fatal one: the producer was fenced, say
+                raise self._judge(error, committing=False) from None
             if left and time.monotonic() > deadline:
                 why = f"{left} records were not delivered within {self._timeout_s:g} s: the commit was not asked for"
                 raise TransactionFailedError("aborted", why, spent=True)

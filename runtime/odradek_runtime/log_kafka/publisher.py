@@ -25,6 +25,10 @@ from odradek_runtime.log_kafka.trouble import TroubleReporter
 class KafkaPublisher:
     """One name = one transactional id: a second publisher under the same name fences the first.
 
+    The first one's own producers may do that, too: a request to initialise that was given up, or sent again over another
+    connection, is obeyed by the coordinator whenever it arrives. So a publisher that has had such requests goes on after as
+    many fences, unless the position shows that somebody else has published under its name.
+
     The position is kept for as long as Kafka keeps the offsets of an idle group (`offsets.retention.minutes`, 7 days).
     """
 
@@ -41,7 +45,15 @@ class KafkaPublisher:
         self._producer: TransactionalProducer | None = None
         self._topic: str | None = None
         self._position = 0
-        self._open()
+        self._ours: set[int] = set()
+        """The positions that are stored if nobody else publishes under this name; empty before the first look."""
+        self._strays = 0
+        """Requests of ours that fence us if they still arrive."""
+        try:
+            self._open()
+        except LogError:
+            self._consumer.close()
+            raise
 
     def position(self) -> int:
         """How many source items are durably published.
@@ -73,18 +85,17 @@ class KafkaPublisher:
             producer = self._open(topic)
             if self._position != believed:
                 raise LogError(f"publisher {self._name!r}: the last publish did succeed: ask position() and go on from there")
+        self._ours.add(position)
         began = time.monotonic()
         try:
             self._write(producer, outputs, (topic, 0, position, ""))
         except TransactionFailedError as failure:
             self._failed(producer, failure, time.monotonic() - began)
-        self._topic, self._position = topic, position
+        self._topic, self._position, self._ours = topic, position, {position}
 
     def close(self) -> None:
         """Free the clients."""
-        if self._producer is not None:
-            self._producer.discard()
-            self._producer = None
+        self._drop()
         self._consumer.close()
 
     def _write(self, producer: TransactionalProducer, outputs: Sequence[Output], position: Position) -> None:
@@ -103,27 +114,49 @@ class KafkaPublisher:
     def _failed(self, producer: TransactionalProducer, failure: TransactionFailedError, took_s: float) -> None:
         # The broker fences a transaction that has lasted too long as well, for example through its own restart.
         if failure.reason in ("fenced", "outdated") and took_s < self._timeout_s:
-            raise LogError(f"publisher {self._name!r}: another one has taken this name over", retriable=False) from None
+            if not self._strays:
+                raise self._taken_over()
+            self._strays -= 1
         if failure.spent or not producer.abort():
-            self._open()
+            self._open(self._topic)
         raise LogError(f"publisher {self._name!r}: {failure}", retriable=not failure.poison, refusal=failure.refusal) from None
 
     def _open(self, topic: str | None = None) -> TransactionalProducer:
         """A new producer, which settles the last transaction of the old one; then the position is certain."""
-        self._producer = None
-        producer = TransactionalProducer(
-            self._clients,
-            self._trouble,
-            self._group,
-            self._timeout_s,
-            min(BATCH_BYTES, self._targets.smallest_batch_bytes),
-        )
+        self._drop()
+        producer = self._producer = self._initialised(topic)
+        try:
+            kept = self._cluster.committed(self._group, None, stable=True, timeout_s=self._timeout_s)
+            if kept:
+                position, self._topic = max((found.offset, partition.topic) for partition, found in kept.items())
+                if self._ours and position not in self._ours:
+                    raise self._taken_over()
+                self._position = position
+            self._ours = {self._position}
+        except LogError:
+            self._drop()
+            raise
+        return producer
+
+    def _initialised(self, topic: str | None) -> TransactionalProducer:
+        batch_bytes = min(BATCH_BYTES, self._targets.smallest_batch_bytes)
+        producer = TransactionalProducer(self._clients, self._trouble, self._group, self._timeout_s, batch_bytes)
         try:
             producer.initialise(topic, self._timeout_s)
-        except KafkaException as error:
+        except (KafkaException, LogError) as error:
+            self._strays += 1 + producer.sent_again
+            producer.discard()  # else it goes on by itself, and fences the next one when it gets through
+            if isinstance(error, LogError):
+                raise
             raise log_error(cause(error), self._clients.servers, f"opening publisher {self._name!r}") from None
-        kept = self._cluster.committed(self._group, None, stable=True, timeout_s=self._timeout_s)
-        if kept:
-            self._position, self._topic = max((found.offset, partition.topic) for partition, found in kept.items())
-        self._producer = producer
+        self._strays += producer.sent_again
         return producer
+
+    def _drop(self) -> None:
+        """The old producer's end, which must not last: a call of it that is stuck keeps it until it returns."""
+        old, self._producer = self._producer, None
+        if old is not None:
+            old.discard()
+
+    def _taken_over(self) -> LogError:
+        return LogError(f"publisher {self._name!r}: another one has taken this name over", retriable=False)
