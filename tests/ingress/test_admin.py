@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import threading
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.requests import Request as HttpRequest
 
 from odradek_runtime.admin.client import RemoteLog
 from odradek_runtime.admin.exposition import COUNTERS
-from odradek_runtime.log.port import LogError, Output, Partition
+from odradek_runtime.admin.topics import TopicRoutes
+from odradek_runtime.log.port import LogError, Output, Partition, Publisher
 from odradek_runtime.metrics import NO_HANDLER, HandlerMetrics, Metrics
 from tests.ingress.conftest import TOKEN, Site
 from tests.ingress.engine import ScriptedEngine
@@ -158,6 +162,44 @@ def test_records_published_remotely_are_read_remotely(site: Site, remote: Remote
     assert first.timestamp()[1] == 1234567890123
     assert (second.key(), second.value()) == (None, None)
     assert remote.offset_at(Partition("orders", 1), 1234567890124) == 1
+
+
+def test_requests_that_come_together_have_one_publisher_of_a_name(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opened twice, the second fences the first: whichever is kept, the other request's is lost."""
+    site.log.create_topic("orders", 1, {})
+    routes = TopicRoutes(site.log, TOKEN)
+    opened: list[str] = []
+    both_are_there = threading.Event()
+    make = site.log.publisher
+
+    def publisher(name: str) -> Publisher:
+        made = make(name)
+        opened.append(name)
+        if len(opened) == 1:
+            both_are_there.wait(30)
+        return made
+
+    monkeypatch.setattr(site.log, "publisher", publisher)
+
+    def request(path: str, query: bytes, body: bytes = b"") -> HttpRequest:
+        async def receive() -> dict[str, object]:
+            return {"type": "http.request", "body": body}
+
+        headers = [(b"authorization", f"Bearer {TOKEN}".encode())]
+        return HttpRequest({"type": "http", "method": "GET", "path": path, "query_string": query, "headers": headers}, receive)
+
+    async def ask() -> None:
+        asked = [asyncio.create_task(routes.position(request("/publishers", b"name=p"))) for _ in range(2)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        both_are_there.set()
+        await asyncio.gather(*asked)
+        await routes.publish(request("/records", b"name=p&position=1", b'[["orders", 0, null, "AA=="]]'))
+        await routes.close()
+
+    asyncio.run(ask())
+    assert opened == ["p"]
+    assert site.log.publisher("p").position() == 1
 
 
 def test_a_scan_goes_on_over_pages(site: Site, remote: RemoteLog, monkeypatch: pytest.MonkeyPatch) -> None:

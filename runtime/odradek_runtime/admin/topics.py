@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from starlette.responses import Response
@@ -19,7 +20,7 @@ from odradek_runtime.ingress.errors import HttpError, bad_field, suggestion, una
 from odradek_runtime.log.port import Log, LogError, Output, Partition, Publisher, TopicInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from starlette.requests import Request as HttpRequest
 
@@ -30,6 +31,14 @@ PAGE_BYTES = 8 * 1024 * 1024
 PUBLISHERS_OPEN = 64
 
 
+class Opened:
+    """The publisher of one name, made by the first request for it; `lock`: for one request at a time."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.publisher: Publisher | None = None
+
+
 class TopicRoutes:
     """Reads and writes the log in a few threads of its own: its calls block."""
 
@@ -37,7 +46,7 @@ class TopicRoutes:
         self._log = log
         self._token = token
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="odradek-admin")
-        self._publishers: dict[str, tuple[Publisher, asyncio.Lock]] = {}
+        self._publishers: dict[str, Opened] = {}
 
     def table(self) -> list[Route]:
         """The routes, every one behind the token."""
@@ -109,33 +118,28 @@ class TopicRoutes:
         position = _number(request, "position", -1)
         if position < 0:
             raise bad_field("position", "is required: how many source items are published when this batch is")
-        publisher, lock = await self._publisher(request)
-        async with lock:
+        async with self._publisher(request) as publisher:
             await self._run(lambda: publisher.publish(outputs, position))
         return _answer(request, wire.Position(position))
 
     async def position(self, request: HttpRequest) -> Response:
         """`GET /publishers?name=`: how far earlier runs under this name have come."""
         self._admit(request)
-        publisher, lock = await self._publisher(request)
-        async with lock:
+        async with self._publisher(request) as publisher:
             return _answer(request, wire.Position(await self._run(publisher.position)))
 
     async def close_publisher(self, request: HttpRequest) -> Response:
         """`DELETE /publishers?name=`: free it; its position stays."""
         self._admit(request)
-        publisher, lock = self._publishers.pop(_name(request), (None, None))
-        if publisher is not None and lock is not None:
-            async with lock:
-                await self._run(publisher.close)
+        opened = self._publishers.pop(_name(request), None)
+        if opened is not None:
+            await self._close(opened)
         return Response(status_code=204)
 
     async def close(self) -> None:
         """Free every publisher and the threads."""
         while self._publishers:
-            publisher, lock = self._publishers.popitem()[1]
-            async with lock:
-                await self._run(publisher.close)
+            await self._close(self._publishers.popitem()[1])
         self._threads.shutdown(wait=False)
 
     def _admit(self, request: HttpRequest) -> None:
@@ -174,18 +178,26 @@ class TopicRoutes:
                     return wire.Page(records, m.offset() + 1)
         return wire.Page(records, stop)
 
-    async def _publisher(self, request: HttpRequest) -> tuple[Publisher, asyncio.Lock]:
+    async def _close(self, opened: Opened) -> None:
+        async with opened.lock:
+            if opened.publisher is not None:
+                await self._run(opened.publisher.close)
+
+    @asynccontextmanager
+    async def _publisher(self, request: HttpRequest) -> AsyncGenerator[Publisher]:
+        """The one publisher of a name, for this request alone: a second one would fence it, whichever were kept."""
         name = _name(request)
-        if name not in self._publishers:
-            if len(self._publishers) >= PUBLISHERS_OPEN:
-                raise unavailable(f"{PUBLISHERS_OPEN} publishers are open already")
-            publisher = await self._run(lambda: self._log.publisher(name))
-            # Somebody may have opened the same one meanwhile; one is kept, so that they do not fence each other.
-            if name in self._publishers:
-                await self._run(publisher.close)
-            else:
-                self._publishers[name] = publisher, asyncio.Lock()
-        return self._publishers[name]
+        if name not in self._publishers and len(self._publishers) >= PUBLISHERS_OPEN:
+            raise unavailable(f"{PUBLISHERS_OPEN} publishers are open already")
+        opened = self._publishers.setdefault(name, Opened())
+        async with opened.lock:
+            if opened.publisher is None:
+                try:
+                    opened.publisher = await self._run(lambda: self._log.publisher(name))
+                except HttpError:
+                    self._publishers.pop(name, None)
+                    raise
+            yield opened.publisher
 
     async def _run(self, work: Callable[[], T]) -> T:
         try:
