@@ -6,9 +6,14 @@ read the word off the stack: whatever a library would say of a loop that is none
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
+
+import odradek
+from odradek._calls import Calls
+from odradek._errors import Misuse
 
 ENGINE = __name__.partition(".")[0]
 AT_ONCE = (
@@ -28,6 +33,10 @@ WORDS = {
     THREAD: ("to_thread", "run_in_executor", "run_sync"),
 }  # fmt: skip
 REMEDIES = {word: way_out for way_out, words in WORDS.items() for word in words}
+
+_CLASSES = {"Calls": Calls, **{name: getattr(odradek, name) for name in odradek.__all__}}
+_CALLED_AMISS = re.compile(r"(?P<owner>\w+)\.(?P<word>\w+)\(\) (got (an unexpected|multiple|some)|missing \d+ required|takes )")
+"""Python's own words for a call that does not fit the function."""
 
 
 def refusal(frames: list[FrameType], otherwise: str) -> str:
@@ -73,6 +82,22 @@ def of_another_loop(error: BaseException) -> str:
     if frames[-1].f_globals.get("__name__") not in ("asyncio.runners", "asyncio.base_events"):
         return ""
     return refusal([frame for frame in frames if _package(frame) != ENGINE], "asyncio.run")
+
+
+def called_amiss(error: BaseException) -> Misuse | None:
+    """For a TypeError by which Python says that a word of odradek takes no such argument: what no retry mends either."""
+    said = _CALLED_AMISS.match(str(error)) if type(error) is TypeError else None
+    if said is None or not hasattr(_CLASSES.get(said["owner"]), said["word"]):
+        return None
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        step = step.tb_next
+    if step is None or _package(step.tb_frame) in (ENGINE, odradek.__name__):
+        return None
+    code = step.tb_frame.f_code
+    owner = said["owner"].replace("Calls", "Context")
+    word = owner if said["word"] == "__init__" else f"{owner}.{said['word']}"
+    return Misuse(f"{error} ({code.co_filename}:{step.tb_lineno}, in {code.co_name}): help(odradek.{word}) says what it takes")
 
 
 def _chain(awaitable: Any) -> Iterator[FrameType]:

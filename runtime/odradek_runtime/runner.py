@@ -23,7 +23,7 @@ from .formats import TIMER, Entry, Header, Timer
 from .formats import Invocation as Stored
 from .invocation import Live
 from .journal import Diverged
-from .refusal import awaiting, of_another_loop, refusal
+from .refusal import awaiting, called_amiss, of_another_loop, refusal
 from .request import Failure, failure_of
 from .shard import StoreLost
 
@@ -181,7 +181,7 @@ class Runner:
             ending.attempt_failed(live, live.unwritten)
         elif live.diverged or isinstance(error, Diverged):
             ending.paused(live, "divergence", live.diverged or str(error))
-        elif isinstance(error, TerminalError):
+        elif isinstance(error := called_amiss(error) or error, TerminalError):
             ending.failed(live, failure_of(error))
         else:
             ending.attempt_failed(live, error)

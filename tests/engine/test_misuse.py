@@ -29,6 +29,11 @@ WRONG: dict[str, tuple[Wrong, str]] = {
     "a delay without a zone": (lambda ctx, other, _: ctx.send(other, delay=datetime(2030, 1, 1)), "has no time zone"),  # noqa: DTZ001
     "a code of text": (lambda *_: TerminalError("no", code=cast("Any", "x")), "code must be an HTTP error status"),
     "a code out of range": (lambda *_: TerminalError("no", code=200), "code must be an HTTP error status"),
+    "a word too many": (lambda ctx, *_: ctx.run(int, tries=3), "Context.run() got an unexpected keyword argument 'tries'"),
+    "an argument too few": (lambda ctx, *_: ctx.sleep(), "Context.sleep() missing 1 required positional argument: 'delay' ("),
+    "a sleep of two": (lambda ctx, *_: ctx.sleep(1, 2), "help(odradek.Context.sleep) says what it takes"),
+    "a word for calls": (lambda ctx, other, _: ctx.send(other, after=1), "help(odradek.Context.send)"),
+    "a word for an error": (lambda *_: cast("Any", TerminalError)("no", status=404), "help(odradek.TerminalError)"),
     "a negative retry": (lambda *_: RetryableError("no", retry_after=-1), "retry_after must be at least 0"),
 }
 
@@ -60,3 +65,24 @@ def test_a_wrong_argument_ends_the_invocation_after_one_attempt(rig: Rig, wrong:
     assert attempts == [1]
     rig.settled(app)
     assert [one.status for one in rig.invocations(app)] == ["failed"]
+
+
+def test_a_call_of_ones_own_that_does_not_fit_is_tried_again(rig: Rig) -> None:
+    """A deploy mends it, and nothing is known of it here."""
+    app, attempts = App("misuse", shards=1), list[int]()
+    service = app.service("own")
+
+    def run() -> None:
+        pass
+
+    run.__qualname__ = "Other.run"
+
+    @service.handler
+    async def go(ctx: Context) -> None:
+        attempts.append(1)
+        if len(attempts) < 3:
+            cast("Any", run)(1)
+
+    rig.start(app)
+    rig.ask("own/go").value()
+    assert len(attempts) == 3
