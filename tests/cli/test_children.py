@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -119,7 +120,7 @@ def inet() -> set[str]:
 @linux
 def test_children_have_nothing_of_the_worker_and_it_stops_in_time_beside_all_that_steps_leave(folder: Path) -> None:
     (folder / "shop.py").write_text(SHOP)
-    with Serving("dev", "shop:app", "--no-reload") as serving, ended() as left:
+    with Serving("dev", "shop:app", "--no-reload", "--log-format", "json") as serving, ended() as left:
         worker = serving.worker()
         children = {body: ask(worker, body) for body in ("forked", "multiprocessed", "executed", "shelled")}
         left += children.values()
@@ -136,7 +137,8 @@ def test_children_have_nothing_of_the_worker_and_it_stops_in_time_beside_all_tha
         until((folder / "hangs").exists, "a body that does not end")
         assert serving.stop() == 0, serving.said
         assert "did not stop within" not in serving.said
-        assert "users-thread" in serving.said
+        (last,) = [line for line in map(json.loads, serving.said.splitlines()) if "users-thread" in line["message"]]
+        assert (last["level"], last["message"].split(" what ")[0]) == ("warning", "stopped without waiting any longer for")
         assert all(alive(child) for child in left)
         address = urlsplit(worker["url"])
         with socket.socket() as probe:

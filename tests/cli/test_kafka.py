@@ -9,8 +9,14 @@ from pathlib import Path
 
 import httpx
 
-from tests.cli.conftest import SHOP, Run
+from tests.cli.conftest import SHOP, Run, environment
 from tests.cli.workers import Serving, until
+
+NOTHING = """
+@app.handler
+async def nothing(ctx: Context) -> None:
+    pass
+"""
 
 
 def test_two_workers_share_the_work_and_one_death_is_survived(run: Run, folder: Path, kafka: str, topic_prefix: str) -> None:
@@ -70,3 +76,25 @@ def test_missing_topics_are_named_at_once_and_made_when_asked(folder: Path, kafk
         assert serving.stop() == 0
     for name in (orders, invoices):
         assert f"created topic {name} with 8 partitions, replication factor 1" in " ".join(serving.said.split())
+
+
+CUSTOM = """
+import sys
+if "odradek_runtime.log_kafka.producer_process" in sys.orig_argv:
+    print("of a library", flush=True)
+    print("Traceback\\n  of another", file=sys.stderr, flush=True)
+"""
+
+
+def test_what_a_producers_process_says_is_an_object_in_a_json_log(folder: Path, kafka: str, topic_prefix: str) -> None:
+    (folder / "kafkashop.py").write_text(f"from odradek import App, Context\napp = App({topic_prefix!r})\n" + NOTHING)
+    (folder / "custom").mkdir()
+    (folder / "custom" / "sitecustomize.py").write_text(CUSTOM)
+    path = f"{folder / 'custom'}{os.pathsep}{environment()['PYTHONPATH']}"
+    run = ("run", "kafkashop:app", "--bootstrap-servers", kafka, "--log-format", "json")
+    with Serving(*run, env={"PYTHONPATH": path}, data_dir=folder / ".odradek" / "worker-0") as serving:
+        serving.worker()
+        serving.hears("of another")
+        assert serving.stop() == 0
+    said = [json.loads(line)["message"] for line in serving.said.splitlines()]
+    assert "a producer's process says: of a library\nTraceback\n  of another" in said

@@ -129,7 +129,7 @@ def test_extras_that_are_no_json_cost_no_line() -> None:
     assert parsed(JsonFormatter().format(record("x", odd={(1, 2): Sour()})))["message"] == "x"
 
 
-IMPORTS = "import logging, warnings\nfrom odradek import Context, TerminalError\nlog = logging.getLogger('mine')\n"
+IMPORTS = "import logging, os, warnings\nfrom odradek import Context, TerminalError\nlog = logging.getLogger('mine')\n"
 TALKING = IMPORTS + SHOP + """
 talker = app.service("talker")
 
@@ -149,6 +149,24 @@ async def note(ctx: ObjectContext) -> None:
     log.warning("noted")
     warnings.warn("old")
 
+class Sour:
+    def __del__(self) -> None:
+        raise ValueError("nobody can be told")
+
+def forgets() -> None:
+    Sour()
+
+def forks() -> int:
+    child = os.fork()
+    if child == 0:
+        raise ValueError("in a process of its own")
+    return os.waitpid(child, 0)[1]
+
+@talker.handler
+async def odd(ctx: Context) -> int:
+    await ctx.run(forgets)
+    return await ctx.run(forks)
+
 @talker.handler
 async def fail(ctx: Context) -> None:
     raise TerminalError("no such order", code=404)
@@ -161,6 +179,7 @@ def test_every_line_of_a_worker_is_an_object_that_says_where_it_comes_from(run: 
         serving.worker()
         run("call", "talker/talk", "40")
         run("call", "customer/bob/note")
+        run("call", "talker/odd")
         run("call", "talker/fail", ok=False)
         assert serving.stop() == 0
     lines = [parsed(line) for line in serving.said.splitlines()]
@@ -175,6 +194,9 @@ def test_every_line_of_a_worker_is_an_object_that_says_where_it_comes_from(run: 
     assert step["step"].startswith(step["invocation"])
     (noted,) = [line for line in lines if line["message"] == "noted"]
     assert (noted["handler"], noted["key"], noted["level"]) == ("customer/note", "bob", "warning")
+    for message in ("nobody can be told", "in a process of its own"):
+        (odd,) = [line for line in lines if message in line.get("exception", "")]
+        assert odd["level"] == "error"
     assert any("UserWarning: old" in line["message"] for line in lines)
     assert any("talker/fail" in line["message"] and "404" in line["message"] for line in lines)
     assert any(line["message"].startswith("app shop on embedded") for line in lines)

@@ -253,7 +253,7 @@ def test_a_process_is_given_up_though_a_fork_holds_its_end(monkeypatch: pytest.M
 
 
 def test_what_is_printed_there_does_no_harm(
-    log: KafkaLog, app: str, topic: str, join: Join, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    log: KafkaLog, app: str, topic: str, join: Join, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     noisy = "print('noise', flush=True); from odradek_runtime.log_kafka import producer_process; producer_process.main()"
     monkeypatch.setattr(remote_producer, "PROGRAM", ("-c", noisy))
@@ -261,7 +261,7 @@ def test_what_is_printed_there_does_no_harm(
 
     station.committed(station.transaction([0], [Output(topic, 0, b"k", b"v")]))
     assert values(log, Partition(topic, 0)) == [b"v"]
-    assert "noise" in capfd.readouterr().out
+    assert "a producer's process says: noise" in caplog.messages
 
 
 def test_signals_of_a_terminal_do_not_end_it(log: KafkaLog, topic: str, station: Station) -> None:
@@ -375,6 +375,25 @@ def test_a_program_that_does_not_start_is_said_with_its_setting(monkeypatch: pyt
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(LogError, match="producer_processes"):
         RemoteProducer(Clients("stub:9092", {}), TroubleReporter("stub:9092"), "id", 10.0, 1_000)
+
+
+def test_what_ends_a_process_is_a_record_of_its_worker(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its traceback: a log in JSON has no other lines."""
+    broken = "from odradek_runtime.log_kafka import producer_process as here; here.Service.reply = None; here.main()"
+    monkeypatch.setattr(remote_producer, "PROGRAM", ("-c", broken))
+    producer = RemoteProducer(Clients("stub:9092", {}), TroubleReporter("stub:9092"), "id", 10.0, 1_000)
+
+    with pytest.raises(LogError, match="exit status 1: what it said is in the log"):
+        producer.initialise(None, 10.0)
+
+    eventually(lambda: bool(caplog.records))
+    (said,) = caplog.messages
+    assert said.startswith("a producer's process says: Traceback (most recent call last):\n")
+    assert said.endswith("TypeError: 'NoneType' object is not callable")
+    assert capfd.readouterr() == ("", "")
+    producer.discard()
 
 
 def test_a_program_that_ends_at_once_is_a_producer_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 
+from odradek_runtime.cli.logs import as_line
+
 HANDLED = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 END_S = 5.0
 """How long threads and processes that the app has left may take to end when the worker has handed over."""
@@ -93,7 +95,8 @@ def _end(code: int) -> None:
         f"{kind}: {', '.join(names)}" for kind, names in (("threads", threads), ("processes", processes)) if names
     )
     with suppress(OSError, ValueError):
-        sys.stderr.write(f"stopped without waiting any longer for what the app has left running ({left or 'its own atexit'})\n")
+        said = f"stopped without waiting any longer for what the app has left running ({left or 'its own atexit'})"
+        sys.stderr.write(as_line(said) + "\n")
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)

@@ -36,6 +36,7 @@ from odradek_runtime.log_kafka.contents import (
     TransactionFailed,
 )
 from odradek_runtime.log_kafka.framing import connected, receive_frame, send_frame
+from odradek_runtime.log_kafka.last_words import relay
 from odradek_runtime.log_kafka.producer import TransactionFailedError, unproducible
 from odradek_runtime.log_kafka.trouble import TroubleReporter
 
@@ -68,15 +69,22 @@ class RemoteProducer:
         self.batch_bytes = batch_bytes
         self._trouble = trouble
         self._link, theirs = connected()
-        # The other side's own standard output stays what the worker's is: whatever a library prints there does no harm.
         command = [sys.executable, *PROGRAM, str(theirs.fileno()), str(os.getpid())]
         try:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])  # noqa: S603 - this very program
+            self._process = subprocess.Popen(  # noqa: S603 - this very program
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=[theirs.fileno()],
+            )
         except OSError as error:
             self._link.close()
             raise LogError(f"a process for a producer cannot be started: {error} (setting producer_processes)") from None
         finally:
             theirs.close()
+        assert self._process.stdout is not None
+        relay(self._process.stdout)
         self._encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
         self._decoder = msgspec.msgpack.Decoder(Reply)
         verbose = logger.isEnabledFor(logging.DEBUG)
@@ -180,7 +188,7 @@ class RemoteProducer:
             status = self._process.wait(END_S)
         except subprocess.TimeoutExpired:
             return "does not answer"
-        return f"was ended by signal {-status}" if status < 0 else f"ended with exit status {status}: see its standard error"
+        return f"was ended by signal {-status}" if status < 0 else f"ended with exit status {status}: what it said is in the log"
 
 
 def _plain(value: object) -> object:
