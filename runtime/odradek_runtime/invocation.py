@@ -163,7 +163,7 @@ class Live:
         if self.journal is not _EMPTY and self.journal.replaying:
             return self._replay("get", name).value
         key = self.base + (_SUFFIXES.get(name) or suffix_of(name))
-        value = self.writes.get(key, ABSENT) if self.writes else ABSENT
+        value = self.writes.get(key, ABSENT)
         if value is ABSENT:
             value = self.shard.read(key)
         self.commands.append(("get", name, None, value, 0.0))
@@ -175,9 +175,12 @@ class Live:
             return
         key = self.base + (_SUFFIXES.get(name) or suffix_of(name))
         self.commands.append(("set", name, None, None, 0.0))
-        size = len(key) + len(value) if value is not None else len(key)
+        size = len(key) if value is None else len(key) + len(value)
         if size > self.machine.sizes.plain_state:
-            self._check_state(name, key, value)
+            try:
+                self.machine.sizes.check_state(name, key, value)
+            except TerminalError as error:
+                self._refuse(error)
         self.size += size
         self.writes[key] = value
 
@@ -210,10 +213,15 @@ class Live:
             self._replay("publish", topic, key)
             return
         size = (len(value) if value else 0) + (len(key) if key else 0)
+        targets = self.machine.targets
         self.commands.append(("publish", topic, key, None, 0.0))
-        special = headers is not None or partition is not None or timestamp_ms is not None
-        if special or size > self.machine.targets.plain.get(topic, -1):
-            self._check_target(topic, key, value, headers, partition, timestamp_ms)
+        if headers is not None or partition is not None or timestamp_ms is not None or size > targets.plain.get(topic, -1):
+            try:
+                targets.check(topic, key, value, headers, partition, timestamp_ms, self.machine.now_ms, self.machine.steady_ms)
+            except TerminalError as error:
+                self._refuse(error)
+            except (Unavailable, LogError) as error:
+                self._not_now(error)
         self.size += size
         self.outputs.append((topic, partition, key, value, headers, timestamp_ms or 0))
 
@@ -324,29 +332,6 @@ class Live:
         if entry.failure is not None:
             raise TerminalError(entry.failure.message, code=entry.failure.code, metadata=entry.failure.metadata)
         return entry
-
-    def _check_state(self, name: str, key: bytes, value: bytes | None) -> None:
-        try:
-            self.machine.sizes.check_state(name, key, value)
-        except TerminalError as error:
-            self._refuse(error)
-
-    def _check_target(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Headers | None,
-        partition: int | None,
-        timestamp_ms: int | None,
-    ) -> None:
-        now_ms, steady_ms = self.machine.now_ms, self.machine.steady_ms
-        try:
-            self.machine.targets.check(topic, key, value, headers, partition, timestamp_ms, now_ms, steady_ms)
-        except TerminalError as error:
-            self._refuse(error)
-        except (Unavailable, LogError) as error:
-            self._not_now(error)
 
     def _refuse(self, error: TerminalError) -> NoReturn:
         """The command just noted does not happen. That is journaled, too: a handler that goes on goes on so in every replay."""

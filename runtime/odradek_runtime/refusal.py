@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 import odradek
@@ -72,11 +72,7 @@ def awaiting(coroutine: Any) -> list[FrameType]:
 
 def of_another_loop(error: BaseException) -> str:
     """The message for an error by which asyncio says that a loop runs here already; "" for any other."""
-    frames: list[FrameType] = []
-    step = error.__traceback__
-    while step is not None:
-        frames.append(step.tb_frame)
-        step = step.tb_next
+    frames = [step.tb_frame for step in _raised_through(error)]
     if not isinstance(error, RuntimeError) or not frames:
         return ""
     if frames[-1].f_globals.get("__name__") not in ("asyncio.runners", "asyncio.base_events"):
@@ -89,15 +85,21 @@ def called_amiss(error: BaseException) -> Misuse | None:
     said = _CALLED_AMISS.match(str(error)) if type(error) is TypeError else None
     if said is None or not hasattr(_CLASSES.get(said["owner"]), said["word"]):
         return None
-    step = error.__traceback__
-    while step is not None and step.tb_next is not None:
-        step = step.tb_next
-    if step is None or _package(step.tb_frame) in (ENGINE, odradek.__name__):
+    steps = list(_raised_through(error))
+    if not steps or _package(steps[-1].tb_frame) in (ENGINE, odradek.__name__):
         return None
-    code = step.tb_frame.f_code
+    code = steps[-1].tb_frame.f_code
     owner = said["owner"].replace("Calls", "Context")
     word = owner if said["word"] == "__init__" else f"{owner}.{said['word']}"
-    return Misuse(f"{error} ({code.co_filename}:{step.tb_lineno}, in {code.co_name}): help(odradek.{word}) says what it takes")
+    return Misuse(f"{error} ({code.co_filename}:{steps[-1].tb_lineno}, in {code.co_name}): help(odradek.{word}) says what it takes")
+
+
+def _raised_through(error: BaseException) -> Iterator[TracebackType]:
+    """Where an error passed, from who caught it inwards to who raised it."""
+    step = error.__traceback__
+    while step is not None:
+        yield step
+        step = step.tb_next
 
 
 def _chain(awaitable: Any) -> Iterator[FrameType]:

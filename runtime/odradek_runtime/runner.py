@@ -175,13 +175,14 @@ class Runner:
             raise StoreLost(str(live.shard.store_error)) from error
         ending = self._machine.ending
         live.refused = live.refused or (str(error) if isinstance(error, Refused) else of_another_loop(error))
+        error = called_amiss(error) or error
         if live.refused:
             ending.refused(live)
         elif live.unwritten is not None:
             ending.attempt_failed(live, live.unwritten)
         elif live.diverged or isinstance(error, Diverged):
             ending.paused(live, "divergence", live.diverged or str(error))
-        elif isinstance(error := called_amiss(error) or error, TerminalError):
+        elif isinstance(error, TerminalError):
             ending.failed(live, failure_of(error))
         else:
             ending.attempt_failed(live, error)

@@ -18,11 +18,11 @@ from msgspec import inspect as shape
 
 from odradek import _check
 from odradek._check import ANY, ANY_KEY, NOTHING, Check, Ok, compiled, is_number, kind_of
-from odradek._unions import refuse_unions
+from odradek._unions import LIMITS, refuse_unions
 
 Build = Callable[["_Builder", Check, Any, str], None]
 
-_LIMITS = ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length", "pattern", "tz")
+_LIMITS = (*LIMITS, "pattern", "tz")
 _FLOAT = frozenset((float,))
 
 

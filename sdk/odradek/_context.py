@@ -204,7 +204,7 @@ class Context(Calls):
             ctx.publish(invoices, invoice, key=ctx.key)
         """
         try:
-            data = topic.quick(value)
+            data = None if value is None else topic.quick(value)  # a tombstone has no bytes, also where the type admits None
             key_data = key.encode() if type(key) is str and topic.text_keys else None
         except Exception:  # noqa: BLE001  (whatever it is, `encode` or `encode_key` says it)
             data = key_data = None

@@ -87,11 +87,11 @@ class Misuse(TerminalError, TypeError, ValueError):
     """
 
 
-class RefusedValue(TerminalError, TypeError, ValueError):
+class RefusedValue(Misuse):
     """A value that would not come back as it is: not of its declared type, or one that its encoding cannot carry.
 
     Raised where the value goes in: by `ctx.set`, `ctx.publish`, `call` and `send`, for a step's result, and for what a
-    handler returns. It is terminal (code 500), because no retry mends a value; it is a TypeError and a ValueError too.
+    handler returns.
 
     `field` is the JSON path within the value ("$.lines[0].price"), `message` what is wrong there and the way out.
     """

@@ -40,10 +40,7 @@ class Topic(Generic[K, V]):
     encode: Encode
     """How its values travel; not for None."""
     quick: Quick
-    """Encodes most values, and fast. For what it gives None for or raises at, `encode` has the bytes or says why there are none.
-
-    None it gives None for, whatever the type: a tombstone has no bytes.
-    """
+    """Encodes most values, and fast; not for None. For what it gives None for or raises at, `encode` says what there is to say."""
     text_keys: bool
     """Most of its keys become bytes by `str.encode` alone; `encode_key` says why another does not."""
 
@@ -70,8 +67,7 @@ class Topic(Generic[K, V]):
     def _resolve(self) -> None:
         self.encode_key = key_encoder(self.key_type, f"topic {self.name!r}: key")
         self.encode = self.serde.guard(f"topic {self.name!r}: value")
-        quick = self.serde.guard.quick
-        self.quick = _passing_none(quick) if self.serde.admits_none else quick
+        self.quick = self.serde.guard.quick
         self.text_keys = is_text_key(self.key_type)
 
     def _first_encode_key(self, key: Any) -> bytes:
@@ -90,11 +86,6 @@ class Topic(Generic[K, V]):
 
     def __repr__(self) -> str:
         return f"Topic({self.name!r})"
-
-
-def _passing_none(quick: Quick) -> Quick:
-    """Give no bytes for None, which a type that admits it would write as `null`: compaction keeps that for ever."""
-    return lambda value: None if value is None else quick(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import msgspec
 
 from odradek._pydantic import parts_of
 
-_LIMITS = ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length")
+LIMITS = ("gt", "ge", "lt", "le", "multiple_of", "min_length", "max_length")
 
 
 def refuse_unions(hint: Any, name: str) -> None:
@@ -44,4 +44,4 @@ def _opened(member: Any) -> tuple[bool, bool]:
 
 
 def _limits(one: Any) -> bool:
-    return isinstance(one, msgspec.Meta) and any(getattr(one, name) is not None for name in _LIMITS)
+    return isinstance(one, msgspec.Meta) and any(getattr(one, name) is not None for name in LIMITS)

@@ -1,12 +1,14 @@
 """What the tests of the log on Kafka share: an app with its topics, and members that leave at the end."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from odradek_runtime.log.port import Log
 from odradek_runtime.log_kafka import KafkaLog
 from tests.contract.station import Station
+from tests.kafka.life import Life
 
 SHARDS = 2
 
@@ -51,3 +53,11 @@ def join() -> Iterator[Callable[[Log, str], Station]]:
     yield make
     for station in stations:
         station.leave()
+
+
+@pytest.fixture
+def life(kafka: str, log: KafkaLog, topic_prefix: str, tmp_path: Path) -> Iterator[Life]:
+    """An app of two shards that is run, stopped and run again."""
+    made = Life(kafka, log, topic_prefix, tmp_path)
+    yield made
+    made.stop()

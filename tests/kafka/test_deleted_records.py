@@ -1,9 +1,7 @@
 """Records of an input that retention deleted before the app had read them: said with their offsets, and passed over."""
 
 import logging
-from collections.abc import Iterator
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Protocol, cast
 
 import pytest
@@ -11,9 +9,8 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from odradek_runtime.log.port import Partition
-from odradek_runtime.log_kafka import KafkaLog
+from tests.kafka.life import RECORDS, Life
 from tests.kafka.raw import DEADLINE_S, eventually
-from tests.kafka.test_lost_topics import RECORDS, Life
 
 
 class _Admin(Protocol):
@@ -25,13 +22,6 @@ def empty(servers: str, partitions: list[Partition]) -> None:
     client = cast("_Admin", AdminClient({"bootstrap.servers": servers, "log_level": 0}))
     for deleted in client.delete_records([TopicPartition(*partition, -1) for partition in partitions]).values():
         deleted.result(DEADLINE_S)
-
-
-@pytest.fixture
-def life(kafka: str, log: KafkaLog, topic_prefix: str, tmp_path: Path) -> Iterator[Life]:
-    made = Life(kafka, log, topic_prefix, tmp_path)
-    yield made
-    made.stop()
 
 
 @pytest.mark.parametrize("store", ["kept", "gone"])

@@ -1,9 +1,7 @@
 """The group's offsets moved by somebody else on a real Kafka: said and not obeyed. Partitions added to an input: read soon."""
 
 import logging
-from collections.abc import Iterator
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Protocol, cast
 
 import pytest
@@ -12,10 +10,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions  # confluent_kafka.admin does not export it to type checkers
 
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.log_kafka import KafkaLog
 from tests.contract.station import values
+from tests.kafka.life import RECORDS, Life
 from tests.kafka.raw import DEADLINE_S, eventually
-from tests.kafka.test_lost_topics import RECORDS, Life
 
 
 class _Admin(Protocol):
@@ -34,13 +31,6 @@ def move(servers: str, group: str, offsets: dict[Partition, int]) -> None:
     client = admin(servers)  # kept: what it was asked for ends with it
     for altered in client.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)]).values():
         altered.result(DEADLINE_S)
-
-
-@pytest.fixture
-def life(kafka: str, log: KafkaLog, topic_prefix: str, tmp_path: Path) -> Iterator[Life]:
-    made = Life(kafka, log, topic_prefix, tmp_path)
-    yield made
-    made.stop()
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:

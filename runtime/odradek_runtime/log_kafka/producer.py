@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
@@ -82,11 +83,7 @@ class TransactionalProducer:
     @property
     def doubtful(self) -> bool:
         """Whether the coordinator's connection has dropped since this producer was made: begin nothing more on it."""
-        try:
-            self._client.poll(0)
-        except KafkaException:
-            return True  # polling raises fatal errors
-        return self._watch.lost > 0
+        return not self._poll() or self._watch.lost > 0
 
     def initialise(self, topic: str | None, timeout_s: float) -> None:
         """Fence and settle whatever was open under this id.
@@ -102,7 +99,7 @@ class TransactionalProducer:
         try:
             self._client.init_transactions(timeout_s)
         finally:
-            _ = self.doubtful  # polls: log lines arrive so
+            self._poll()
             self.sent_again = self._watch.lost
         if self._watch.connected == 0:
             raise LogError(
@@ -150,12 +147,18 @@ class TransactionalProducer:
 
     def discard(self) -> None:
         """Drop what is queued, and the client with all that it does by itself: exceptions may keep this object for long."""
-        try:
+        with suppress(KafkaException):  # it is being thrown away whatever its state
             self._client.purge()
             self._client.poll(0)  # delivery reports hold references to this object
-        except KafkaException:
-            pass  # it is being thrown away whatever its state
         del self._client
+
+    def _poll(self) -> bool:
+        """Take what the client has to tell, log lines too; False if it has failed for good."""
+        try:
+            self._client.poll(0)
+        except KafkaException:
+            return False
+        return True
 
     def _deliver(self, deadline: float) -> None:
         """Wait until every record is with the brokers, or one is refused: `commit_transaction` names that one's error then.
