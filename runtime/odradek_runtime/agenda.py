@@ -54,6 +54,14 @@ class Agenda:
         """After a restart: what was paused because of the code is tried on the code of today."""
         self._paused.append((shard, b"z"))
 
+    def watch_clock(self) -> None:
+        """Before anything is done in a turn: a wall clock that was set. What the next owner of a shard has to know is committed."""
+        machine = self._machine
+        for shard in machine.shards.values():
+            was_set = shard.timers.watch(machine.now_ms, machine.steady_ms, shard.scan)
+            if was_set and shard.phase != "leaving":
+                machine.touch(shard)
+
     def turn(self) -> None:
         """A share of everything. An epoch that is kept small may have room for one kind alone: each is the first in turn."""
         self._machine.settle()
@@ -126,9 +134,7 @@ class Agenda:
         if self.timers_held:
             return
         shards = [shard for shard in machine.shards.values() if shard.phase == "open"]
-        now_ms, steady_ms = machine.now_ms, machine.steady_ms  # a jump of the clock after this look is noticed at the next one
-        for shard in shards:
-            shard.timers.watch(now_ms, steady_ms, shard.scan)
+        now_ms, steady_ms = machine.now_ms, machine.steady_ms
         due = [shard for shard in shards if shard.timers.wait_ms(now_ms, steady_ms) <= 0.0]
         for shard in due:
             for _ in range(max(SHARE // len(due), 1)):

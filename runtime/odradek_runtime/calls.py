@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from . import keys
 from .ending import reply_of
 from .fingerprint import differ, fingerprint
-from .formats import COMMAND, TIMER, Command, Header, Timer
+from .formats import COMMAND, Command, Header, Timer
 from .formats import Invocation as Stored
 from .invocation import Live
 from .request import Attach, Failure, Invoke, Pending, Reply, Request
@@ -100,7 +100,7 @@ class Calls:
         if at_ms > self._machine.now_ms:
             stored.status = "scheduled"
             shard.put(keys.invocation(stored.id), self._machine.sizes.entry(stored))
-            shard.set_timer(keys.timer(at_ms, stored.id, keys.REF_START), TIMER.encode(Timer("start")))
+            shard.set_timer(keys.timer(at_ms, stored.id, keys.REF_START), Timer("start"))
         else:
             self.admit(shard, stored)
 
@@ -126,7 +126,7 @@ class Calls:
 
     def start_apart(self, shard: Shard, id_: str) -> None:
         """As `start_next`, as an event of its own: while a poisonous record is looked for, no event runs two invocations."""
-        shard.set_timer(keys.timer(0, id_, keys.REF_START), TIMER.encode(Timer("start")))
+        shard.set_timer(keys.timer(0, id_, keys.REF_START), Timer("start"))
         self._machine.touch(shard)
 
     def start_next(self, shard: Shard, id_: str) -> None:

@@ -15,7 +15,7 @@ from odradek._port import Origin
 from . import keys
 from .clock import begun
 from .dead_letter import dead_letter
-from .formats import COMMAND, SLOT, TIMER, Command, Slot, Timer
+from .formats import COMMAND, SLOT, Command, Slot, Timer
 from .formats import Invocation as Stored
 from .invocation import Live
 from .request import Failure, Reply, plain_text
@@ -214,7 +214,7 @@ class Ending:
         stored.payload, stored.headers = None, []
         shard.put(key, self._machine.sizes.entry(stored))
         due_ms = int(self._machine.now_ms) + stored.retain_ms
-        shard.set_timer(keys.timer(due_ms, stored.id, keys.REF_PURGE), TIMER.encode(Timer("purge")))
+        shard.set_timer(keys.timer(due_ms, stored.id, keys.REF_PURGE), Timer("purge"))
 
     def release(self, live: Live) -> None:
         """The key is free for the next in its inbox."""
@@ -272,7 +272,7 @@ class Ending:
     def _back_off(self, live: Live, stored: Stored, due_ms: float) -> None:
         stored.status = "backing_off"
         self._set_aside(live)
-        timer = TIMER.encode(Timer("retry", created_ms=stored.created_ms))
+        timer = Timer("retry", created_ms=stored.created_ms)
         live.shard.set_timer(keys.timer(int(due_ms), stored.id, keys.REF_RETRY), timer)
 
     def _exhausted(self, live: Live, stored: Stored) -> None:

@@ -76,7 +76,7 @@ class Engine:
         self._ownership = ownership
         self._settings = settings
         self._clock = clock
-        machine.look_at_clock = self._look_at_clock
+        machine.look_at_clock = self._let_time_pass
         self._sent_ms = self._sent_steady_ms = 0.0
         self.intake = Intake(machine, member)
         self._agenda = Agenda(machine, self._full, lambda: bool(self._isolation.split))
@@ -142,6 +142,7 @@ class Engine:
             if self._handover.losing:
                 self._close_if_due()
             return
+        self._agenda.watch_clock()
         self._agenda.end_steps()
         if not self.flags.stopping:
             if self._isolation.split and self.machine.epoch.number % 2:
@@ -153,6 +154,12 @@ class Engine:
 
     def _look_at_clock(self) -> None:
         self.machine.now_ms, self.machine.steady_ms = self._clock.wall_ms(), self._clock.steady_ms()
+
+    def _let_time_pass(self) -> None:
+        """Within a turn, by the steady clock alone: all of its timers are reckoned by one wall clock, the one it began with."""
+        steady_ms = self._clock.steady_ms()
+        self.machine.now_ms += steady_ms - self.machine.steady_ms
+        self.machine.steady_ms = steady_ms
 
     def patience_s(self) -> float:
         """How long nothing needs doing unless an event comes, in seconds."""

@@ -19,6 +19,7 @@ from .request import Answer, Pending, Reply
 if TYPE_CHECKING:
     from .invocation import Live
     from .shard import Shard
+    from .timers import Shown
 
 
 @dataclass(slots=True)
@@ -84,8 +85,8 @@ class Epoch:
                     state.append((key[1:], value))
                 else:
                     journal.append((key, value))
-            noted_ms = int(shard.timers.noted_ms(now_ms, steady_ms))
-            record = POSITIONS.encode(positions_record(shard, shards, self.number, noted_ms))
+            shown = shard.timers.shown(now_ms, steady_ms)
+            record = POSITIONS.encode(positions_record(shard, shards, self.number, shown))
             shard.changes[keys.POSITIONS] = record
             journal.append((keys.POSITIONS, record))
             transaction.state[number] = state
@@ -98,8 +99,11 @@ class Epoch:
         return transaction
 
 
-def positions_record(shard: Shard, shards: int, epoch: int, time_ms: int) -> Positions:
+def positions_record(shard: Shard, shards: int, epoch: int, shown: Shown) -> Positions:
     """Where a shard stands in every partition it reads: the record that closes its part of an epoch."""
     inputs = [Position(p.topic, p.partition, offset, shard.topic_ids.get(p.topic, "")) for p, offset in shard.positions.items()]
-    at = shard.at
-    return Positions(shards, shard.incarnation, epoch, shard.sequence, time_ms, inputs, at.journal_id, at.state_id)
+    at, before_ms = shard.at, [int(each_ms) for each_ms in shown.before_ms]
+    return Positions(
+        shards, shard.incarnation, epoch, shard.sequence, int(shown.now_ms), inputs,
+        journal_id=at.journal_id, state_id=at.state_id, clock=shown.clock, clocks_ms=before_ms,
+    )  # fmt: skip

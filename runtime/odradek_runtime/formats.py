@@ -124,6 +124,7 @@ class Timer(msgspec.Struct):
     attempt: int = 0
     first_ms: int = 0
     created_ms: int = 0
+    clock: int = 0
 
 
 class Position(msgspec.Struct):
@@ -146,6 +147,8 @@ class Positions(msgspec.Struct):
     inputs: list[Position]
     journal_id: str = ""
     state_id: str = ""
+    clock: int = 0
+    clocks_ms: list[int] = []
 
 
 class StorePosition(msgspec.Struct):

@@ -121,7 +121,7 @@ class Runner:
         if live.handler.timeout_s is not None and live.stored is not None:
             due_ms = int(self._machine.now_ms + live.handler.timeout_s * 1000)
             timer = live.timers[keys.REF_TIMEOUT] = keys.timer(due_ms, live.id, keys.REF_TIMEOUT)
-            live.shard.set_timer(timer, TIMER.encode(Timer("timeout", created_ms=live.stored.created_ms)))
+            live.shard.set_timer(timer, Timer("timeout", created_ms=live.stored.created_ms))
 
     def persist(self, live: Live) -> None:
         assert live.stored is not None
@@ -248,7 +248,7 @@ class Runner:
         live.commands, live.writes, live.outputs, live.refusals = [], {}, [], None
         epoch = self._machine.epoch
         for ref in live.sleeps:
-            live.shard.set_timer(live.timers[ref], TIMER.encode(Timer("sleep")))
+            live.shard.set_timer(live.timers[ref], Timer("sleep"))
         live.sleeps = []
         for ref in live.started:
             self.start_step(live, ref)

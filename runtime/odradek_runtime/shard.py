@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from . import keys
-from .formats import LOCK, SLOT, STORE_POSITION, Lock, Slot, StorePosition
+from .formats import LOCK, SLOT, STORE_POSITION, TIMER, Lock, Slot, StorePosition, Timer
 from .log.port import ChangelogPosition, Partition
 from .store import Store, StoreError
 from .timers import Timers
@@ -186,8 +186,9 @@ class Shard:
 
     # --- timers ---
 
-    def set_timer(self, key: bytes, value: bytes) -> None:
-        self.put(key, value)
+    def set_timer(self, key: bytes, timer: Timer) -> None:
+        timer.clock = self.timers.clock
+        self.put(key, TIMER.encode(timer))
         self.timers.add(key)
 
     # --- epochs ---

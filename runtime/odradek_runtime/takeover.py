@@ -22,7 +22,7 @@ from .moved import Moved
 from .shard import Shard
 from .store import Store, StoreError
 from .store_folder import Stores
-from .timers import Timers
+from .timers import Shown, Timers
 
 logger = logging.getLogger("odradek")
 
@@ -253,7 +253,7 @@ class Takeover:
         if found is not None:
             shard.positions = {Partition(p.topic, p.partition): p.offset for p in found.inputs}
             shard.topic_ids = {p.topic: p.topic_id for p in found.inputs}
-            shard.timers = Timers(found.time_ms)
+            shard.timers = Timers(Shown(found.clock, found.time_ms, tuple(found.clocks_ms)))
         shard.changes.update(healed)
         self._resolve_positions(shard)
         shard.load_locks()

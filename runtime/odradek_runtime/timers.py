@@ -5,15 +5,20 @@ sleepers cost no memory. A fired or cancelled timer is one whose key is gone: th
 
 A timer is due when the wall clock says so. Where that clock jumps, waits that were to end about then keep their length by the
 steady one (they are *carried*); delayed starts, which may stand for a date, never do.
+
+Each time the wall clock is set back, another *clock* begins, and each timer says by which one its due time was reckoned. So the
+next owner of the shard, who is told what the last clocks showed (`Shown`), carries those of a clock set back, and no others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import islice
 
 from . import keys
+from .formats import TIMER
 
 WINDOW_MS = 60_000
 REFILL = 1_000
@@ -22,26 +27,39 @@ JUMP_MS = 1_000.0
 """The wall clock has been set when it goes on by so much more, or less, than the steady one."""
 CARRIED = 50_000
 """At most so many waits are carried over when the clock is set back."""
+CLOCKS = 8
+"""Of so many clocks that were set back, the newest, the next owner is told."""
 
 Scan = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
 
 
-class Timers:
-    """Heap over timer keys (they sort by due time). `seen_ms`: the newest wall time that the shard's last owner has noted."""
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What wall clocks showed when an epoch closed. `now_ms`: the one of number `clock`; `before_ms`: those before, newest last."""
 
-    def __init__(self, seen_ms: float = 0.0) -> None:
+    clock: int = 0
+    now_ms: float = 0.0
+    before_ms: tuple[float, ...] = ()
+
+
+class Timers:
+    """Heap over timer keys (they sort by due time). `shown`: what the shard's last owner has noted."""
+
+    def __init__(self, shown: Shown = Shown()) -> None:
+        self.clock = shown.clock
+        """The number of the wall clock, by which new timers are reckoned."""
         self._heap: list[bytes] = []
         # Below every key: a step that waits to be run again has the due time 0.
         self._cursor = keys.timer(0, "", 0)[:9]
         self._carried: list[tuple[float, bytes]] = []
         """Waits that go by the steady clock, and when they end by it."""
-        self._seen_ms = seen_ms
+        self._inherited = shown
         self._apart_ms: float | None = None
         """How far the two clocks were apart at the last look; None before the first."""
         self._leap = (0.0, 0.0, 0.0)
         """The last jump ahead: from and to which wall time, and when by the steady clock."""
-        self._before = (0.0, 0.0)
-        """What the wall clock showed when it was set back, and when that was by the steady clock."""
+        self._before: list[tuple[float, float]] = []
+        """What wall clocks showed when they were set back, and when that was by the steady clock; of the last `CLOCKS`."""
 
     def __len__(self) -> int:
         """How many are in memory."""
@@ -69,12 +87,12 @@ class Timers:
                 return key
         return None
 
-    def noted_ms(self, now_ms: float, steady_ms: float) -> float:
-        """The wall time for the next owner to know: while waits are carried over, that of the clock before it was set back."""
+    def shown(self, now_ms: float, steady_ms: float) -> Shown:
+        """For the next owner to know."""
         if self._apart_ms is None:
-            return max(now_ms, self._seen_ms)
-        was_ms, at_ms = self._before
-        return max(now_ms, was_ms + steady_ms - at_ms) if steady_ms - at_ms < WINDOW_MS else now_ms
+            return self._inherited
+        before_ms = [was_ms + steady_ms - at_ms for was_ms, at_ms in self._before if steady_ms - at_ms < WINDOW_MS]
+        return Shown(self.clock, now_ms, tuple(before_ms))
 
     def _cursor_ms(self) -> int:
         return _due_ms(self._cursor)
@@ -90,30 +108,54 @@ class Timers:
 
     # --- a wall clock that jumps ---
 
-    def watch(self, now_ms: float, steady_ms: float, scan: Scan) -> None:
-        """Notice that the wall clock has been set. Called before every look at what is due."""
-        apart_ms = now_ms - steady_ms
-        jump_ms = min(now_ms - self._seen_ms, 0.0) if self._apart_ms is None else apart_ms - self._apart_ms
+    def watch(self, now_ms: float, steady_ms: float, scan: Scan) -> bool:
+        """Notice that the wall clock was set. Called before timers are made or looked for. True: the next owner has to know."""
+        apart_ms, before_ms = now_ms - steady_ms, self._apart_ms
         self._apart_ms = apart_ms
-        if jump_ms < -JUMP_MS:
-            self._set_back(now_ms - jump_ms, now_ms, steady_ms, scan)
-        elif jump_ms > JUMP_MS:
+        if before_ms is None:
+            return self._take_over(now_ms, steady_ms, scan)
+        jump_ms = apart_ms - before_ms
+        if jump_ms > JUMP_MS:
             self._leap = (now_ms - jump_ms, now_ms, steady_ms)
+        elif jump_ms < -JUMP_MS:
+            self._set_back(now_ms - jump_ms, now_ms, steady_ms, scan)
+        return jump_ms < -JUMP_MS
+
+    def _take_over(self, now_ms: float, steady_ms: float, scan: Scan) -> bool:
+        """The last owner's clocks, where they were ahead of this one: what they made and was near keeps its length."""
+        assert not self._heap, "nothing is loaded before the first look"
+        inherited, since_ms = self._inherited, now_ms - self._inherited.now_ms
+        passed_ms = since_ms if 0.0 < since_ms < WINDOW_MS else 0.0  # by more, two clocks may be apart as well
+        before_ms = [was_ms + passed_ms for was_ms in inherited.before_ms]
+        self._before = [(was_ms, steady_ms) for was_ms in before_ms]
+        for clock, was_ms in enumerate((*before_ms, inherited.now_ms), start=inherited.clock - len(before_ms)):
+            if was_ms - now_ms > JUMP_MS:
+                near, end = _near(was_ms, now_ms)
+                made_by_it = (key for key, value in scan(near, end) if TIMER.decode(value).clock <= clock)
+                self._carry(islice(made_by_it, CARRIED), was_ms, steady_ms)
+        if inherited.now_ms - now_ms > JUMP_MS:
+            self._begin_clock(inherited.now_ms, steady_ms)
+        return self.clock != inherited.clock
 
     def _set_back(self, was_ms: float, now_ms: float, steady_ms: float, scan: Scan) -> None:
         """Waits that were to end within a minute do so, by the steady clock; all others follow the wall clock."""
-        near = keys.timer(max(int(was_ms) - WINDOW_MS, int(now_ms)), "", -(2**31))
-        end = keys.timer(int(was_ms) + WINDOW_MS, "", -(2**31))
-        found = [key for key in self._heap if near <= key < end]
-        found += [key for key, _ in islice(scan(max(self._cursor, near), end), CARRIED)]
-        for key in found:
-            if _keeps_length(key):
-                heappush(self._carried, (steady_ms + _due_ms(key) - was_ms, key))
+        near, end = _near(was_ms, now_ms)
+        self._carry([key for key in self._heap if near <= key < end], was_ms, steady_ms)
+        self._carry((key for key, _ in islice(scan(max(self._cursor, near), end), CARRIED)), was_ms, steady_ms)
         self._cursor = min(self._cursor, keys.timer(int(now_ms) + WINDOW_MS, "", -(2**31)))
         self._heap = [key for key in self._heap if key < self._cursor]
         heapify(self._heap)
         self._leap = (0.0, 0.0, 0.0)
-        self._before = (was_ms, steady_ms)
+        self._begin_clock(was_ms, steady_ms)
+
+    def _carry(self, found: Iterable[bytes], was_ms: float, steady_ms: float) -> None:
+        for key in found:
+            if _keeps_length(key):
+                heappush(self._carried, (steady_ms + _due_ms(key) - was_ms, key))
+
+    def _begin_clock(self, was_ms: float, steady_ms: float) -> None:
+        self.clock += 1
+        self._before = [*self._before, (was_ms, steady_ms)][-CLOCKS:]
 
     def _leapt_over(self, key: bytes) -> bool:
         """Due only because the wall clock has jumped over its time: it waits for as long as it was to."""
@@ -123,6 +165,12 @@ class Timers:
             return False
         heappush(self._carried, (at_ms + due_ms - before_ms, key))
         return True
+
+
+def _near(was_ms: float, now_ms: float) -> tuple[bytes, bytes]:
+    """From and to which timer key waits were about to end by a clock that is set back, and are not due by the one of now."""
+    first_ms, end_ms = max(int(was_ms) - WINDOW_MS, int(now_ms)), int(was_ms) + WINDOW_MS
+    return keys.timer(first_ms, "", -(2**31)), keys.timer(end_ms, "", -(2**31))
 
 
 def _due_ms(key: bytes) -> int:

@@ -155,9 +155,7 @@ class Waits:
         why = f"{what} takes {len(value)} bytes, over the limit of max_record_bytes, {limit} bytes"
         return Entry("completion", run.ref, failure=Failure(413, why))
 
-    def _again(
-        self, shard: Shard, target: str, run: StepRun, error: BaseException, attempt: int, policy: RetryPolicy
-    ) -> None:
+    def _again(self, shard: Shard, target: str, run: StepRun, error: BaseException, attempt: int, policy: RetryPolicy) -> None:
         first = keys.timer(0, run.id, run.ref)
         if shard.read(first) is None:
             return
@@ -169,7 +167,7 @@ class Waits:
         )  # fmt: skip
         shard.put(first, None)
         again = keys.timer(int(self._machine.now_ms + delay_s * 1000), run.id, run.ref)
-        shard.set_timer(again, TIMER.encode(Timer("step", attempt, run.first_ms, run.created_ms)))
+        shard.set_timer(again, Timer("step", attempt, run.first_ms, run.created_ms))
         live = shard.live.get(run.id)
         if live is not None and run.ref in live.timers:
             live.timers[run.ref] = again

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from odradek import App, Context, ObjectContext, RetryPolicy
-from odradek_runtime.formats import TIMER
+from odradek_runtime.formats import TIMER, Timer
 from odradek_runtime.shard import Shard
 from odradek_runtime.timers import WINDOW_MS
 from tests.engine.harness import Rig
@@ -118,9 +118,9 @@ def test_timers_far_away_stay_in_the_store(rig: Rig, monkeypatch: pytest.MonkeyP
     app, seen = sleepy(), set[Shard]()
     put = Shard.set_timer
 
-    def watched(shard: Shard, key: bytes, value: bytes) -> None:
+    def watched(shard: Shard, key: bytes, timer: Timer) -> None:
         seen.add(shard)
-        put(shard, key, value)
+        put(shard, key, timer)
 
     monkeypatch.setattr(Shard, "set_timer", watched)
     rig.start(app)

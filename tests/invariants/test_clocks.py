@@ -286,6 +286,91 @@ def test_a_worker_that_starts_over_on_a_clock_set_back_tries_again_in_time(stage
     assert seen == ["failing"] * 3
 
 
+def starts_over(here: Stage) -> None:
+    """Every shard has a new owner, which knows of the clocks what stands in the journal."""
+    here.engine.flags.start_over = "a test says so"
+    here.turn()
+    here.until(lambda: here.machine.shards and here.quiet)
+
+
+@pytest.mark.parametrize("jump_ms", [-10 * DAY_MS, -HOUR_MS, -84_000, -20_000])
+@pytest.mark.parametrize("moves", [1, 3])
+def test_a_new_owner_tells_waits_that_began_before_the_clock_was_set_back_from_those_after(
+    stage: MakeStage, jump_ms: int, moves: int
+) -> None:
+    """To the minute and by the due time alone, those after look like those before."""
+    seen: list[str] = []
+    here = stage(trying(RetryPolicy(), seen)).open()
+    after_s = -jump_ms // 1000
+    here.ask("trying/sleeping", 30)
+    here.until(lambda: here.machine.runner.suspended == 1 and here.quiet)
+    here.now_ms += jump_ms
+    idle(here, 5_000)
+    here.ask("trying/sleeping", after_s)
+    here.until(lambda: here.machine.runner.suspended == 2 and here.quiet)
+    for _ in range(moves):
+        starts_over(here)
+    idle(here, min(24_000, after_s * 1000 - 1_000))
+    assert seen == []
+    idle(here, 1_001)
+    assert seen == (["slept 30"] if after_s > 25 else [f"slept {after_s}"])
+    idle(here, max(after_s, 30) * 1000)
+    assert sorted(seen) == sorted(["slept 30", f"slept {after_s}"])
+
+
+def test_a_new_owner_knows_each_of_two_clocks_that_were_set_back(stage: MakeStage) -> None:
+    seen: list[str] = []
+    here = stage(trying(RetryPolicy(), seen)).open()
+    for number, s, jump_ms in ((1, 40, -HOUR_MS), (2, 30, -2 * HOUR_MS), (3, 20, 0)):
+        here.ask("trying/sleeping", s)
+        here.until(lambda number=number: here.quiet and here.machine.runner.suspended == number)
+        here.now_ms += jump_ms
+        idle(here, 1_000)
+    starts_over(here)
+    for s, ms in ((20, 19_000), (30, 9_000), (40, 9_000)):
+        idle(here, ms - 1_000)
+        assert f"slept {s}" not in seen
+        idle(here, 1_001)
+        assert seen[-1] == f"slept {s}"
+
+
+@pytest.mark.parametrize("jump_ms", [-20_000, -HOUR_MS // 6])
+def test_a_clock_that_was_set_back_while_nothing_happened_is_told_to_the_next_owner(stage: MakeStage, jump_ms: int) -> None:
+    """The shard's last commit is older than what the clock shows now: from the time in it nobody sees that it was set."""
+    seen: list[str] = []
+    here = stage(trying(RetryPolicy(), seen)).open()
+    idle(here, REFRESH_MS + 1)  # the next commit of every position is far away
+    here.ask("trying/sleeping", 1500)
+    here.until(lambda: here.machine.runner.suspended == 1 and here.quiet)
+    idle(here, 1_470_000)
+    here.now_ms += jump_ms
+    idle(here)
+    starts_over(here)
+    idle(here, 29_000)
+    assert seen == []
+    idle(here, 1_001)
+    assert seen == ["slept 1500"]
+
+
+def test_all_timers_of_a_turn_are_reckoned_by_one_clock(stage: MakeStage) -> None:
+    """One that is set amid a turn is noticed before the next: what was made in between would be taken for older than that."""
+    app, seen = App("amid", shards=1), list[str]()
+
+    @app.handler
+    async def work(ctx: Context) -> None:
+        here.now_ms -= HOUR_MS
+        await ctx.sleep(3600)
+        seen.append("slept")
+
+    here = stage(app).open()
+    here.ask("amid/work")
+    here.until(lambda: here.machine.runner.suspended == 1 and here.quiet)
+    idle(here, HOUR_MS - 1_000)
+    assert seen == []
+    idle(here, HOUR_MS + 1_001)
+    assert seen == ["slept"], "it began by the clock before: later by as much"
+
+
 @pytest.mark.parametrize(
     ("age_ms", "fits"), [(0, True), (HOUR_MS, True), (22 * HOUR_MS, False), (-5_000, True), (-3 * HOUR_MS, False)]
 )

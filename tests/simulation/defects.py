@@ -142,7 +142,7 @@ DEFECTS = (
     ),
     Defect(
         "delay-forgotten", "a delayed start is not written down as a timer", "calls.py",
-        "            shard.set_timer(keys.timer(at_ms, stored.id, keys.REF_START), TIMER.encode(Timer(\"start\")))\n", "",
+        "            shard.set_timer(keys.timer(at_ms, stored.id, keys.REF_START), Timer(\"start\"))\n", "",
     ),
     Defect(
         "done-again", "a call with the idempotency key of one that has ended runs again", "calls.py",

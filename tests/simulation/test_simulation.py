@@ -34,6 +34,7 @@ FOUND = [
 
 FOUND_SINCE = [
     (14, "a topic that nobody might write to for a while was taken for one that takes records of any size"),
+    (108105, "a wait that began after a clock was set back ended early at the shard's next owner"),
 ]
 """The same, with every kind of fault that there is."""
 
