@@ -57,6 +57,13 @@ def test_every_module_says_what_it_owns() -> None:
     assert silent == []
 
 
+def test_one_place_asks_a_message_for_its_headers() -> None:
+    """Asked elsewhere, Kafka's client ends the process for a record with a header name that is not UTF-8."""
+    runtime = ROOT / "runtime" / "odradek_runtime"
+    others = [path for path in runtime.rglob("*.py") if path.name != "parts.py" and "log_embedded" not in path.parts]
+    assert [path.name for path in others if ".headers()" in path.read_text()] == []
+
+
 def test_the_layers_hold() -> None:
     linted = run("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache")
     assert linted.returncode == 0, linted.stdout + linted.stderr

@@ -11,13 +11,14 @@ from odradek._port import Origin
 
 from .dead_letter import left_out
 from .formats import COMMAND, Command, FormatError, Header
+from .log.parts import headers_of
 from .log.port import Message, Output
 from .routing import id_hash
 
 
 def forward(subscription: Subscription, message: Message, topic_id: str, shard: int) -> Command:
     """The command that carries a record, of the topic with this id, to the shard of its key."""
-    headers = [Header(name, value) for name, value in message.headers() or ()]
+    headers = [Header(name, value) for name, value in headers_of(message)]
     return Command(
         kind="forward", target=subscription.handler.target, key=message.key(), payload=message.value(), headers=headers,
         topic=message.topic(), partition=message.partition(), offset=message.offset(), timestamp_ms=message.timestamp()[1],
@@ -81,7 +82,7 @@ def refused_command(topic: str, message: Message, why: str, *, with_value: bool 
     value = message.value()
     if not with_value and value is not None:
         headers.append(left_out("value", len(value)))
-    return Output(topic, None, message.key(), value if with_value else None, [*headers, *(message.headers() or ())], 0)
+    return Output(topic, None, message.key(), value if with_value else None, [*headers, *headers_of(message)], 0)
 
 
 def sound_ids(command: Command) -> bool:
@@ -106,7 +107,7 @@ def undeliverable(topic: str, command: Command, why: str, code: int = 404) -> Ou
 
 def origin_of(message: Message) -> Origin:
     """A record as `ctx.record` shows it."""
-    headers = tuple(message.headers() or ())
+    headers = tuple(headers_of(message))
     return Origin(
         message.topic(), message.partition(), message.offset(), message.timestamp()[1], message.key(), headers
     )

@@ -17,6 +17,7 @@ from odradek._definition import Subscription
 from . import keys
 from .formats import POSITIONS, STORE_POSITION, FormatError, Positions, StorePosition
 from .internal import Internal, held, made_again, refuse_another_journal, refuse_another_life
+from .log.parts import headers_of
 from .log.port import Log, LogError, Member, Message, Partition, TopicInfo
 from .moved import Moved
 from .shard import Shard
@@ -344,7 +345,7 @@ def usable(
 
 
 def _stamp(message: Message) -> bytes:
-    for name, value in message.headers() or ():
+    for name, value in headers_of(message):
         if name == "odradek" and value is not None:
             return value
     return b""

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from odradek_runtime.admin import wire
 from odradek_runtime.ingress.admission import read_body
 from odradek_runtime.ingress.errors import HttpError, bad_field, suggestion, unavailable
+from odradek_runtime.log.parts import headers_of
 from odradek_runtime.log.port import Log, LogError, Output, Partition, Publisher, TopicInfo
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ class TopicRoutes:
         size = 0
         for batch in self._log.scan(partition, start, stop):
             for m in batch:
-                records.append(wire.WireMessage(m.offset(), m.timestamp(), m.key(), m.value(), m.headers()))
+                records.append(wire.WireMessage(m.offset(), m.timestamp(), m.key(), m.value(), list(headers_of(m))))
                 size += len(m.value() or b"")
                 if len(records) >= limit or size >= PAGE_BYTES:
                     return wire.Page(records, m.offset() + 1)

@@ -18,6 +18,7 @@ import typer
 from odradek_runtime.cli import connect, options
 from odradek_runtime.cli.errors import INTERRUPTED, USAGE, CommandError, counted, near
 from odradek_runtime.cli.topics import of_users
+from odradek_runtime.log.parts import headers_of
 from odradek_runtime.log.port import Log, Message, Partition
 
 POLL_S = 0.2
@@ -192,7 +193,7 @@ def _text(data: bytes | None) -> str | Mapping[str, str] | None:
 
 
 def _headers(message: Message) -> Sequence[tuple[str, Any]]:
-    return [(name, _text(value)) for name, value in message.headers() or []]
+    return [(name, _text(value)) for name, value in headers_of(message)]
 
 
 def _time(message: Message) -> str | None:
