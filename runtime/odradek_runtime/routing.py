@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import struct
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ _KNOWN_KEYS = 65_536
 _KNOWN: dict[bytes, int] = {}
 _UNPACK: dict[int, Callable[[bytes], tuple[int, ...]]] = {}
 _PREFIX = "inv_"
+_ID = re.compile(r"inv_[a-z2-7]{26}")
 
 
 def murmur2(data: bytes) -> int:
@@ -82,12 +84,9 @@ def invocation_id(hash_: int, identity: bytes) -> str:
 
 def id_hash(id_: str) -> int:
     """The routing hash inside an invocation id. Raises ValueError when it is none."""
-    if not id_.startswith(_PREFIX) or len(id_) != len(_PREFIX) + 26:
-        raise ValueError(f"{id_!r} is not an invocation id (inv_ and 26 letters)")
-    try:
-        return int.from_bytes(base64.b32decode(id_[4:].upper() + "======")[:4], "big")
-    except ValueError:
-        raise ValueError(f"{id_!r} is not an invocation id (inv_ and 26 letters)") from None
+    if _ID.fullmatch(id_) is None:
+        raise ValueError(f"{id_!r} is not an invocation id (inv_ and 26 letters a to z, 2 to 7)")
+    return int.from_bytes(base64.b32decode(id_[4:].upper() + "======")[:4], "big")
 
 
 def derived_id(hash_: int, *parts: str | bytes | int) -> str:

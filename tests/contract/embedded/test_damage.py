@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
+from rocksdict import Options, Rdict
 
 from odradek_runtime.log.port import LogError, Output, Partition
 from odradek_runtime.log_embedded import EmbeddedLog
@@ -40,6 +42,21 @@ def written(folder: Path) -> None:
     log.close()
     EmbeddedLog(folder, fsync=False, clean_interval_s=0).close()
     assert tables(folder / "db")
+
+
+def test_a_row_that_somebody_else_has_written_names_itself_and_the_way_out(tmp_path: Path) -> None:
+    """Its checksum holds: nothing is damaged, and it is no record all the same."""
+    written(tmp_path)
+    db = Rdict(str(tmp_path / "db"), Options(raw_mode=True))
+    row = next(name for name in cast("Iterator[bytes]", db.keys()) if name.startswith(b"R"))
+    db[row] = b"\x02\xff"
+    db.close()
+
+    log = EmbeddedLog(tmp_path, fsync=False, clean_interval_s=0)
+    with pytest.raises(LogError, match=r"a record \(out\[0\]@0\) that this version .* Put a copy") as refused:
+        list(log.scan(OUT, 0, COUNT))
+    log.close()
+    assert not refused.value.retriable
 
 
 def crashed(folder: Path) -> Path:
