@@ -1,6 +1,7 @@
-"""The front of a node: its three sockets, and everything that speaks HTTP behind them in one thread.
+"""The front of a node: its three sockets, and everything that speaks HTTP behind them, in two threads.
 
-public port: the ingress, for clients. private port: for the app's other workers. admin port: probes, metrics, commands.
+public port: the ingress, for clients. private port: for the app's other workers. admin port: probes, metrics, commands; it has a
+thread and a loop of its own, so that a probe is answered whatever clients do at the public one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from odradek_runtime.ingress.address import Directory
 from odradek_runtime.ingress.app import private_app, public_app
 from odradek_runtime.ingress.bridge import Bridge
 from odradek_runtime.ingress.dispatch import Dispatcher
+from odradek_runtime.ingress.door import Door, Limits
 from odradek_runtime.ingress.forward import Forwarder
 from odradek_runtime.ingress.peers import Owners
 from odradek_runtime.ingress.private import PrivateRoutes
@@ -70,7 +72,7 @@ class Listening:
 
 
 class Front:
-    """Everything that speaks HTTP in a node: one thread with the public, the private and the admin server.
+    """Everything that speaks HTTP in a node: a thread with the public and the private server, and one with the admin server.
 
     `drain_s`: how long requests that wait may follow their shards to other workers when this one leaves. `place`: which of the
     node's workers this is.
@@ -88,14 +90,13 @@ class Front:
         place: Place = ALONE,
     ) -> None:
         self._thread = HttpThread()
+        self._admin_thread = HttpThread("odradek-admin-http")
+        self._door = Door(Limits.public(settings))
         self._engine = engine
         self._drain_s = drain_s
         self._at = at
-        self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(None, connect=CONNECT_S),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=FORWARDED_AT_ONCE),
-            trust_env=False,
-        )
+        self._client = _client()
+        self._admin_client = _client()
         self._owners = Owners(lambda: log_.peers(app.name))
         self._commands = CommandsTopic(
             app.name, lambda: log_.publisher(publisher_name(app.name, settings.data_dir)), log_.topic
@@ -112,20 +113,21 @@ class Front:
         routes = Routes(Directory(app.handlers()), self.dispatcher, engine, max_record_bytes=settings.max_record_bytes)
         self._public = public_app(routes)
         self._topics = TopicRoutes(log_, token)
-        exposition = Exposition(engine, lambda: self.dispatcher.waiting)
-        admin = AdminRoutes(engine, exposition, Siblings(place, settings.data_dir, self._client))
+        exposition = Exposition(engine, lambda: self.dispatcher.waiting, self._door)
+        admin = AdminRoutes(engine, exposition, Siblings(place, settings.data_dir, self._admin_client))
         self._admin = admin_app(admin, self._topics)
         private = PrivateRoutes(self.dispatcher, max_record_bytes=settings.max_record_bytes)
         self._private = private_app(private, sibling_routes(admin))
 
     def start(self) -> None:
         """Serve all three; until the worker is ready, requests wait or are told 503."""
+        self._admin_thread.start()
+        self._admin_thread.serve("admin", self._admin, self._at.admin, grace_s=1)
         self._thread.start()
         self._thread.call(self.dispatcher.start())
         grace_s = SHORT_S + self._drain_s + REPLY_S
         self._thread.serve("private", self._private, self._at.private, grace_s=grace_s)
-        self._thread.serve("public", self._public, self._at.public, grace_s=grace_s)
-        self._thread.serve("admin", self._admin, self._at.admin, grace_s=1)
+        self._thread.serve("public", self._public, self._at.public, grace_s=grace_s, door=self._door)
 
     def leave(self) -> None:
         """Take no new requests. Returns when all that wait are answered, or after SHORT_S: then they may follow their shards."""
@@ -138,12 +140,25 @@ class Front:
     def stop(self) -> None:
         """Let what is open end within its grace, then close everything."""
         self._thread.stop(self._close)
+        self._admin_thread.stop(self._close_admin)
         self._owners.close()
 
     async def _close(self) -> None:
         await self._commands.close()
-        await self._topics.close()
         await self._client.aclose()
+
+    async def _close_admin(self) -> None:
+        await self._topics.close()
+        await self._admin_client.aclose()
+
+
+def _client() -> httpx.AsyncClient:
+    """For other workers; it belongs to the loop that uses it."""
+    return httpx.AsyncClient(
+        timeout=httpx.Timeout(None, connect=CONNECT_S),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=FORWARDED_AT_ONCE),
+        trust_env=False,
+    )
 
 
 def _url(host: str, sock: socket.socket) -> str:

@@ -53,6 +53,18 @@ class Settings:
     step_threads: int = 32
     steps_queued: int = 10_000
     requests_waiting: int = 10_000
+    http_connections: int = 10_000
+    """Of the public port. Each request that waits is one."""
+    http_connections_per_address: int = 1_000
+    """Of these, from one address (an IPv6 network of 64 bits); 0 = as many as there are: where all come from one proxy."""
+    http_head_s: float = 10.0
+    """How long a request's line and headers may take."""
+    http_body_s: float = 30.0
+    """How long its body, and its answer, may take, beside a second for each 16 KiB."""
+    http_idle_s: int = 75
+    """How long a connection is kept without a request; longer than usual clients keep it, so that the client is who closes."""
+    http_head_bytes: int = 65_536
+    """Of a request's line and headers."""
     max_record_bytes: int = 8_000_000
     replication_factor: int = 0
     """Of the topics that odradek makes; 0 = the broker's default (at most the number of brokers)."""

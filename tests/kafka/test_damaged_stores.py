@@ -15,6 +15,7 @@ from odradek_runtime import ownership, withdrawal
 from odradek_runtime.admin.exposition import Exposition
 from odradek_runtime.admin.routes import AdminRoutes
 from odradek_runtime.admin.siblings import Siblings
+from odradek_runtime.ingress.door import Door
 from odradek_runtime.ingress.errors import HttpError
 from odradek_runtime.log.port import Output, Partition
 from odradek_runtime.log_kafka import KafkaLog
@@ -128,7 +129,7 @@ def test_a_worker_whose_disk_takes_no_stores_leaves_its_shards_to_others(
     assert not alone.ready
     assert alone.failed is None
     assert not any(alone.owns(number) for number in range(SHARDS))
-    routes = AdminRoutes(alone, Exposition(alone, lambda: 0), cast("Siblings", None))
+    routes = AdminRoutes(alone, Exposition(alone, lambda: 0, Door()), cast("Siblings", None))
     with pytest.raises(HttpError) as raised:
         asyncio.run(routes.ready_alone(cast("Request", None)))
     assert raised.value.code == 503

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from odradek_runtime.census import Standing
+    from odradek_runtime.ingress.door import Door
     from odradek_runtime.ingress.port import Engine
     from odradek_runtime.metrics import Histogram, Metrics, Snapshot
 
@@ -61,11 +62,12 @@ def _labelled(sample: str, index: int) -> str:
 
 
 class WorkerCollector(Collector):
-    """Gives prometheus-client what a worker holds now; `waiting` counts the HTTP requests that wait here."""
+    """Gives prometheus-client what a worker holds now; `waiting` counts the HTTP requests that wait here, `door` connections."""
 
-    def __init__(self, engine: Engine, waiting: Callable[[], int]) -> None:
+    def __init__(self, engine: Engine, waiting: Callable[[], int], door: Door) -> None:
         self._engine = engine
         self._waiting = waiting
+        self._door = door
 
     def collect(self) -> Iterable[Metric]:
         """Called at each scrape."""
@@ -81,6 +83,8 @@ class WorkerCollector(Collector):
         yield _gauge("odradek_ready", "1 when every owned shard is restored", float(self._engine.ready))
         yield _gauge("odradek_log_reachable", "1 while the log answers", float(not self._engine.log_trouble))
         yield _gauge("odradek_http_requests_waiting", "HTTP requests that wait for an answer", self._waiting())
+        yield _gauge("odradek_http_connections", "Connections that are open at the public port", self._door.open)
+        yield _refusals(self._door)
 
 
 class Exposition:
@@ -88,9 +92,9 @@ class Exposition:
 
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
-    def __init__(self, engine: Engine, waiting: Callable[[], int]) -> None:
+    def __init__(self, engine: Engine, waiting: Callable[[], int], door: Door) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(WorkerCollector(engine, waiting))
+        self._registry.register(WorkerCollector(engine, waiting, door))
 
     def text(self) -> bytes:
         """The exposition at this moment."""
@@ -100,6 +104,14 @@ class Exposition:
 def _counters(metrics: Metrics) -> Iterator[Metric]:
     for field, help_ in COUNTERS.items():
         yield CounterMetricFamily(f"odradek_{field}", help_, value=getattr(metrics, field))
+
+
+def _refusals(door: Door) -> Metric:
+    help_ = "Connections of the public port that were refused or ended"
+    family = CounterMetricFamily("odradek_http_refused", help_, labels=["reason"])
+    for reason, times in door.refused.items():
+        family.add_metric([reason], times)
+    return family
 
 
 def _stalls(metrics: Metrics) -> Iterator[Metric]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import uvicorn
 
-from odradek_runtime.ingress.guard import Guard, JsonProtocol
+from odradek_runtime.ingress.door import Door
+from odradek_runtime.ingress.guard import Guard
+from odradek_runtime.ingress.protocol import BoundedProtocol
 
 if TYPE_CHECKING:
     import socket
@@ -21,8 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("odradek.ingress")
 
 T = TypeVar("T")
-KEEP_ALIVE_S = 75
-"""Longer than the idle time of usual client pools, so that the client is the one who closes."""
+LOOK_S = 1.0
+"""How often the connections of a port are looked at."""
 
 
 class HttpThread:
@@ -32,15 +35,16 @@ class HttpThread:
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._servers: dict[str, tuple[uvicorn.Server, asyncio.Task[None]]] = {}
+        self._watching: set[asyncio.Task[None]] = set()
         self._stopping: list[Future[None]] = []
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def serve(self, name: str, app: ASGIApp, sock: socket.socket, *, grace_s: int) -> None:
-        """Serve an app on a bound socket; `stop_serving` gives its open requests `grace_s` to end."""
-        self.call(self._serve(name, app, sock, grace_s))
+    def serve(self, name: str, app: ASGIApp, sock: socket.socket, *, grace_s: int, door: Door | None = None) -> None:
+        """Serve an app on a bound socket; `stop_serving` gives its open requests `grace_s` to end. `door`: the port's limits."""
+        self.call(self._serve(name, app, sock, grace_s, door or Door()))
 
     def stop_serving(self, name: str) -> None:
         """Close the listening socket now; `stop` waits until the open requests have ended or their grace is over."""
@@ -68,10 +72,10 @@ class HttpThread:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
-    async def _serve(self, name: str, app: ASGIApp, sock: socket.socket, grace_s: int) -> None:
+    async def _serve(self, name: str, app: ASGIApp, sock: socket.socket, grace_s: int, door: Door) -> None:
         config = uvicorn.Config(
             Guard(app),
-            http=JsonProtocol,
+            http=cast("Any", partial(BoundedProtocol, door=door)),
             log_config=None,
             log_level="warning",
             access_log=False,
@@ -79,12 +83,15 @@ class HttpThread:
             ws="none",
             server_header=False,
             date_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
+            proxy_headers=False,  # nothing here asks who the client of a proxy is
+            timeout_keep_alive=door.limits.idle_s,
             timeout_graceful_shutdown=grace_s,
         )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[sock]))
         self._servers[name] = server, task
+        self._watching.add(watching := asyncio.create_task(watch(server, task)))
+        watching.add_done_callback(self._watching.discard)
         while not server.started:
             if task.done():
                 task.result()
@@ -105,3 +112,12 @@ class HttpThread:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self.loop.shutdown_default_executor()
+
+
+async def watch(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+    """End connections that take too long, until the last of this server is closed."""
+    loop = asyncio.get_running_loop()
+    while not serving.done():
+        await asyncio.sleep(LOOK_S)
+        for connection in tuple(server.server_state.connections):
+            cast("BoundedProtocol", connection).check(loop.time())

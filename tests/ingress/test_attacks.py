@@ -1,0 +1,433 @@
+"""What people do to a port that nobody should: each in its own connection, by bytes, against a running front.
+
+No test measures time: what is asked is whether a connection was ended, how much of what was sent was taken, and who was answered
+meanwhile.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+
+from odradek_runtime.ingress.door import Door, Limits, network_of
+from odradek_runtime.request import Invoke, Reply
+from tests.ingress.conftest import running, until
+from tests.ingress.engine import ScriptedEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from tests.ingress.conftest import Site
+
+FAR_TOO_MUCH = 64_000_000
+RAW = b"POST /shop/raw HTTP/1.1\r\nhost: x\r\n"
+CHUNKED = RAW + b"transfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.fixture
+def start() -> Generator[Callable[..., Site]]:
+    """A front with the settings that a test wants."""
+    with ExitStack() as stack:
+        yield lambda **other: stack.enter_context(running(ScriptedEngine(), **other))
+
+
+def connect(site: Site) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", urlsplit(site.at.url).port or 0), 30)
+
+
+def pour(connection: socket.socket, block: bytes) -> int:
+    """Send a block again and again until the other side takes no more; how many bytes it took, its socket's buffers included."""
+    sent = 0
+    try:
+        while sent < FAR_TOO_MUCH:
+            sent += connection.send(block)
+    except OSError:
+        pass
+    return sent
+
+
+def rest(connection: socket.socket) -> bytes:
+    """All that is answered until the other side closes: a test that gets here with an open connection times out."""
+    answer = b""
+    try:
+        while part := connection.recv(65536):
+            answer += part
+    except ConnectionResetError:
+        pass
+    return answer
+
+
+def one_answer(connection: socket.socket, end: bytes) -> bytes:
+    """What is answered, up to these bytes."""
+    answer = b""
+    while not answer.endswith(end):
+        part = connection.recv(65536)
+        assert part, answer
+        answer += part
+    return answer
+
+
+def parsed(answer: bytes) -> tuple[int, Any]:
+    """Status and JSON of one answer, behind which the connection was closed."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"connection: close" in head.lower()
+    return int(head.split()[1]), msgspec.json.decode(body)
+
+
+def exchange(site: Site, data: bytes) -> tuple[int, Any]:
+    with connect(site) as connection:
+        connection.sendall(data)
+        return parsed(rest(connection))
+
+
+# --- one loop, shared by nobody else ---
+
+
+def test_probes_are_answered_while_the_public_port_cannot(site: Site) -> None:
+    """Whatever keeps the loop of the public port, the admin port has its own."""
+    release, held = threading.Event(), threading.Event()
+    loop = site.front._thread.loop  # pyright: ignore[reportPrivateUsage]
+
+    def hold() -> None:
+        held.set()
+        release.wait(60)
+
+    loop.call_soon_threadsafe(hold)
+    assert held.wait(30)
+    try:
+        for path in ("/health", "/ready", "/metrics"):
+            assert site.admin.get(path).status_code == 200
+    finally:
+        release.set()
+    assert site.http.get("/odradek/health").status_code == 200
+
+
+def test_eight_connections_of_small_chunks(start: Callable[..., Site]) -> None:
+    """Each is ended soon, and while they pour everybody else is answered."""
+    site = start(max_record_bytes=8_000_000)
+    taken: list[int] = []
+
+    def attack() -> None:
+        with connect(site) as connection:
+            connection.sendall(CHUNKED)
+            taken.append(pour(connection, b"1\r\na\r\n" * 10_000))
+
+    attackers = [threading.Thread(target=attack, daemon=True) for _ in range(8)]
+    for attacker in attackers:
+        attacker.start()
+    while any(attacker.is_alive() for attacker in attackers):
+        assert site.admin.get("/health").status_code == 200
+        assert site.http.post("/shop/raw", content=b"me").status_code == 200
+    assert len(taken) == 8
+    assert max(taken) < FAR_TOO_MUCH
+    assert {request.payload for request in site.engine.asked if isinstance(request, Invoke)} == {b"me"}
+
+
+@pytest.mark.parametrize(
+    "chunk", [b"1\r\na\r\n", b"1;" + b"x" * 5_000 + b"\r\na\r\n", b"1\r\na\r\n" * 100], ids=["one", "extension", "many"]
+)
+def test_a_body_that_is_mostly_framing(start: Callable[..., Site], chunk: bytes) -> None:
+    site = start(max_record_bytes=8_000_000)
+    with connect(site) as connection:
+        connection.sendall(CHUNKED + chunk * (200_000 // len(chunk)))
+        status, said = parsed(rest(connection))
+    assert (status, said["message"]) == (400, "the body comes in chunks far too small; send it in larger ones")
+    assert b'odradek_http_refused_total{reason="framing"} 1.0' in site.admin.get("/metrics").content
+
+
+def test_trailers_without_end(start: Callable[..., Site]) -> None:
+    site = start()
+    with connect(site) as connection:
+        connection.sendall(CHUNKED + b"1\r\na\r\n0\r\n" + b"x-more: y\r\n" * 20_000)
+        assert parsed(rest(connection))[0] == 400
+
+
+def test_chunks_as_people_send_them(start: Callable[..., Site]) -> None:
+    """Lines of a file, one chunk each, and a body of some megabytes."""
+    site = start(max_record_bytes=8_000_000)
+    lines = [b'{"id": "o%d", "amount": %d, "of": "somebody or other"}\n' % (n, n) for n in range(40_000)]
+    assert site.http.post("/shop/raw", content=iter(lines)).content == b"".join(lines)
+    assert site.http.post("/shop/raw", content=b"x" * 8_000_000).content == b"x" * 8_000_000
+
+
+# --- answered before it was read ---
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (RAW + b"content-length: 9999999999\r\n\r\n", 413),
+        (CHUNKED, 413),
+        (RAW.replace(b"raw", b"nothing") + b"content-length: 9999999999\r\n\r\n", 404),
+        (RAW.replace(b"POST", b"PUT") + b"content-length: 9999999999\r\n\r\n", 405),
+    ],
+    ids=["declared", "chunked", "no handler", "no method"],
+)
+def test_a_body_that_goes_on_after_its_answer(site: Site, head: bytes, status: int) -> None:
+    with connect(site) as connection:
+        connection.sendall(head)
+        taken = pour(connection, b"10000\r\n" + b"x" * 65536 + b"\r\n")
+        assert taken < FAR_TOO_MUCH / 2
+        assert parsed(rest(connection))[0] == status
+
+
+def test_a_client_that_sends_all_before_it_reads_gets_its_answer(site: Site) -> None:
+    reply = site.http.post("/shop/raw", content=b"x" * 3_000_000)
+    assert (reply.status_code, reply.headers["connection"]) == (413, "close")
+    assert site.http.post("/shop/raw", content=b"next").content == b"next"
+
+
+def test_a_request_that_is_read_keeps_its_connection(site: Site) -> None:
+    with connect(site) as connection:
+        for _ in range(3):
+            connection.sendall(RAW + b"content-length: 4\r\n\r\nabcd")
+            answer = one_answer(connection, b"abcd")
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert b"connection: close" not in answer
+
+
+# --- slow ---
+
+
+@pytest.mark.parametrize("drip", [b"", b"GET / HTTP/1.1\r\nx: ", b"\r\n"], ids=["nothing", "half a head", "empty lines"])
+def test_a_head_that_does_not_come(start: Callable[..., Site], drip: bytes) -> None:
+    site = start(http_head_s=0.1)
+    with connect(site) as connection:
+        connection.sendall(drip)
+        connection.settimeout(0.2)
+        answer = b""
+        while True:
+            try:
+                part = connection.recv(65536)
+            except TimeoutError:
+                connection.send(drip or b"\r\n")  # it goes on, as slowly as can be
+                continue
+            except ConnectionResetError:
+                break
+            if not part:
+                break
+            answer += part
+    status, said = parsed(answer)
+    assert (status, said["message"]) == (
+        408,
+        "line and headers of the request have not arrived within 0.1 s (setting http_head_s)",
+    )
+
+
+def test_the_second_head_of_a_connection_that_does_not_come(start: Callable[..., Site]) -> None:
+    site = start(http_head_s=0.1)
+    with connect(site) as connection:
+        connection.sendall(RAW + b"content-length: 1\r\n\r\na" + b"GET / HT")
+        answer = rest(connection)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 408 " in answer
+
+
+@pytest.mark.parametrize("head", [CHUNKED + b"1\r\na\r\n", RAW + b"content-length: 1000\r\n\r\nabc"], ids=["chunked", "declared"])
+def test_a_body_that_does_not_come(start: Callable[..., Site], head: bytes) -> None:
+    site = start(http_body_s=0.1)
+    status, said = exchange(site, head)
+    assert (status, said["message"]) == (408, "the body has not arrived within 0.1 s (setting http_body_s)")
+    assert not site.engine.asked
+
+
+def test_a_request_may_wait_for_longer_than_it_may_take_to_arrive(start: Callable[..., Site]) -> None:
+    site = start(http_head_s=0.1, http_body_s=0.1, http_idle_s=1)
+    site.engine.rule = lambda request: None
+    with connect(site) as connection:
+        connection.sendall(RAW + b"connection: close\r\ncontent-length: 1\r\n\r\na")
+        site.engine.wait_for(1)
+        time.sleep(2.5)  # two looks at all connections
+        site.engine.release(lambda request: Reply("completed", request.invocation_id, b"late"))
+        assert rest(connection).endswith(b"late")
+
+
+def test_an_answer_that_nobody_reads(start: Callable[..., Site]) -> None:
+    site = start(max_record_bytes=30_000_000, http_body_s=0.5)
+    site.engine.rule = lambda request: Reply("completed", request.invocation_id, b"x" * 30_000_000)
+    with connect(site) as connection:
+        connection.sendall(RAW + b"content-length: 1\r\n\r\na")
+        until(lambda: b'odradek_http_refused_total{reason="slow_reader"} 1.0' in site.admin.get("/metrics").content)
+        until(lambda: b"odradek_http_connections 0.0" in site.admin.get("/metrics").content)
+
+
+def test_a_connection_that_is_idle(start: Callable[..., Site]) -> None:
+    site = start(http_idle_s=1)
+    with connect(site) as connection:
+        connection.sendall(RAW + b"content-length: 1\r\n\r\na")
+        assert rest(connection).startswith(b"HTTP/1.1 200 ")
+
+
+# --- many ---
+
+
+@pytest.mark.parametrize(
+    ("limits", "said", "reason"),
+    [
+        ({"http_connections": 20}, "20 connections are open at this worker already (setting http_connections)", "connections"),
+        (
+            {"http_connections_per_address": 20},
+            "20 connections from one address are open at this worker already (setting http_connections_per_address)",
+            "address",
+        ),
+    ],
+    ids=["all", "of one address"],
+)
+def test_more_connections_than_there_are_places(start: Callable[..., Site], limits: dict[str, int], said: str, reason: str) -> None:
+    site = start(**limits)
+    with ExitStack() as open_:
+        for _ in range(20):
+            open_.enter_context(connect(site)).sendall(b"GET / HTTP")
+        until(lambda: b"odradek_http_connections 20.0" in site.admin.get("/metrics").content)
+        for _ in range(50):
+            with connect(site) as one_more:
+                assert parsed(rest(one_more)) == (503, {"code": 503, "message": said, "metadata": {}})
+        assert site.admin.get("/health").status_code == 200
+        assert f'odradek_http_refused_total{{reason="{reason}"}} 50.0' in site.admin.get("/metrics").text
+    until(lambda: b"odradek_http_connections 0.0" in site.admin.get("/metrics").content)
+    assert site.http.get("/odradek/health").status_code == 200
+
+
+def test_whose_place_is_free_again() -> None:
+    door = Door(Limits(connections=3, per_address=2))
+    assert [door.enter("a"), door.enter("a"), door.enter("a"), door.enter("b"), door.enter("c")] == [
+        "",
+        "",
+        "address",
+        "",
+        "connections",
+    ]
+    door.leave("a")
+    assert (door.open, door.enter("a"), door.enter("b")) == (2, "", "connections")
+    for address in ("a", "a", "b"):
+        door.leave(address)
+    assert (door.open, door.enter("b"), door.enter("b")) == (0, "", "")
+
+
+def test_an_ipv6_network_is_one_address() -> None:
+    assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1") != network_of("2001:db8:0:1::1")
+    assert network_of("fe80::1%eth0") == "fe80::"
+
+
+def test_requests_sent_ahead_of_their_answers(start: Callable[..., Site]) -> None:
+    """Some are answered in their order, and a flood of them ends the connection."""
+    site = start(requests_waiting=1000)
+    one = RAW + b"content-length: 2\r\n\r\n%02d"
+    with connect(site) as connection:
+        last = one.replace(b"host: x", b"host: x\r\nconnection: close") % 20
+        connection.sendall(b"".join(one % n for n in range(20)) + last)
+        assert [part[-2:] for part in rest(connection).split(b"HTTP/1.1 200 OK")[1:]] == [b"%02d" % n for n in range(21)]
+    site.engine.rule = lambda request: None
+    with connect(site) as connection:
+        connection.sendall(b"".join(one % (n % 100) for n in range(1000)))
+        rest(connection)
+    assert b'odradek_http_refused_total{reason="pipelined"} 1.0' in site.admin.get("/metrics").content
+    assert len(site.engine.asked) < 100
+
+
+# --- read in two ways ---
+
+SMUGGLED = {
+    "length and coding": RAW + b"content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    "coding and length": RAW + b"transfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    "length twice": RAW + b"content-length: 1\r\ncontent-length: 1\r\n\r\na",
+    "two lengths": RAW + b"content-length: 1\r\ncontent-length: 2\r\n\r\na",
+    "a list of lengths": RAW + b"content-length: 1, 1\r\n\r\na",
+    "a signed length": RAW + b"content-length: +1\r\n\r\na",
+    "an empty length": RAW + b"content-length:\r\n\r\na",
+    "an endless length": RAW + b"content-length: 99999999999999999999999\r\n\r\na",
+    "a folded length": RAW + b"content-length:\r\n 1\r\n\r\na",
+    "a folded coding": RAW + b"transfer-encoding:\r\n chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    "a folded header": RAW + b"x: y\r\n z\r\ncontent-length: 1\r\n\r\na",
+    "a space before the colon": RAW + b"content-length : 1\r\n\r\na",
+    "a space before the coding's colon": RAW + b"transfer-encoding : chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    "a space before the headers": b"POST /shop/raw HTTP/1.1\r\n host: x\r\ncontent-length: 1\r\n\r\na",
+    "coding twice": RAW + b"transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    "two codings": RAW + b"transfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    "chunked not last": RAW + b"transfer-encoding: chunked, gzip\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    "an unknown coding": RAW + b"transfer-encoding: xchunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    "no coding": RAW + b"transfer-encoding: identity\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    "another coding first": RAW + b"transfer-encoding: gzip, chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    "coding in 1.0": b"POST /shop/raw HTTP/1.0\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    "line feeds alone": (RAW + b"content-length: 1\r\n\r\n").replace(b"\r", b"") + b"a",
+    "one line feed alone": RAW + b"x: y\ncontent-length: 1\r\n\r\na",
+    "the last line feed alone": RAW + b"content-length: 1\r\n\na",
+    "a carriage return alone": RAW + b"x: y\rz: w\r\ncontent-length: 1\r\n\r\na",
+    "a chunk's line feed alone": CHUNKED + b"1\na\r\n0\r\n\r\n",
+    "a line feed behind a chunk": CHUNKED + b"1\r\na\n0\r\n\r\n",
+    "a line feed in an extension": CHUNKED + b"1;a=b\nX\r\na\r\n0\r\n\r\n",
+    "a chunk longer than it says": CHUNKED + b"1\r\naXX0\r\n\r\n",
+    "a chunk's size with 0x": CHUNKED + b"0x1\r\na\r\n0\r\n\r\n",
+    "a chunk's size that overflows": CHUNKED + b"10000000000000001\r\na\r\n0\r\n\r\n",
+    "a length in a trailer": CHUNKED + b"1\r\na\r\n0\r\ncontent-length: 7\r\n\r\n",
+    "a NUL": RAW + b"x: a\x00b\r\ncontent-length: 1\r\n\r\na",
+    "no host": b"POST /shop/raw HTTP/1.1\r\ncontent-length: 1\r\n\r\na",
+    "two hosts": RAW + b"host: y\r\ncontent-length: 1\r\n\r\na",
+    "0.9": b"GET /shop/raw\r\n\r\n",
+    "2.0": b"GET /shop/raw HTTP/2.0\r\nhost: x\r\n\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "CONNECT": b"CONNECT shop:1 HTTP/1.1\r\nhost: x\r\n\r\nGET /b HTTP/1.1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("data", SMUGGLED.values(), ids=SMUGGLED)
+def test_what_could_be_read_in_two_ways(site: Site, data: bytes) -> None:
+    """Refused, the connection closed, and what stands behind it never taken for a request."""
+    status, said = exchange(site, data + RAW + b"content-length: 8\r\n\r\nsmuggled")
+    assert status == said["code"]
+    assert status in {400, 501, 505}
+    assert not [request for request in site.engine.asked if isinstance(request, Invoke) and request.payload == b"smuggled"]
+
+
+@pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
+@pytest.mark.parametrize("body", [b"content-length: 5\r\n\r\nhello", b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"])
+@pytest.mark.parametrize("parts", [False, True], ids=["at once", "in parts"])
+def test_an_offer_to_speak_another_protocol(site: Site, protocol: bytes, body: bytes, parts: bool) -> None:
+    """Java's own client offers HTTP/2 with every request. Its body is read, and the connection goes on."""
+    head = RAW + b"connection: upgrade, http2-settings\r\nupgrade: " + protocol + b"\r\nhttp2-settings: AAE\r\n"
+    with connect(site) as connection:
+        for _ in range(2):
+            for part in [head, body[:25], body[25:]] if parts else [head + body]:
+                connection.sendall(part)
+                time.sleep(0.01 if parts else 0)
+            assert one_answer(connection, b"hello").startswith(b"HTTP/1.1 200 ")
+
+
+def test_trailers_are_no_headers(site: Site) -> None:
+    with connect(site) as connection:
+        connection.sendall(CHUNKED + b"1\r\na\r\n0\r\nx-late: 1\r\nidempotency-key: k\r\n\r\n")
+        assert one_answer(connection, b"\r\n\r\na").startswith(b"HTTP/1.1 200 ")
+    assert "x-late" not in site.engine.invoked.headers
+    assert not site.engine.invoked.idempotent
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        RAW + b"x-long: " + b"x" * 70_000,
+        RAW + b"x-long: " + b"x" * 66_000 + b"\r\n\r\n",
+        RAW + b"x: y\r\n" * 12_000 + b"\r\n",
+        b"GET /" + b"x" * 66_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /" + b"x" * 90_000,
+    ],
+    ids=["endless header", "long header", "many headers", "long target", "endless target"],
+)
+def test_a_head_that_is_too_long(site: Site, data: bytes) -> None:
+    status, said = exchange(site, data)
+    assert (status, said["message"]) == (
+        431,
+        "line and headers of the request are longer than 65536 bytes (setting http_head_bytes)",
+    )
+
+
+def test_older_clients(site: Site) -> None:
+    with connect(site) as connection:
+        connection.sendall(b"POST /shop/raw HTTP/1.0\r\ncontent-length: 3\r\n\r\nold")
+        assert rest(connection).endswith(b"old")
