@@ -13,7 +13,6 @@ from .dead_letter import left_out
 from .formats import COMMAND, Command, FormatError, Header
 from .log.parts import headers_of
 from .log.port import Message, Output
-from .routing import id_hash
 
 
 def forward(subscription: Subscription, message: Message, topic_id: str, shard: int) -> Command:
@@ -69,8 +68,8 @@ def is_barrier(message: Message) -> bool:
         return False
 
 
-def refused_command(topic: str, message: Message, why: str, *, with_value: bool = True) -> Output:
-    """The dead letter for a command that cannot be read."""
+def refused_command(topic: str, message: Message, why: str, field: str = "", *, with_value: bool = True) -> Output:
+    """The dead letter for a command that cannot be read, or says what cannot be; `field`: in which of its fields."""
     told = {
         "odradek-error": why,
         "odradek-code": "400",
@@ -78,24 +77,13 @@ def refused_command(topic: str, message: Message, why: str, *, with_value: bool 
         "odradek-partition": str(message.partition()),
         "odradek-offset": str(message.offset()),
     }
+    if field:
+        told["odradek-field"] = field
     headers = [(name, text.encode()[:4096]) for name, text in told.items()]
     value = message.value()
     if not with_value and value is not None:
         headers.append(left_out("value", len(value)))
     return Output(topic, None, message.key(), value if with_value else None, [*headers, *headers_of(message)], 0)
-
-
-def sound_ids(command: Command) -> bool:
-    """Whether the invocations that it names can be routed to. Other apps write commands, too."""
-    if command.kind not in ("invoke", "complete"):
-        return True
-    try:
-        id_hash(command.id)
-        if command.caller_id:
-            id_hash(command.caller_id)
-    except ValueError:
-        return False
-    return True
 
 
 def undeliverable(topic: str, command: Command, why: str, code: int = 404) -> Output:

@@ -24,8 +24,9 @@ from .epoch import Epoch
 from .formats import COMMAND, INVOCATION, Command, Entry, FormatError
 from .formats import Invocation as Stored
 from .handler_loop import HandlerLoop
+from .inspection import REMEDY, Inspection
 from .invocation import Live
-from .inward import Forwarded, forward, is_barrier, origin_of, refused_command, sound_ids
+from .inward import Forwarded, forward, is_barrier, origin_of, refused_command
 from .lane import Lane
 from .log.port import Message, Output
 from .metrics import NO_HANDLER, Metrics
@@ -77,6 +78,7 @@ class Machine:
         self.revival = Revival(self)
         self.ending = Ending(self)
         self.outward = Outward(self)
+        self.inspection = Inspection(self)
         self.calls = Calls(self)
         self.waits = Waits(self)
         self.limits = Limits(self, self.handlers.values())
@@ -317,25 +319,28 @@ class Machine:
     # --- commands ---
 
     def command(self, shard: Shard, message: Message) -> None:
-        """One record of the commands topic. One that cannot be read goes to the dead letters."""
+        """One record of the commands topic. One that cannot be read, or says what cannot be, goes to the dead letters."""
         if self.poison and self._poisoned_record(message):
             return
         try:
             command = COMMAND.decode(message.value() or b"")
         except FormatError as error:
-            self._refuse_command(message, str(error))
+            self._refuse_command(message, f"{error}; {REMEDY}")
             return
-        if not sound_ids(command):
-            self._refuse_command(message, f"a {command.kind!r} with an id that is none: {command.id!r}, {command.caller_id!r}")
-        elif command.kind in ("invoke", "complete", "forward", "barrier"):
+        flaw = self.inspection.flaw(shard, command)
+        if flaw is None:
             self._dispatch(shard, command)
-        else:
-            self._refuse_command(message, f"a command {command.kind!r}, which this version of odradek does not know")
+            return
+        self._refuse_command(message, f"a command {command.kind!r}: {flaw.field}: {flaw.said}; {REMEDY}", field=flaw.field)
+        answer = self.inspection.answer(command, flaw)
+        if answer is not None:
+            self.route(answer, shard)
 
-    def _refuse_command(self, message: Message, why: str, *, with_value: bool = True) -> None:
+    def _refuse_command(self, message: Message, why: str, *, field: str = "", with_value: bool = True) -> None:
         self.epoch.count("dead_letters", NO_HANDLER)
-        logger.error("%s[%d]@%d: %s", message.topic(), message.partition(), message.offset(), why)
-        self.epoch.outputs.append(self.sizes.letter(refused_command(self.dead_letters, message, why, with_value=with_value)))
+        logger.error("%s[%d]@%d -> %s: %s", message.topic(), message.partition(), message.offset(), self.dead_letters, why)
+        letter = refused_command(self.dead_letters, message, why, field, with_value=with_value)
+        self.epoch.outputs.append(self.sizes.letter(letter))
 
     def _dispatch(self, shard: Shard, command: Command) -> None:
         self.touch(shard)
@@ -351,13 +356,9 @@ class Machine:
                 shard.local = shard.local or command.id == shard.barrier
 
     def _forwarded(self, shard: Shard, command: Command) -> None:
-        message = Forwarded(command)
         subscription = self.subscription_of(command)
-        if subscription is not None:
-            self._record(subscription, shard, message, may_forward=False)
-            return
-        why = f"the app no longer has the handler {command.target} on {command.topic}"
-        self._refuse_command(message, why)
+        assert subscription is not None, "it was inspected, or forwarded by this worker"
+        self._record(subscription, shard, Forwarded(command), may_forward=False)
 
     def subscription_of(self, command: Command) -> Subscription | None:
         """What a forwarded record is for; None if the app no longer has it."""

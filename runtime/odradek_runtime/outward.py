@@ -13,6 +13,7 @@ from odradek import RetryableError, TerminalError
 
 from .ending import completion
 from .formats import COMMAND, Command
+from .inspection import NAME
 from .inward import Forwarded, origin_of, undeliverable
 from .log.port import Output
 from .metrics import NO_HANDLER
@@ -66,7 +67,10 @@ class Outward:
         return True
 
     def abroad(self, app: str, command: Command) -> None:
-        """For another app. One that is gone since it called cannot be told: that stops nobody here."""
+        """For another app. One that is gone since it called, or is none, cannot be told: that stops nobody here."""
+        if not NAME.fullmatch(app):
+            self._dead(command, f"{app[:100]!r} is no name of an app", 404)
+            return
         machine, topic = self._machine, f"{app}.commands"
         try:
             partition = id_hash(command.id) % machine.targets.partitions(topic, machine.steady_ms)

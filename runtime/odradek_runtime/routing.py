@@ -85,7 +85,7 @@ def invocation_id(hash_: int, identity: bytes) -> str:
 def id_hash(id_: str) -> int:
     """The routing hash inside an invocation id. Raises ValueError when it is none."""
     if _ID.fullmatch(id_) is None:
-        raise ValueError(f"{id_!r} is not an invocation id (inv_ and 26 letters a to z, 2 to 7)")
+        raise ValueError(f"{id_[:100]!r} is not an invocation id (inv_ and 26 letters a to z, 2 to 7)")
     return int.from_bytes(base64.b32decode(id_[4:].upper() + "======")[:4], "big")
 
 

@@ -335,8 +335,8 @@ class Runner:
         live = shard.live.get(id_)
         if live is None:
             stored = self._machine.stored(shard, id_)
-            if stored is None or stored.status in ("completed", "failed"):
-                return
+            if stored is None or stored.status in ("completed", "failed", "scheduled", "inboxed"):
+                return  # what has ended, or not begun, waits for nothing
             live = None if stored.status in ("paused", "backing_off") else self._machine.revival.rebuild(shard, stored)
             if live is None:
                 self._machine.revival.note(shard, id_, completion)

@@ -153,6 +153,8 @@ class Stage:
         self._queue: queue.SimpleQueue[Input] = queue.SimpleQueue()
         self._kept: deque[Input] = deque()
         self._failures: list[Exception] = []
+        self.asked: list[str] = []
+        """The ids of what `ask` has posted."""
         merged = replace(Settings(epoch_linger_s=0.0), **settings)
         targets = Targets(log, max_record_bytes=merged.max_record_bytes, absent=self._created)
         self.machine = Machine(app, self.shards, merged, targets, Metrics(), handler_loop())
@@ -268,12 +270,14 @@ class Stage:
         key: str = "",
         replies: list[Reply] | None = None,
         accepted: Callable[[], None] = unheard,
+        entropy: bytes | None = None,
     ) -> list[Reply]:
         """Post a request; the list (a new one unless given) fills with its replies."""
         replies = [] if replies is None else replies
         raw = key.encode()
-        id_ = fresh_id(raw or None, os.urandom(12), hash_=0)
+        id_ = fresh_id(raw or None, entropy or os.urandom(12), hash_=0)
         payload = b"" if argument is None else msgspec.json.encode(argument)
+        self.asked.append(id_)
         self._queue.put(Question(Invoke(id_, target, raw, payload, {}, True, False, 0), replies.append, accepted))
         return replies
 
@@ -287,12 +291,15 @@ class Stage:
 
     def values(self, topic: str) -> list[str]:
         """The committed records' values as text, partition by partition."""
-        found: list[str] = []
+        return [value.decode() for value in self.values_raw(topic)]
+
+    def values_raw(self, topic: str) -> list[bytes]:
+        found: list[bytes] = []
         info = self.log.topic(topic)
         for number in range(info.partitions if info is not None else 0):
             partition = Partition(topic, number)
             for batch in self.log.scan(partition, *self.log.offsets(partition)):
-                found += [(message.value() or b"").decode() for message in batch]
+                found += [message.value() or b"" for message in batch]
         return found
 
     def position(self, partition: Partition) -> int:
