@@ -6,7 +6,10 @@ meanwhile.
 
 from __future__ import annotations
 
+import gc
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -15,8 +18,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
+from starlette.requests import Request
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from odradek_runtime.ingress.door import Door, Limits, network_of
+from odradek_runtime.ingress.protocol import BoundedProtocol
 from odradek_runtime.request import Invoke, Reply
 from tests.ingress.conftest import running, until
 from tests.ingress.engine import ScriptedEngine
@@ -311,6 +317,20 @@ def test_whose_place_is_free_again() -> None:
     assert (door.open, door.enter("b"), door.enter("b")) == (0, "", "")
 
 
+@pytest.mark.parametrize(("soft", "hard", "places"), [(256, 700, 188), (256, 2_000, 1_000), (100, 100, 16), (5_000, 5_000, 1_000)])
+def test_no_more_places_than_there_are_files(soft: int, hard: int, places: int) -> None:
+    """In a process of its own, whose limit is its own."""
+    program = (
+        "import resource\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
+        "from odradek_runtime.ingress.descriptors import places_for\n"
+        "print(places_for(1_000))\n"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout == f"{places}\n"
+    assert ("raise that (ulimit -n)" in told.stderr) == (places < 1_000)
+
+
 def test_an_ipv6_network_is_one_address() -> None:
     assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1") != network_of("2001:db8:0:1::1")
     assert network_of("fe80::1%eth0") == "fe80::"
@@ -330,6 +350,44 @@ def test_requests_sent_ahead_of_their_answers(start: Callable[..., Site]) -> Non
         rest(connection)
     assert b'odradek_http_refused_total{reason="pipelined"} 1.0' in site.admin.get("/metrics").content
     assert len(site.engine.asked) < 100
+
+
+def found() -> list[object]:
+    """All that stands for a connection or a request in this process."""
+    kinds = (BoundedProtocol, RequestResponseCycle, Request, Invoke)
+    return [one for one in gc.get_objects() if isinstance(one, kinds)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        RAW + b"content-length: 5\r\n\r\nhello",
+        RAW + b"connection: close\r\ncontent-length: 5\r\n\r\nhello",
+        RAW + b"content-length: 99999\r\n\r\n",
+        RAW + b"content-length: 99\r\n\r\nhalf",
+        b"GARBAGE",
+        b"",
+    ],
+    ids=["kept", "closed", "refused", "left", "garbage", "nothing"],
+)
+def test_a_connection_that_has_ended_leaves_nothing_behind(start: Callable[..., Site], data: bytes) -> None:
+    """Nor does it wait for the garbage collector, which comes seldom here."""
+    site = start()
+    gc.collect()
+    gc.disable()
+    before = {id(one): one for one in found()}
+    try:
+        for _ in range(10):
+            with connect(site) as connection:
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
+                rest(connection)
+        until(lambda: b"odradek_http_connections 0.0" in site.admin.get("/metrics").content)
+        site.engine.asked.clear()
+        site.admin.close()
+        until(lambda: all(id(one) in before for one in found()), 10)
+    finally:
+        gc.enable()
 
 
 # --- read in two ways ---

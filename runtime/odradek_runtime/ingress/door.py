@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
+from odradek_runtime.ingress.descriptors import places_for
+
 if TYPE_CHECKING:
     from odradek_runtime.settings import Settings
 
@@ -44,7 +46,7 @@ class Limits:
     def public(cls, settings: Settings) -> Limits:
         """Of the port that clients reach."""
         return cls(
-            connections=settings.http_connections,
+            connections=places_for(settings.http_connections),
             per_address=settings.http_connections_per_address,
             head_s=settings.http_head_s,
             body_s=settings.http_body_s,

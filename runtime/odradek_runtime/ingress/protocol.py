@@ -8,7 +8,7 @@ request was answered before it had been read is closed, not read on.
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
@@ -33,6 +33,8 @@ LEAST_RATE = 16 * 1024
 """Bytes a second: a body or an answer may take `body_s`, and a second longer for each so many."""
 PIPELINED = 64
 """Requests that may wait on one connection behind the one that is being answered."""
+TOGETHER_BYTES = 32 * 1024
+"""A longer body is not copied to be written with its head."""
 LINGER_S = 2.0
 LINGER_BYTES = 4 * 1024 * 1024
 """A connection that ends early is read (and what is read dropped) for so long at most, so that its client gets to the answer:
@@ -55,16 +57,47 @@ UNREADABLE = Refusal(400, "the request is no HTTP as it should be: malformed, or
 
 
 class Outlet:
-    """The transport as an answer sees it: to close it before the request has been read whole is to linger."""
+    """The transport as an answer sees it.
+
+    The head of an answer waits for the body that follows it at once: one system call for both. To close it before the request has
+    been read whole is to linger.
+    """
 
     def __init__(self, protocol: BoundedProtocol, transport: asyncio.Transport) -> None:
-        self._protocol = protocol
-        self.write = transport.write
+        self._protocol: BoundedProtocol | None = protocol
+        self._loop = protocol.loop
+        self._transport = transport
+        self._head = b""
         self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """In the order of the calls, at the end of this turn of the loop at the latest."""
+        if self._head:
+            if len(data) <= TOGETHER_BYTES:
+                data, self._head = self._head + data, b""
+            self.flush()
+            self._transport.write(data)
+        elif data.startswith(b"HTTP/1.1 "):
+            self._head = data
+            self._loop.call_soon(self.flush)
+        else:
+            self._transport.write(data)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        head, self._head = self._head, b""
+        if head:
+            self._transport.write(head)
 
     def close(self) -> None:
         """The answer is complete, and the connection is not kept."""
-        self._protocol.answered()
+        self.flush()
+        if self._protocol is not None:
+            self._protocol.answered()
+
+    def forget(self) -> None:
+        """The connection is gone: it shall not be kept by an answer, nor wait for the garbage collector."""
+        self._protocol = None
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -102,7 +135,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let it in, or say why not."""
         super().connection_made(transport)
-        self._outlet: Any = Outlet(self, transport)
+        self._outlet = Outlet(self, transport)
         self._began_s = self.loop.time()
         address = network_of(self.client[0]) if self.client else ""
         reason = self._door.enter(address)
@@ -124,8 +157,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._address is not None:
             self._door.leave(self._address)
             self._address = None
-        self._outlet = None
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self._outlet.forget()
 
     def shutdown(self) -> None:
         """The server ends: what is being answered is the last."""
@@ -210,7 +244,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._enter(BODY)
         self._around_bytes = self._body_bytes = 0
-        self.cycle.transport = self._outlet
+        self.cycle.transport = cast("asyncio.Transport", self._outlet)
         self._keep = self._keep and self.cycle.keep_alive
         self.cycle.keep_alive = False  # until its body has been read
 
@@ -320,6 +354,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _say(self, refusal: Refusal) -> None:
         self._door.refused[refusal.reason] += 1
+        self._outlet.flush()
         body = error_body(refusal.status, refusal.message)
         kind, size = "content-type: application/json", f"content-length: {len(body)}"
         head = (f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}", kind, size, "connection: close", "", "")
