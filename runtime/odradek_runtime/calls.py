@@ -16,6 +16,7 @@ from .formats import Invocation as Stored
 from .invocation import Live
 from .request import Attach, Failure, Invoke, Pending, Reply, Request
 from .runner import PYTHON
+from .sizes import made_of
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -56,7 +57,8 @@ class Calls:
     def _why_unkept(self, stored: Stored) -> str:
         """Why the journal cannot keep an invocation, if it is to wait. "" if it can."""
         base = self._machine.base(stored.target.partition("/")[0], stored.key) if stored.target in self._machine.handlers else b""
-        return self._machine.sizes.why_unkept(stored, base)
+        over = self._machine.sizes.why_unkept(stored, base)
+        return over and over + made_of(stored.payload, stored.key, stored.headers)
 
     def _attach_caller(self, shard: Shard, existing: Stored, command: Command) -> None:
         if not command.caller_id:

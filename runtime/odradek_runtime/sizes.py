@@ -170,6 +170,17 @@ class Sizes:
         return size <= self._limit(letter.topic, size)
 
 
+def made_of(body: bytes | None, key: bytes | None, headers: Sequence[Header]) -> str:
+    """What is large in a request that is too large, the largest first, and what helps.
+
+    >>> made_of(b"x" * 900, b"k" * 40, [])
+    ' (its body 900, its key 40, its headers 0 bytes): send less, or raise the max.message.bytes of that topic'
+    """
+    sizes = {"body": _held(body), "key": _held(key), "headers": sum(_held(each.name, each.value) for each in headers)}
+    told = ", ".join(f"its {part} {size}" for part, size in sorted(sizes.items(), key=lambda pair: -pair[1]))
+    return f" ({told} bytes): send less, or raise the max.message.bytes of that topic"
+
+
 def _held(*parts: bytes | str | None) -> int:
     return sum(len(part.encode()) if isinstance(part, str) else len(part) for part in parts if part)
 

@@ -18,7 +18,7 @@ from odradek_runtime.ingress.errors import HttpError, unavailable
 from odradek_runtime.log.port import LogError, Output, Publisher, TopicInfo
 from odradek_runtime.log.sizes import record_bytes
 from odradek_runtime.request import Invoke, Reply
-from odradek_runtime.sizes import SMALL_BYTES
+from odradek_runtime.sizes import SMALL_BYTES, made_of
 from odradek_runtime.targets import limit_of
 
 if TYPE_CHECKING:
@@ -60,8 +60,9 @@ class CommandsTopic:
 
     async def accept(self, request: Invoke, shard: int) -> Reply:
         """Durable when it returns. Raises HttpError 503 when the log does not take it, 413 when it is too large for it."""
-        encoded = COMMAND.encode(command_of(request))
-        await self._check_size(encoded)
+        command = command_of(request)
+        encoded = COMMAND.encode(command)
+        await self._check_size(command, encoded)
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending.append((Output(self._topic, shard, None, encoded), written))
         if self._writing is None:
@@ -69,7 +70,7 @@ class CommandsTopic:
         await written
         return Reply("accepted", request.invocation_id)
 
-    async def _check_size(self, encoded: bytes) -> None:
+    async def _check_size(self, command: Command, encoded: bytes) -> None:
         """One that is too large would be refused with all that are written beside it."""
         size = record_bytes(None, encoded)
         if size <= SMALL_BYTES:
@@ -79,7 +80,8 @@ class CommandsTopic:
         except LogError as error:
             raise unavailable(f"the shard has no owner, and the log cannot be asked: {error}") from None
         if info is not None and size > limit_of(info):
-            raise HttpError(413, f"the request takes {size} bytes, over the limit of {self._topic}, {limit_of(info)} bytes")
+            over = f"the request takes {size} bytes, over the limit of {self._topic}, {limit_of(info)} bytes"
+            raise HttpError(413, over + made_of(command.payload, command.key, command.headers))
 
     async def close(self) -> None:
         """End the batch that is being written."""

@@ -42,7 +42,7 @@ async def read_body(request: HttpRequest, limit_bytes: int) -> bytes:
     too_long = HttpError(413, f"the body is longer than {limit_bytes} bytes (setting max_record_bytes)")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit_bytes:
-        raise too_long
+        raise HttpError(413, f"the body has {declared} bytes, more than {limit_bytes} (setting max_record_bytes)")
     body = bytearray()
     try:
         async for chunk in request.stream():
