@@ -22,6 +22,7 @@ from odradek_runtime.ingress.acceptance import CommandsTopic, publisher_name
 from odradek_runtime.ingress.address import Directory
 from odradek_runtime.ingress.app import private_app, public_app
 from odradek_runtime.ingress.bridge import Bridge
+from odradek_runtime.ingress.budget import Budget
 from odradek_runtime.ingress.dispatch import Dispatcher
 from odradek_runtime.ingress.door import Door, Limits
 from odradek_runtime.ingress.forward import Forwarder
@@ -91,7 +92,8 @@ class Front:
     ) -> None:
         self._thread = HttpThread()
         self._admin_thread = HttpThread("odradek-admin-http")
-        self._door = Door(Limits.public(settings))
+        self._budget = Budget(max(settings.memory_bytes, 2 * settings.max_record_bytes))
+        self._door = Door(Limits.public(settings), self._budget)
         self._engine = engine
         self._drain_s = drain_s
         self._at = at
@@ -110,13 +112,14 @@ class Front:
             waiting_limit=settings.requests_waiting,
             acceptor=self._commands,
         )
-        routes = Routes(Directory(app.handlers()), self.dispatcher, engine, max_record_bytes=settings.max_record_bytes)
+        largest = settings.max_record_bytes
+        routes = Routes(Directory(app.handlers()), self.dispatcher, engine, max_record_bytes=largest, budget=self._budget)
         self._public = public_app(routes)
         self._topics = TopicRoutes(log_, token)
         exposition = Exposition(engine, lambda: self.dispatcher.waiting, self._door)
         admin = AdminRoutes(engine, exposition, Siblings(place, settings.data_dir, self._admin_client))
         self._admin = admin_app(admin, self._topics)
-        private = PrivateRoutes(self.dispatcher, max_record_bytes=settings.max_record_bytes)
+        private = PrivateRoutes(self.dispatcher, max_record_bytes=largest, budget=self._budget)
         self._private = private_app(private, sibling_routes(admin))
 
     def start(self) -> None:
@@ -126,7 +129,7 @@ class Front:
         self._thread.start()
         self._thread.call(self.dispatcher.start())
         grace_s = SHORT_S + self._drain_s + REPLY_S
-        self._thread.serve("private", self._private, self._at.private, grace_s=grace_s)
+        self._thread.serve("private", self._private, self._at.private, grace_s=grace_s, door=Door(budget=self._budget))
         self._thread.serve("public", self._public, self._at.public, grace_s=grace_s, door=self._door)
 
     def leave(self) -> None:

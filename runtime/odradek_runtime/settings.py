@@ -53,6 +53,8 @@ class Settings:
     step_threads: int = 32
     steps_queued: int = 10_000
     requests_waiting: int = 10_000
+    memory_bytes: int = 128 * 1024 * 1024
+    """What may be held for HTTP clients: bodies as they arrive, requests until they are answered, answers until they are read."""
     http_connections: int = 10_000
     """Of the public port. Each request that waits is one."""
     http_connections_per_address: int = 1_000

@@ -84,6 +84,7 @@ class WorkerCollector(Collector):
         yield _gauge("odradek_log_reachable", "1 while the log answers", float(not self._engine.log_trouble))
         yield _gauge("odradek_http_requests_waiting", "HTTP requests that wait for an answer", self._waiting())
         yield _gauge("odradek_http_connections", "Connections that are open at the public port", self._door.open)
+        yield _gauge("odradek_http_held_bytes", "Bodies, requests that wait and answers in memory", self._door.budget.held_bytes)
         yield _refusals(self._door)
 
 
@@ -109,7 +110,7 @@ def _counters(metrics: Metrics) -> Iterator[Metric]:
 def _refusals(door: Door) -> Metric:
     help_ = "Connections of the public port that were refused or ended"
     family = CounterMetricFamily("odradek_http_refused", help_, labels=["reason"])
-    for reason, times in door.refused.items():
+    for reason, times in {**door.refused, "memory": door.budget.refused}.items():
         family.add_metric([reason], times)
     return family
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from odradek._definition import Handler
+    from odradek_runtime.ingress.budget import Share
 
 IDEMPOTENCY_HEADER = "idempotency-key"
 HEADERS_LIMIT_BYTES = 16 * 1024
@@ -37,8 +38,11 @@ def check_content_type(handler: Handler, content_type: str | None) -> None:
         raise HttpError(415, f"{handler.target} takes JSON (content-type: application/json), not {content_type}")
 
 
-async def read_body(request: HttpRequest, limit_bytes: int) -> bytes:
-    """The body. Raises HttpError 413 as soon as it is known to be too long, 400 when the client leaves half-way."""
+async def read_body(request: HttpRequest, limit_bytes: int, share: Share | None = None) -> bytes:
+    """The body, which `share` holds as it arrives.
+
+    Raises HttpError 413 as soon as it is known to be too long, 429 when there is no memory for it, 400 when the client leaves.
+    """
     too_long = HttpError(413, f"the body is longer than {limit_bytes} bytes (setting max_record_bytes)")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit_bytes:
@@ -49,6 +53,8 @@ async def read_body(request: HttpRequest, limit_bytes: int) -> bytes:
             body += chunk
             if len(body) > limit_bytes:
                 raise too_long
+            if share is not None:
+                share.take(len(chunk))
     except ClientDisconnect:
         raise HttpError(400, "the connection ended within the body") from None
     return bytes(body)

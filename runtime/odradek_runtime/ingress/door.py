@@ -6,10 +6,12 @@ A connection costs memory and a file descriptor before it has said anything, so 
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING
 
+from odradek_runtime.ingress.budget import Budget
 from odradek_runtime.ingress.descriptors import places_for
 
 if TYPE_CHECKING:
@@ -58,8 +60,9 @@ class Limits:
 class Door:
     """The door of one port: who is in, and who was turned away. Counted in the loop of its server, read anywhere."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, budget: Budget | None = None) -> None:
         self.limits = limits or Limits()
+        self.budget = budget or Budget(sys.maxsize)
         self.open = 0
         self.refused = dict.fromkeys(REASONS, 0)
         self._by_address: dict[str, int] = {}

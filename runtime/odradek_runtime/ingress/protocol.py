@@ -127,6 +127,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._coding = b""
         self._keep = True
         self._without_upgrade = False
+        self._unread = door.budget.share()
         self._unread_bytes = 0
         self._unread_since_s: float | None = None
 
@@ -157,9 +158,20 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._address is not None:
             self._door.leave(self._address)
             self._address = None
+        self._unread.give_back()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._outlet.forget()
+
+    def pause_writing(self) -> None:
+        """Its client reads more slowly than we answer: what it has not read stays in memory."""
+        super().pause_writing()
+        self._unread.add(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """It has read nearly all."""
+        super().resume_writing()
+        self._unread.give_back()
 
     def shutdown(self) -> None:
         """The server ends: what is being answered is the last."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request as HttpRequest
 
     from odradek_runtime.ingress.address import Address, Directory
+    from odradek_runtime.ingress.budget import Budget, Share
     from odradek_runtime.ingress.dispatch import Dispatcher
     from odradek_runtime.ingress.port import Engine, Entropy
 
@@ -47,6 +48,7 @@ class Routes:
         engine: Engine,
         *,
         max_record_bytes: int,
+        budget: Budget,
         clock: Callable[[], float] = time.time,
         entropy: Entropy | None = None,
     ) -> None:
@@ -54,6 +56,7 @@ class Routes:
         self._dispatcher = dispatcher
         self._engine = engine
         self._max_record_bytes = max_record_bytes
+        self._budget = budget
         self._clock = clock
         self._entropy = entropy or RandomBytes()
         self._next_shard = 0
@@ -71,6 +74,7 @@ class Routes:
             id_hash(wanted)
         except ValueError as error:
             raise bad_field("id", str(error)) from error
+        self._budget.check()
         return respond(await self._ask(request, Attach(wanted, wait=request.url.path.endswith("/attach"))), None)
 
     async def handler(self, request: HttpRequest) -> Response:
@@ -79,8 +83,11 @@ class Routes:
         allowed = "GET" if address.action in {"attach", "output"} else "POST"
         if request.method != allowed:
             raise HttpError(405, f"{request.method} is not for this path; use {allowed}", headers={"allow": allowed})
-        wanted = self._attach(request, address) if allowed == "GET" else await self._invoke(request, address)
-        return respond(await self._ask(request, wanted), address.handler)
+        self._budget.check()
+        if allowed == "GET":
+            return respond(await self._ask(request, self._attach(request, address)), address.handler)
+        with self._budget.share() as share:
+            return respond(await self._ask(request, await self._invoke(request, address, share)), address.handler)
 
     def _attach(self, request: HttpRequest, address: Address) -> Attach:
         key = idempotency_key(request)
@@ -88,12 +95,12 @@ class Routes:
             raise bad_field(IDEMPOTENCY_HEADER, "says which invocation is meant; send the one it was started with")
         return Attach(request_id(address.handler.target, address.key, key), wait=address.action == "attach")
 
-    async def _invoke(self, request: HttpRequest, address: Address) -> Invoke:
+    async def _invoke(self, request: HttpRequest, address: Address, share: Share) -> Invoke:
         handler = address.handler
         check_content_type(handler, request.headers.get("content-type"))
         headers, repeatable = handler_headers(request), idempotency_key(request)
         at_ms = self._at_ms(request, address)
-        payload = await read_body(request, self._max_record_bytes)
+        payload = await read_body(request, self._max_record_bytes, share)
         check_payload(handler, payload)
         id_ = request_id(handler.target, address.key, repeatable) if repeatable is not None else self._fresh_id(address.key)
         return Invoke(
