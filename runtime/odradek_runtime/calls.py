@@ -134,7 +134,9 @@ class Calls:
     def start_next(self, shard: Shard, id_: str) -> None:
         """It was in an inbox and holds the key now, or its turn has come under its handler's limit."""
         stored = self._machine.stored(shard, id_)
-        assert stored is not None, "what waits in an inbox is in the journal"
+        if stored is None or stored.status in ("running", "completed", "failed"):
+            self._pass_over(shard, id_)
+            return
         live = self._machine.revival.revive(shard, stored)
         if live is None:
             return
@@ -144,6 +146,15 @@ class Calls:
         stored.status = "running"
         self._machine.runner.anchor(live)
         self._machine.runner.start(live)
+
+    def _pass_over(self, shard: Shard, id_: str) -> None:
+        """What waits in an inbox waits in the journal, too, unless somebody else has written there: the next has its turn."""
+        logger.error("shard %d: %s is to begin, and is not waiting: it is passed over", shard.number, id_)
+        held = next((lock_key for lock_key, lock in shard.locks.items() if lock.holder == id_), None)
+        following = shard.pass_on(held) if held is not None else None
+        if following is not None:
+            self._machine.ready.append((shard, following))
+        self._machine.touch(shard)
 
     def request(self, shard: Shard, request: Request, pending: Pending) -> None:
         """From HTTP. Every answer waits for the commit of the epoch it was found in (invariant 4)."""

@@ -352,7 +352,7 @@ class Engine:
         shard = event.shard
         if not self._ownership.accept(event) or shard.number in self._handover.leaving():
             return
-        self.machine.metrics.stores_rebuilt += event.rebuilt
+        self.machine.metrics.restored(shard.foreign, rebuilt=event.rebuilt)
         self.machine.shards[shard.number] = shard
         for each in self.machine.shards.values():  # its former owner's commands may still be unread at any of them
             if each.phase != "leaving":

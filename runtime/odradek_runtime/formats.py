@@ -20,10 +20,21 @@ from .request import Failure
 S = TypeVar("S", bound=msgspec.Struct)
 _AVRO: Any = fastavro  # its stubs are partly untyped
 _MAGIC = b"\xc3\x01"
+_SHIPPED: set[bytes] = set()
+"""What everything begins with that any version up to this one has written, of whatever format."""
 
 
 class FormatError(Exception):
     """Bytes that this version cannot read: not ours, torn, or written by a newer odradek."""
+
+
+class OtherVersion(FormatError):
+    """Avro of a schema that this version does not have: a newer odradek wrote it, or something else that writes such."""
+
+
+def of_a_format(data: bytes) -> bool:
+    """Whether they begin as all that is written in a format does."""
+    return data[:2] == _MAGIC and len(data) >= 10
 
 
 class Header(msgspec.Struct, frozen=True):
@@ -159,6 +170,7 @@ class StorePosition(msgspec.Struct):
     journal_offset: int
     state_offset: int
     time_ms: int
+    sifted: bool = False
 
 
 class Format(Generic[S]):
@@ -176,6 +188,7 @@ class Format(Generic[S]):
         self._writers: dict[bytes, Any] = {self._prefix: self._schema}
         for past in _past(name):
             self._writers[_MAGIC + _fingerprint(past)] = _AVRO.parse_schema(past)
+        _SHIPPED.update(self._writers)
 
     def encode(self, value: S) -> bytes:
         buffer = io.BytesIO()
@@ -187,7 +200,8 @@ class Format(Generic[S]):
         """Raises FormatError when the bytes are not of this schema, in any version."""
         writer = self._writers.get(data[:10])
         if writer is None:
-            raise FormatError(
+            kind = OtherVersion if of_a_format(data) and data[:10] not in _SHIPPED else FormatError
+            raise kind(
                 f"not a {self._type.__name__} that this version of odradek knows (starts with {data[:10].hex()}); "
                 "it was written by a newer version, or by something else"
             )

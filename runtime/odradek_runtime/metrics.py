@@ -83,6 +83,8 @@ class Metrics:
     """Step results recorded."""
     stores_rebuilt: int = 0
     """Stores that could not be used any more: set aside, and rebuilt from the log."""
+    foreign_records: dict[str, int] = field(default_factory=dict[str, int])
+    """By changelog topic: records that a restore has left out, since they are not the app's own."""
     stalls: dict[str, int] = field(default_factory=dict[str, int])
     """How often each handler has kept the worker's loop for longer than it may; "" is the engine itself."""
     stalled_s: float = 0.0
@@ -108,6 +110,12 @@ class Metrics:
     @property
     def paused(self) -> int:
         return sum(each.paused for each in list(self.handlers.values()))
+
+    def restored(self, foreign: Mapping[str, int], *, rebuilt: bool) -> None:
+        """A shard is here: what was left out of it, and whether its store was of no use."""
+        self.stores_rebuilt += rebuilt
+        for topic, records in foreign.items():
+            self.foreign_records[topic] = self.foreign_records.get(topic, 0) + records
 
     def add(self, tally: Mapping[tuple[str, str], int], lasted_s: Iterable[tuple[str, float]]) -> None:
         """What an epoch that is durable now has done."""

@@ -7,11 +7,12 @@ in-memory shard.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from . import keys
-from .formats import LOCK, SLOT, STORE_POSITION, TIMER, Lock, Slot, StorePosition, Timer
+from .formats import INVOCATION, LOCK, SLOT, STORE_POSITION, TIMER, Lock, Slot, StorePosition, Timer
 from .log.port import ChangelogPosition, Partition
 from .store import Store, StoreError
 from .timers import Timers
@@ -19,6 +20,9 @@ from .timers import Timers
 if TYPE_CHECKING:
     from .invocation import Live
     from .request import Answer
+
+logger = logging.getLogger("odradek")
+
 
 class StoreLost(BaseException):
     """The shard's store has failed: what runs now is dropped, and the shard starts over. Handlers let it pass.
@@ -77,6 +81,8 @@ class Shard:
         self.waiters: dict[str, list[Answer]] = {}
         self.attached: set[str] = set()
         """Invocations that have attached callers: most have none, and a scan for each that ends would cost more than it."""
+        self.foreign: Mapping[str, int] = {}
+        """By changelog: records that its restore has left out, since they are not the app's own."""
         self.barrier = ""
         self.local = False
         self.flushed_ms = 0.0
@@ -171,12 +177,43 @@ class Shard:
             return None
         slot_key = keys.slot(lock_key, lock.head)
         raw = self.read(slot_key)
-        assert raw is not None, "every slot between head and tail is filled"
+        if raw is None:
+            return self._pass_over(lock_key, lock)
         self.put(slot_key, None)
         lock.head += 1
         lock.holder = SLOT.decode(raw).id
         self.put(lock_key, LOCK.encode(lock))
         return lock.holder
+
+    def _pass_over(self, lock_key: bytes, lock: Lock) -> str | None:
+        """A slot is not there, as only somebody else's record makes it: go on with the next that is."""
+        first, end = keys.slot(lock_key, lock.head), keys.slot(lock_key, lock.tail)
+        logger.error("shard %d: place %d in the inbox of %r is empty: it is passed over", self.number, lock.head, lock_key[1:])
+        following = next(self.scan(first, end), None)
+        lock.head = lock.tail if following is None else int.from_bytes(following[0][-8:], "big")
+        return self.pass_on(lock_key)
+
+    def free_locks(self) -> None:
+        """After a restore: a lock whose holder is not there, or has ended, is somebody else's record. It would never be free.
+
+        Raises StoreError.
+        """
+        try:
+            for lock_key, lock in list(self.locks.items()):
+                self._free(lock_key, lock)
+        except StoreLost:
+            assert self.store_error is not None, "it says why"
+            raise self.store_error from None
+
+    def _free(self, lock_key: bytes, lock: Lock) -> None:
+        raw = self.read(keys.invocation(lock.holder))
+        holder = INVOCATION.decode(raw) if raw is not None else None
+        if holder is not None and holder.status not in ("completed", "failed"):
+            return
+        logger.error("shard %d: %s, which is held to have %r, is not there: it is free", self.number, lock.holder, lock_key[1:])
+        following = self.pass_on(lock_key)
+        if following is not None:
+            self.set_timer(keys.timer(0, following, keys.REF_START), Timer("start"))
 
     def load_locks(self) -> None:
         """After a restore: the held keys, and who has attached callers, from the store. Raises StoreError."""

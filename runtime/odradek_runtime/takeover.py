@@ -20,7 +20,9 @@ from .internal import Internal, held, made_again, refuse_another_journal, refuse
 from .log.parts import headers_of
 from .log.port import Log, LogError, Member, Message, Partition, TopicInfo
 from .moved import Moved
+from .own_positions import last_positions
 from .shard import Shard
+from .sieve import Foreign, NotOurs, Restrain, Sieve, passes, sift
 from .store import Store, StoreError
 from .store_folder import Stores
 from .timers import Shown, Timers
@@ -99,14 +101,20 @@ class Takeover:
         store, at = self._store(number, progress, journal, state, ends, seen_ms)
         progress.begin(ends[journal.name][1] - at.journal_offset + ends[state.name][1] - at.state_offset)
         healed: dict[bytes, bytes | None] = {}
-        found = self._restore_journal(store, Partition(journal.name, number), at, ends[journal.name][1], healed, progress)
+        foreign = Foreign(Partition(journal.name, number)), Foreign(Partition(state.name, number))
+        found = self._restore_journal(store, foreign[0], at, ends[journal.name][1], healed, progress)
         self._check(number, found, committed)
         if not healed:  # a torn epoch may have left the two apart
             self._moved.look(found)
-        self._restore_state(store, Partition(state.name, number), at, ends[state.name][1], found, healed, progress)
-        at.time_ms = int(seen_ms)
+        self._restore_state(store, foreign[1], at, ends[state.name][1], found, healed, progress)
+        at.time_ms, at.sifted = int(seen_ms), True
         store.write([(keys.STORE_POSITION, STORE_POSITION.encode(at))])
-        return self._shard(number, stamp, store, at, found, healed)
+        for each in foreign:
+            each.tell()
+            healed.update((key, value) for key in each.over if (value := store.get(key)) is not None)
+        shard = self._shard(number, stamp, store, at, found, healed)
+        shard.foreign = {each.partition.topic: each.records for each in foreign if each.records}
+        return shard
 
     # --- the store ---
 
@@ -132,6 +140,8 @@ class Takeover:
         store = progress.store = progress.store or self._stores.open(number)
         at = _position(store)
         if at is not None and usable(at, journal, state, ends, now_ms):
+            if not at.sifted:
+                sift(Sieve(self._n, number), store)
             return store, at
         if not self._restored_topics:
             refuse_another_life(self._app, number, at, journal, state, ends[journal.name][1])
@@ -171,23 +181,28 @@ class Takeover:
         progress.cover(done + stop - start)
 
     def _restore_journal(
-        self, store: Store, partition: Partition, at: StorePosition, end: int, healed: dict[bytes, bytes | None], progress: Progress
+        self, store: Store, foreign: Foreign, at: StorePosition, end: int, healed: dict[bytes, bytes | None], progress: Progress
     ) -> Positions | None:
         """Apply up to the last positions record: what lies behind it belongs to a torn epoch (invariant 8)."""
-        last = self._last_positions(partition, at.journal_offset, end)
-        raw = store.get(keys.POSITIONS)
+        partition = foreign.partition
+        sieve, restrain = Sieve(self._n, partition.partition), Restrain(partition)
+        last, raw = last_positions(self._log, sieve, partition, at, end, restored=self._restored_topics)
+        raw = raw if raw is not None else store.get(keys.POSITIONS)
         changes: list[tuple[bytes, bytes | None]] = []
         for message in self._scan(partition, at.journal_offset, end, progress):
             key = message.key() or b""
+            if not passes(sieve, foreign, restrain, message, key, behind=message.offset() > last):
+                continue
             if message.offset() > last:
                 healed[key] = None
                 continue
             changes.append((key, message.value()))
-            if key == keys.POSITIONS:
-                raw = message.value()
             if len(changes) >= BATCH:
                 store.write(changes)
                 changes = []
+        restrain.check()
+        if raw is not None:
+            changes.append((keys.POSITIONS, raw))
         store.write(changes)
         # Not past what is torn before it has been put right: the next restore must see it again if this one comes to nothing.
         at.journal_offset = last + 1 if healed else end
@@ -195,22 +210,12 @@ class Takeover:
             healed[key] = store.get(key)
         return POSITIONS.decode(raw) if raw is not None else None
 
-    def _last_positions(self, partition: Partition, start: int, end: int) -> int:
-        """Offset of the last positions record in [start, end), or start - 1."""
-        reach = 64
-        while True:
-            begin = max(start, end - reach)
-            found = [m.offset() for batch in self._log.scan(partition, begin, end) for m in batch if m.key() == keys.POSITIONS]
-            if found:
-                return found[-1]
-            if begin == start:
-                return start - 1
-            reach *= 8
-
     def _restore_state(
-        self, store: Store, partition: Partition, at: StorePosition, end: int, found: Positions | None,
+        self, store: Store, foreign: Foreign, at: StorePosition, end: int, found: Positions | None,
         healed: dict[bytes, bytes | None], progress: Progress,
     ) -> None:  # fmt: skip
+        partition = foreign.partition
+        sieve = Sieve(self._n, partition.partition)
         changes: list[tuple[bytes, bytes | None]] = []
         whole: dict[bytes, bool] = {}
         torn: list[bytes] = []
@@ -218,8 +223,15 @@ class Takeover:
         for message in self._scan(partition, at.state_offset, end, progress):
             key = keys.STATE + (message.key() or b"")
             stamp = _stamp(message)
-            if stamp not in whole:
-                whole[stamp] = _belongs(stamp, found)
+            try:
+                sieve.state(key[1:])
+                if stamp not in whole:
+                    sieve.stamped(stamp)
+                    whole[stamp] = _belongs(stamp, found)
+            except NotOurs as why:
+                self._unstamped(message, stamp)
+                foreign.note(message.offset(), why, key)
+                continue
             if not whole[stamp]:
                 torn.append(key)
                 sound = min(sound, message.offset())
@@ -233,6 +245,15 @@ class Takeover:
         healed.update({key: store.get(key) for key in torn})
         if healed:
             logger.error("shard %d: %d changelog records of a torn epoch are put right", partition.partition, len(healed))
+
+    def _unstamped(self, message: Message, stamp: bytes) -> None:
+        """Raise LogError for a copy of the state that has lost its headers: all of it would be left out."""
+        if self._restored_topics and not stamp:
+            raise LogError(
+                f"{message.topic()}[{message.partition()}]@{message.offset()} has no header odradek: restored topics must have the "
+                "headers that they were written with; copy them anew, with their headers",
+                retriable=False,
+            )
 
     # --- the shard ---
 
@@ -258,6 +279,7 @@ class Takeover:
         shard.changes.update(healed)
         self._resolve_positions(shard)
         shard.load_locks()
+        shard.free_locks()
         return shard
 
     def _resolve_positions(self, shard: Shard) -> None:

@@ -7,6 +7,7 @@ that is due already, so that a crash runs it again.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,13 @@ STEP = RetryPolicy()
 """How a step without a policy is repeated: for ever."""
 
 
+_UNENDED = ("running", "backing_off", "paused")
+_MEETS: Mapping[str, tuple[str, ...]] = {
+    "step": _UNENDED, "retry": _UNENDED, "timeout": _UNENDED, "start": ("scheduled", "inboxed"), "purge": ("completed", "failed"),
+}  # fmt: skip
+"""In which status a timer may find its invocation: for another one it has come too late, or is nobody's."""
+
+
 class Waits:
     """Timers and step results, for the machine."""
 
@@ -49,7 +57,7 @@ class Waits:
             self._machine.runner.complete(shard, id_, Entry("completion", ref), after_commit=False)
             return
         stored = self._owner(shard, id_, timer)
-        over = stored is None or (timer.kind != "purge" and stored.status in ("completed", "failed"))
+        over = stored is None or stored.status not in _MEETS[timer.kind]
         if timer.kind != "step" or due_ms > 0 or over:
             shard.put(key, None)
         if stored is None or over:

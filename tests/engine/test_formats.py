@@ -76,7 +76,7 @@ FIXED: dict[str, tuple[Format[Any], Any]] = {
     "positions": (
         POSITIONS, Positions(8, 3, 44, 99, 1_700_000_000_000, [Position("orders", 2, 17)], "id1", "id2", 3, [1_700_000_000_007]),
     ),
-    "store_position": (STORE_POSITION, StorePosition("id1", "id2", 10, 20, 1_700_000_000_000)),
+    "store_position": (STORE_POSITION, StorePosition("id1", "id2", 10, 20, 1_700_000_000_000, sifted=True)),
 }  # fmt: skip
 EMBEDDED = re.compile("embedded_")  # the embedded log's own, which it holds to golden files itself
 

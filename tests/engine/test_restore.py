@@ -16,6 +16,7 @@ from odradek_runtime import keys
 from odradek_runtime.formats import POSITIONS, SLOT, Slot
 from odradek_runtime.log.port import Output
 from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.routing import fresh_id
 from odradek_runtime.startup import INTERNAL
 from odradek_runtime.store import RocksStore
 from odradek_runtime.worker import Worker
@@ -106,6 +107,9 @@ def test_without_the_store_all_is_rebuilt_byte_for_byte(disk_rig: Rig, compacted
     assert [rig.attach(nap.id).value() for nap in naps] == ["slept"] * 5
 
 
+TORN = fresh_id(None, b"torn--------", hash_=0)
+
+
 def torn_log(rig: Rig, app: App) -> None:
     """What a transaction leaves behind that was torn in two: records of an epoch without the positions that close it."""
     found = rig.positions(app, 0)
@@ -116,7 +120,7 @@ def torn_log(rig: Rig, app: App) -> None:
         [
             Output("ledger.state", 0, b"account/torn/total", b"666", [("odradek", stamp)]),
             Output("ledger.state", 0, next(k for k in rig.changelog("ledger.state", 0)), b"667", [("odradek", stamp)]),
-            Output("ledger.journal", 0, keys.paused("inv_torn"), SLOT.encode(Slot("inv_torn"))),
+            Output("ledger.journal", 0, keys.paused(TORN), SLOT.encode(Slot(TORN))),
         ],
         1,
     )
@@ -137,7 +141,7 @@ def test_a_torn_epoch_is_left_out_and_put_right(disk_rig: Rig, wiped: bool) -> N
         shutil.rmtree(rig.directory / "store")
     rig.start(app)
     assert rig.changelog("ledger.state") == states, "healed for every later reader"
-    assert keys.paused("inv_torn") not in rig.journal(app)
+    assert keys.paused(TORN) not in rig.journal(app)
     rig.stop()
     assert stores(rig, app) == before
     shutil.rmtree(rig.directory / "store")

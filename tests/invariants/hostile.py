@@ -25,6 +25,8 @@ SHARDS = 2
 HOUR_MS = 3_600_000
 KEY = "a"
 """Of the object that honest work is done at."""
+ENDED = next(key for key in ("ended", "ended1", "ended2") if shard_of(key.encode(), SHARDS) == shard_of(KEY.encode(), SHARDS))
+"""Another of the same shard, where everything has ended."""
 
 
 def app() -> App:
@@ -77,7 +79,7 @@ class Open:
         self.replies: dict[str, list[Reply]] = {}
         self._publisher = stage.log.publisher("hostile")
         self._written = 0
-        self._ask("ended", "tally/add", 1, key="ended")
+        self._ask("ended", "tally/add", 1, key=ENDED)
         self._until_replied("ended")
         self._ask("calling", "open/outer", 10)
         stage.until(lambda: stage.executor.submitted)
@@ -96,6 +98,24 @@ class Open:
             "ended": "completed", "calling": "running", "stepping": "running", "inboxed": "inboxed", "backing_off": "backing_off",
             "paused": "paused", "scheduled": "scheduled",
         }  # fmt: skip
+
+    def reopen(self) -> None:
+        """Another engine on the same log; whoever still waits asks it."""
+        before = self.stage
+        before.close()
+        self.stage = Stage(before.app, before.log, before.directory).open()
+        self.stage.now_ms, self.stage.steady_ms = before.now_ms, before.steady_ms
+        for state, replies in self.replies.items():
+            if not any(reply.status == "completed" for reply in replies):
+                self.replies[state] = self.stage.attach(self.ids[state])
+
+    def pass_epochs(self) -> None:
+        """One of each shard is committed."""
+        here = {shard_of(key.encode(), SHARDS): key for key in ("p", "q", "r", "s", "t")}
+        assert len(here) == SHARDS
+        for key in here.values():
+            replies = self.stage.ask("tally/add", -9, key=key)
+            self._until(lambda replies=replies: replies)
 
     def _shard(self, id_: str) -> Any:
         return self.stage.machine.shards[id_hash(id_) % SHARDS]

@@ -31,7 +31,7 @@ from odradek_runtime.log_embedded.member import EmbeddedMember
 from odradek_runtime.machine import Machine
 from odradek_runtime.metrics import Metrics
 from odradek_runtime.ownership import Ownership
-from odradek_runtime.request import Invoke, Question, Reply, unheard
+from odradek_runtime.request import Attach, Invoke, Question, Reply, unheard
 from odradek_runtime.routing import fresh_id
 from odradek_runtime.settings import Settings
 from odradek_runtime.startup import prepare
@@ -141,7 +141,7 @@ class Stage:
     """One engine of an app. `deaf`: events for which it holds stay in the queue."""
 
     def __init__(self, app: App, log: EmbeddedLog, directory: Path | None = None, **settings: Any) -> None:
-        self.app, self.log = app, log
+        self.app, self.log, self.directory = app, log, directory
         self.now_ms = time.time() * 1000
         """The wall clock; `later` lets time pass by both."""
         self.steady_ms = 0.0
@@ -279,6 +279,12 @@ class Stage:
         payload = b"" if argument is None else msgspec.json.encode(argument)
         self.asked.append(id_)
         self._queue.put(Question(Invoke(id_, target, raw, payload, {}, True, False, 0), replies.append, accepted))
+        return replies
+
+    def attach(self, id_: str) -> list[Reply]:
+        """Ask for the end of an invocation that is there; the list fills with the replies."""
+        replies: list[Reply] = []
+        self._queue.put(Question(Attach(id_, True), replies.append))
         return replies
 
     def step_ends(self, run: StepRun, value: Any) -> None:

@@ -13,7 +13,7 @@ from odradek_runtime.request import Failure
 from odradek_runtime.routing import fresh_id, shard_of
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting
-from tests.invariants.hostile import KEY, SHARDS, Open, open_stage
+from tests.invariants.hostile import ENDED, KEY, SHARDS, Open, open_stage
 from tests.invariants.stage import Stage
 
 ID, CALLER = fresh_id(b"k", b"123456789012"), fresh_id(b"c", b"abcdefghijkl")
@@ -164,7 +164,7 @@ def test_a_result_that_comes_too_late_is_let_go(busy: Open, state: str) -> None:
 def test_an_id_stands_for_one_invocation_alone(busy: Open) -> None:
     """Else whoever knows an id is told the result of what is not its own."""
     taken = busy.invoke(busy.ids["ended"], "tally/held", -1)
-    taken.key = b"ended"
+    taken.key = ENDED.encode()
     busy.write(taken)
     busy.settle()
 

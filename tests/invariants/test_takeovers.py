@@ -8,9 +8,10 @@ import pytest
 
 from odradek import App
 from odradek_runtime import keys
-from odradek_runtime.formats import POSITIONS, STORE_POSITION, Positions, StorePosition
+from odradek_runtime.formats import INVOCATION, POSITIONS, STORE_POSITION, Invocation, Positions, StorePosition
 from odradek_runtime.log.port import Headers, LogError, Output, Partition
 from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.routing import fresh_id
 from odradek_runtime.shard import Shard
 from odradek_runtime.startup import INTERNAL, StartupError, prepare
 from odradek_runtime.store import Change, RocksStore
@@ -20,6 +21,10 @@ from odradek_runtime.takeover import Progress, Takeover
 APP = "heir"
 JOURNAL, STATE = Partition(f"{APP}.journal", 0), Partition(f"{APP}.state", 0)
 DAY_MS = 86_400_000
+IDS = fresh_id(None, b"one---------"), fresh_id(None, b"two---------")
+ONE, TWO = map(keys.invocation, IDS)
+ENTRY, TORN = (INVOCATION.encode(Invocation(IDS[0], "a/b", b"", payload, [])) for payload in (b"entry", b"torn"))
+TORN_TWO = INVOCATION.encode(Invocation(IDS[1], "a/b", b"", b"torn", []))
 
 
 class Legacy:
@@ -60,7 +65,13 @@ class Legacy:
     def taken_over(self, shards: int = 1) -> Shard:
         member = self.log.member(APP, 1, None)
         takeover = Takeover(APP, shards, self.log, member, [], StoreFolder(self.directory / "store" / APP))
-        shard = takeover.run(0, 1, lambda: time.time() * 1000, Progress())
+        progress = Progress()
+        try:
+            shard = takeover.run(0, 1, lambda: time.time() * 1000, progress)
+        except LogError:
+            if progress.store is not None:
+                progress.store.close()
+            raise
         self._opened.append(shard)
         return shard
 
@@ -127,32 +138,32 @@ def test_a_store_that_does_not_fit_is_built_anew(legacy: Legacy, misfit: Callabl
 
 def test_a_torn_epoch_is_left_out_and_put_right(legacy: Legacy) -> None:
     """Half of epoch 2 became visible, without the positions that close it: its values never happened."""
-    legacy.epoch(1, [(b"o/k/n", b"1"), (b"o/other/n", b"1")], [(b"ione", b"entry")])
+    legacy.epoch(1, [(b"o/k/n", b"1"), (b"o/other/n", b"1")], [(ONE, ENTRY)])
     legacy.write(STATE, (b"o/k/n", b"torn"), (b"o/new/n", b"torn"), headers=stamp(1, 2))
-    legacy.write(JOURNAL, (b"ione", b"torn"), (b"itwo", b"torn"))
+    legacy.write(JOURNAL, (ONE, TORN), (TWO, TORN_TWO))
 
     shard = legacy.taken_over()
 
     assert shard.store.get(b"so/k/n") == b"1"
     assert shard.store.get(b"so/other/n") == b"1"
     assert shard.store.get(b"so/new/n") is None
-    assert shard.store.get(b"ione") == b"entry"
-    assert shard.store.get(b"itwo") is None
-    healed = {b"so/k/n": b"1", b"so/new/n": None, b"ione": b"entry", b"itwo": None}
+    assert shard.store.get(ONE) == ENTRY
+    assert shard.store.get(TWO) is None
+    healed = {b"so/k/n": b"1", b"so/new/n": None, ONE: ENTRY, TWO: None}
     assert shard.changes == healed, "written again, so that the next restore and every reader of the topic see the truth"
 
 
 def test_a_torn_epoch_is_put_right_by_the_next_owner_if_this_one_does_not_come_to_it(legacy: Legacy) -> None:
     """The store is closed, its position with it, before the epoch that would have put things right has committed."""
-    legacy.epoch(1, [(b"o/k/n", b"1")], [(b"ione", b"entry")])
+    legacy.epoch(1, [(b"o/k/n", b"1")], [(ONE, ENTRY)])
     legacy.write(STATE, (b"o/k/n", b"torn"), headers=stamp(1, 2))
-    legacy.write(JOURNAL, (b"ione", b"torn"))
+    legacy.write(JOURNAL, (ONE, TORN))
     first = legacy.taken_over()
     healed = dict(first.changes)
     first.store.flush()
     first.store.close()
 
-    assert legacy.taken_over().changes == healed == {b"so/k/n": b"1", b"ione": b"entry"}
+    assert legacy.taken_over().changes == healed == {b"so/k/n": b"1", ONE: ENTRY}
 
 
 def test_a_torn_epoch_behind_a_whole_one_of_a_store_is_left_out_too(legacy: Legacy) -> None:

@@ -75,6 +75,7 @@ class WorkerCollector(Collector):
         yield from _by_handler(self._engine.metrics)
         yield _histogram("odradek_commit_latency_seconds", "From sending to committed", self._engine.metrics.commit_s)
         yield from _stalls(self._engine.metrics)
+        yield _foreign(self._engine.metrics)
         snapshot = self._engine.snapshot()
         yield from _gauges(snapshot)
         yield from _lag(snapshot)
@@ -123,6 +124,14 @@ def _stalls(metrics: Metrics) -> Iterator[Metric]:
     yield family
     now = "For how long a handler has kept the worker's loop now; 0: none does"
     yield _gauge("odradek_loop_stalled_seconds", now, metrics.stalled_s)
+
+
+def _foreign(metrics: Metrics) -> Metric:
+    help_ = "Records of the app's own changelogs that a restore has left out, since the app has not written them"
+    family = CounterMetricFamily("odradek_foreign_records", help_, labels=["topic"])
+    for topic, records in list(metrics.foreign_records.items()):
+        family.add_metric([topic], records)
+    return family
 
 
 HANDLER_COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
