@@ -12,6 +12,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 import odradek
+from odradek import Context, ObjectContext, SharedContext, WorkflowContext
 from odradek._calls import Calls
 from odradek._errors import Misuse
 
@@ -35,6 +36,11 @@ WORDS = {
 REMEDIES = {word: way_out for way_out, words in WORDS.items() for word in words}
 
 _CLASSES = {"Calls": Calls, **{name: getattr(odradek, name) for name in odradek.__all__}}
+_HOLDERS = {
+    "SharedContext": "which handlers of an object or a workflow get",
+    "ObjectContext": "which an object's exclusive handlers get (@object.handler and .on; a shared one only reads)",
+    "WorkflowContext": "which the run of a workflow gets",
+}
 _CALLED_AMISS = re.compile(r"(?P<owner>\w+)\.(?P<word>\w+)\(\) (got (an unexpected|multiple|some)|missing \d+ required|takes )")
 """Python's own words for a call that does not fit the function."""
 
@@ -81,7 +87,9 @@ def of_another_loop(error: BaseException) -> str:
 
 
 def called_amiss(error: BaseException) -> Misuse | None:
-    """For a TypeError by which Python says that a word of odradek takes no such argument: what no retry mends either."""
+    """For an error by which Python says that odradek has no such word, or that it takes no such argument: no retry mends either."""
+    if isinstance(error, AttributeError) and isinstance(error.obj, Context):
+        return _no_such_word(error, error.obj)
     said = _CALLED_AMISS.match(str(error)) if type(error) is TypeError else None
     if said is None or not hasattr(_CLASSES.get(said["owner"]), said["word"]):
         return None
@@ -92,6 +100,14 @@ def called_amiss(error: BaseException) -> Misuse | None:
     owner = said["owner"].replace("Calls", "Context")
     word = owner if said["word"] == "__init__" else f"{owner}.{said['word']}"
     return Misuse(f"{error} ({code.co_filename}:{steps[-1].tb_lineno}, in {code.co_name}): help(odradek.{word}) says what it takes")
+
+
+def _no_such_word(error: AttributeError, context: Context) -> Misuse:
+    """A word that this context does not have, and which one has it."""
+    own, word = type(context).__name__, error.name or ""
+    kinds = [kind.__name__ for kind in (SharedContext, ObjectContext, WorkflowContext) if hasattr(kind, word)]
+    has = f"that is a word of {kinds[0]}, {_HOLDERS[kinds[0]]}" if kinds else f"help(odradek.{own}) says what it has"
+    return Misuse(f"{own} has no {word!r}: {has}")
 
 
 def _raised_through(error: BaseException) -> Iterator[TracebackType]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from odradek import TerminalError
 from odradek._bad_input import BadInput
+from odradek._context import let_ask
 from odradek._current import CURRENT
 from odradek._errors import Refused
 from odradek._future import Future
@@ -26,6 +27,7 @@ from .journal import Diverged
 from .refusal import awaiting, called_amiss, of_another_loop, refusal
 from .request import Failure, failure_of
 from .shard import StoreLost
+from .waiting import close, waiting
 
 if TYPE_CHECKING:
     from odradek._context import Context
@@ -161,6 +163,7 @@ class Runner:
         """Resume the coroutine; gives what it waits for now, or _ENDED."""
         coroutine = live.coroutine
         assert coroutine is not None
+        let_ask(live.context, live)
         CURRENT.set(live.context)
         try:
             return coroutine.send(None) or _BARE_YIELD
@@ -287,6 +290,7 @@ class Runner:
             live.stored.attempts, live.stored.failed_ms, live.stored.reason = 0, 0, ""
             self.persist(live)
         self.merge(live)
+        let_ask(live.context, waiting(live))
         slot = (live.shard.number, live.id)
         self._suspended.pop(slot, None)
         self._suspended[slot] = live
@@ -374,24 +378,6 @@ class _BareYield:
 
 
 _BARE_YIELD = _BareYield()
-
-
-def close(live: Live) -> None:
-    """Throw the coroutine away; durable operations in its `finally` blocks do nothing."""
-    live.closed = True
-    coroutine, live.coroutine = live.coroutine, None
-    if coroutine is not None:
-        before = CURRENT.set(live.context)
-        try:
-            coroutine.close()
-        except BaseException:  # noqa: BLE001, S110  (a finally block that awaits, or fails, is of no consequence here)
-            pass
-        CURRENT.reset(before)
-    # The context holds it, and an error the frames that it came through: neither is left for the cycle collector to find.
-    live.__dict__.pop("context", None)
-    for error in live.raised:
-        error.__traceback__ = None
-    live.raised = ()
 
 
 def stored_record(live: Live, origin: Origin, now_ms: float) -> Stored:

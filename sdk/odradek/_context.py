@@ -94,10 +94,11 @@ class Context(Calls):
     @property
     def random(self) -> Random:
         """Random numbers that are the same at every replay of this invocation."""
+        seed = self._ops.seed  # not there while the handler waits
         try:
             return self._random
         except AttributeError:
-            self._random = Random(self._ops.seed())
+            self._random = Random(seed())
             return self._random
 
     @overload
@@ -379,6 +380,11 @@ class WorkflowContext(ObjectContext):
 
 operations: Callable[[Context], Operations] = attrgetter("_ops")
 """What a context asks, for the words that are not its methods (`@step`)."""
+
+
+def let_ask(context: Context, ops: Operations) -> None:
+    """The engine's hand on a context: what it asks from now on. Another thing while its handler waits."""
+    context._ops = ops  # pyright: ignore[reportPrivateUsage]
 
 
 def _unix_ms(what: str, moment: datetime) -> int:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from odradek import App, Context, ObjectContext, RetryableError, RetryPolicy, TerminalError
+from odradek import App, Context, ObjectContext, RetryableError, RetryPolicy, SharedContext, TerminalError
 from tests.engine.harness import Rig
 
 Wrong = Callable[[Any, Any, Any], Any]
@@ -65,6 +65,110 @@ def test_a_wrong_argument_ends_the_invocation_after_one_attempt(rig: Rig, wrong:
     assert attempts == [1]
     rig.settled(app)
     assert [one.status for one in rig.invocations(app)] == ["failed"]
+
+
+UNNAMED: dict[str, tuple[str, str]] = {
+    "state in a service": ("service", "Context has no 'set': that is a word of ObjectContext, which an object's exclusive"),
+    "state in a shared handler": ("shared", "SharedContext has no 'set': that is a word of ObjectContext"),
+    "a word that nobody has": ("object", "ObjectContext has no 'put': help(odradek.ObjectContext) says what it has"),
+}
+
+
+@pytest.mark.parametrize("where", UNNAMED)
+def test_a_word_that_the_context_does_not_have_ends_the_invocation(rig: Rig, where: str) -> None:
+    app = App("misuse", shards=1)
+    service, thing = app.service("service"), app.object("thing")
+    owner, said = UNNAMED[where]
+
+    @service.handler
+    async def plain(ctx: Context) -> None:
+        cast("Any", ctx).set("n", 1)
+
+    @thing.shared
+    async def looks(ctx: SharedContext) -> None:
+        cast("Any", ctx).set("n", 1)
+
+    @thing.handler
+    async def works(ctx: ObjectContext) -> None:
+        cast("Any", ctx).put("n", 1)
+
+    rig.start(app)
+    target = {"service": "service/plain", "shared": "thing/looks", "object": "thing/works"}[owner]
+    failure = rig.ask(target, key="" if owner == "service" else "k").reply().failure
+    assert failure is not None
+    assert said in failure.message
+
+
+WORDS: dict[str, Wrong] = {
+    "get": lambda ctx, *_: ctx.get("n", int),
+    "set": lambda ctx, *_: ctx.set("n", 5),
+    "clear": lambda ctx, *_: ctx.clear(),
+    "names": lambda ctx, *_: ctx.names(),
+    "publish": lambda ctx, topic, _: ctx.publish(topic, 1),
+    "send": lambda ctx, _, other: ctx.send(other),
+    "call": lambda ctx, _, other: ctx.call(other),
+    "run": lambda ctx, *_: ctx.run(int),
+    "sleep": lambda ctx, *_: ctx.sleep(1),
+    "now": lambda ctx, *_: ctx.now(),
+    "uuid": lambda ctx, *_: ctx.uuid(),
+    "random": lambda ctx, *_: ctx.random,
+    "compensate": lambda ctx, *_: ctx.compensate(int),
+}
+
+
+@pytest.mark.parametrize("kind", ["thread", "loop"])
+@pytest.mark.parametrize("word", WORDS)
+def test_a_context_does_nothing_in_a_step(rig: Rig, word: str, kind: str) -> None:
+    """It would be done again with each attempt of the step, and be missing at a replay."""
+    app, attempts = App("misuse", shards=1), list[int]()
+    service, thing, topic = app.service("wrong"), app.object("thing"), app.topic("out", value=int)
+
+    @service.handler
+    async def other(ctx: Context) -> None:
+        raise AssertionError("nothing was sent")
+
+    @thing.handler
+    async def go(ctx: ObjectContext) -> int:
+        assert ctx.random is not None
+        ctx.set("n", 1)
+
+        def in_a_thread() -> None:
+            attempts.append(1)
+            assert (ctx.key, ctx.invocation_id[:4]) == ("k", "inv_")
+            ctx.logger.info("as ever")
+            WORDS[word](ctx, topic, other)
+
+        async def on_the_loop() -> None:
+            in_a_thread()
+
+        with pytest.raises(TerminalError, match=rf"ctx\.{word} (works in the handler alone|comes in a later)") as refused:
+            await ctx.run(in_a_thread if kind == "thread" else on_the_loop)
+        assert refused.value.code == 501
+        await ctx.sleep(0.001)
+        return ctx.get("n", int, 0)
+
+    rig.start(app)
+    assert rig.ask("thing/go", key="k").value() == 1
+    assert attempts == [1]
+    assert rig.records("out") == []
+
+
+def test_a_context_does_nothing_once_its_handler_has_ended(rig: Rig) -> None:
+    app, held, said = App("misuse", shards=1), list[ObjectContext](), list[TerminalError]()
+    thing = app.object("thing")
+
+    @thing.handler
+    async def go(ctx: ObjectContext) -> None:
+        held.append(ctx)
+        await ctx.sleep(0.001)
+
+    rig.start(app)
+    rig.ask("thing/go", key="k").value()
+    try:
+        held[-1].set("n", 5)
+    except TerminalError as error:
+        said.append(error)
+    assert len(said) == 1
 
 
 def test_a_call_of_ones_own_that_does_not_fit_is_tried_again(rig: Rig) -> None:
