@@ -87,7 +87,8 @@ class Ending:
         elif live.stored is not None and not live.stored.caller_id:
             # A client that waits is told, too, and a refusal that it has earned (4xx) is nothing to wake anybody for.
             level = logging.INFO if live.shard.waiters.get(live.id) and failure.code < 500 else logging.WARNING
-            logger.log(level, "%s %s failed: %d %s", live.handler.target, live.id, failure.code, failure.message)
+            about = {"handler": live.handler.target}
+            logger.log(level, "%s %s failed: %d %s", live.handler.target, live.id, failure.code, failure.message, extra=about)
         self._end(live, None, failure)
 
     rejected = failed
@@ -133,18 +134,18 @@ class Ending:
         `bare`: with nothing of what it held but its key; `without`: the size of a value that it has lost already.
         """
         machine = self._machine
-        where = f"{origin.topic}[{origin.partition}]@{origin.offset}"
+        where, target = f"{origin.topic}[{origin.partition}]@{origin.offset}", subscription.handler.target
         if subscription.on_error == "skip":
-            machine.epoch.count("skipped", subscription.handler.target)
-            logger.warning("%s skipped (%s): %s", where, subscription.handler.target, failure.message)
+            machine.epoch.count("skipped", target)
+            logger.warning("%s skipped (%s): %s", where, target, failure.message, extra={"handler": target})
             return
         topic = subscription.dead_letter or machine.dead_letters
-        machine.epoch.count("dead_letters", subscription.handler.target)
+        machine.epoch.count("dead_letters", target)
         if bare:
             origin, value, without = replace(origin, headers=()), None, len(value) if value is not None else None
-        letter = dead_letter(topic, subscription.handler.target, origin, value, failure, attempts, without)
+        letter = dead_letter(topic, target, origin, value, failure, attempts, without)
         machine.epoch.outputs.append(machine.sizes.letter(letter))
-        logger.warning("%s -> %s (%s): %s", where, topic, subscription.handler.target, failure.message)
+        logger.warning("%s -> %s (%s): %s", where, topic, target, failure.message, extra={"handler": target})
 
     def _end(self, live: Live, result: bytes | None, failure: Failure | None) -> None:
         machine, shard = self._machine, live.shard
@@ -302,7 +303,9 @@ class Ending:
         shard.put(keys.paused(stored.id), SLOT.encode(Slot(stored.id)))
         self._machine.touch(shard)
         self._machine.epoch.count("paused", stored.target)
-        logger.error("%s %s is paused (%s): %s", stored.target, stored.id, stored.pause, stored.reason)
+        way_out = "; start code that does what is recorded, then it goes on" if stored.pause == "divergence" else ""
+        text = "%s %s is paused (%s): %s%s"
+        logger.error(text, stored.target, stored.id, stored.pause, stored.reason, way_out, extra={"handler": stored.target})
 
     def _set_aside(self, live: Live) -> None:
         runner = self._machine.runner
@@ -341,7 +344,7 @@ def log_attempt(live: Live, stored: Stored, error: BaseException, delay_s: float
     where = f"{origin.topic}[{origin.partition}]@{origin.offset}" if origin else stored.id
     logger.warning(
         "%s (%s): attempt %d failed, again in %.2f s: %s", where, stored.target, stored.attempts, delay_s, stored.reason,
-        exc_info=error if stored.attempts == 1 else None,
+        exc_info=error if stored.attempts == 1 else None, extra={"handler": stored.target},
     )  # fmt: skip
 
 

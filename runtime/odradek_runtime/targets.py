@@ -214,6 +214,7 @@ def forbidden(topic: str) -> str:
 
 def absent(topic: str) -> str:
     """Say that a topic is not there, and what to do."""
-    return (
-        f"topic {topic} does not exist: create it (odradek publish --create makes one, or your Kafka tools); it is looked for again"
-    )
+    app = topic.removesuffix(".commands")
+    theirs = "" if app == topic else f"start the app {app}, which makes its own topics; if it is none of an app, "
+    way_out = f"{theirs}create it (odradek topics --create NAME, or your Kafka tools)"
+    return f"topic {topic} does not exist: {way_out}; it is looked for again"

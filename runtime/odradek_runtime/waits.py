@@ -170,8 +170,8 @@ class Waits:
         delay_s = policy.delay_after_s(error, attempt)
         self._machine.epoch.count("step_retries", target)
         logger.warning(
-            "step %s of %s: attempt %d failed, again in %.2f s: %s: %s", run.body.name, run.id, attempt, delay_s,
-            type(error).__name__, plain_text(error), exc_info=error if attempt == 1 else None,
+            "step %s of %s (%s): attempt %d failed, again in %.2f s: %s: %s", run.body.name, run.id, target, attempt, delay_s,
+            type(error).__name__, plain_text(error), exc_info=error if attempt == 1 else None, extra={"handler": target},
         )  # fmt: skip
         shard.put(first, None)
         again = keys.timer(int(self._machine.now_ms + delay_s * 1000), run.id, run.ref)

@@ -66,6 +66,8 @@ def step_body(
     timeout: Seconds | None,
 ) -> StepBody:
     """Make a step of any callable, as `ctx.run` takes it; a `@step` function keeps what it does not override."""
+    if not callable(fn):
+        raise Misuse(f"ctx.run takes a function and its arguments, ctx.run(function, *arguments), not {_called(fn)}")
     timeout_s = None if timeout is None else seconds("ctx.run: timeout", timeout)
     step: Step | None = getattr(fn, STEP_ATTRIBUTE, None)
     if step is not None:
@@ -90,6 +92,14 @@ def step_body(
     serde = serde_for(f"ctx.run({name}): returns=", returns)
     is_async = returns_awaitable or _is_async(fn)
     return StepBody(name, bound(fn, args, {}), is_async, _recorder(name, serde), serde.load, retry, timeout_s)
+
+
+def _called(given: object) -> str:
+    """What stands in place of a function: as a rule, what came of calling it. A coroutine is closed, for nobody awaits it."""
+    if not inspect.iscoroutine(given):
+        return repr(given)
+    given.close()
+    return f"what {given.__qualname__}(…) gives"
 
 
 def _recorder(name: str, serde: Serde) -> Callable[[Any], bytes]:

@@ -18,7 +18,7 @@ from typing_extensions import TypeForm
 from odradek._bad_input import DECODE_ERRORS, explain
 from odradek._body import step_body
 from odradek._calls import AWAITED, Calls, Target
-from odradek._errors import UNSET, RefusedValue, Seconds, seconds
+from odradek._errors import UNSET, Misuse, RefusedValue, Seconds, seconds
 from odradek._logger import ContextLogger
 from odradek._serde import decode_key, describe, encode_any, encode_headers, serde_for
 from odradek._state import Name, State
@@ -208,6 +208,8 @@ class Context(Calls):
             data = None if value is None else topic.quick(value)  # a tombstone has no bytes, also where the type admits None
             key_data = key.encode() if type(key) is str and topic.text_keys else None
         except Exception:  # noqa: BLE001  (whatever it is, `encode` or `encode_key` says it)
+            if not isinstance(topic, Topic):  # pyright: ignore[reportUnnecessaryIsInstance]  (untyped callers)
+                raise Misuse(f"ctx.publish takes a topic, app.topic({topic!r}, value=…), not {topic!r}") from None
             data = key_data = None
         self._ops.publish(
             topic.name,

@@ -82,6 +82,8 @@ class Base:
         start: StartAt,
         retry: RetryPolicy | None,
     ) -> None:
+        if not isinstance(topic, Topic):  # pyright: ignore[reportUnnecessaryIsInstance]  (untyped callers)
+            raise TypeError(f"{self.name}: .on takes a topic, app.topic({topic!r}, value=…), not {topic!r}")
         known = [handler for handler in self.registered.values() if handler.fn is fn]
         mode: Mode = "plain" if kind is Context else "exclusive"
         handler = known[0] if known else self._add(fn, mode, kind, {})

@@ -31,10 +31,14 @@ class Lines:
         self.guard = FloodGuard(lambda: self.now)
         self.handler = GuardedHandler(self.stream, self.guard)
 
-    def say(self, template: str, *args: object, path: str = OURS, line: int = 1, name: str = "odradek") -> list[str]:
+    def say(
+        self, template: str, *args: object, path: str = OURS, line: int = 1, name: str = "odradek", **extra: object
+    ) -> list[str]:
         """What is written when this is logged."""
         before = len(self.stream.getvalue())
-        self.handler.handle(logging.LogRecord(name, logging.WARNING, path, line, template, args, None))
+        made = logging.LogRecord(name, logging.WARNING, path, line, template, args, None)
+        vars(made).update(extra)
+        self.handler.handle(made)
         return self.stream.getvalue()[before:].splitlines()
 
 
@@ -57,6 +61,14 @@ def test_the_count_of_a_flood_that_has_ended_is_written_with_the_next_line_or_at
     lines.now = 3.0
     lines.handler.close()
     assert lines.stream.getvalue().splitlines()[-1] == "bad 7 (the last of 3 more like it in 3 s)"
+
+
+def test_what_is_said_of_one_handler_hides_nothing_of_another() -> None:
+    lines = Lines()
+    for number in range(10 * SHOWN):
+        lines.say("%s failed", number, handler="customer/ordered")
+    assert lines.say("%s failed", 1, handler="customer/paid") == ["1 failed"]
+    assert lines.say("%s failed", 1, handler="customer/ordered") == []
 
 
 def test_users_lines_are_never_dropped() -> None:

@@ -13,7 +13,9 @@ QUICK = RetryPolicy(initial=0.01, max_delay=0.02)
 count = State("count", int, default=0)
 
 
-def test_a_failed_attempt_leaves_nothing_and_the_next_goes_on_from_the_last_wait(rig: Rig) -> None:
+def test_a_failed_attempt_leaves_nothing_and_the_next_goes_on_from_the_last_wait(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
     app, ran = App("atomic", shards=1), list[str]()
     thing, out = app.object("thing"), app.topic("out", value=str)
 
@@ -46,6 +48,8 @@ def test_a_failed_attempt_leaves_nothing_and_the_next_goes_on_from_the_last_wait
     assert ran.count("second") == 4
     assert rig.state(app, "thing", "k", "count") == 11
     assert rig.invocations(app)[0].attempts == 3
+    told = [one for one in caplog.records if "not yet" in one.getMessage()]
+    assert [vars(one)["handler"] for one in told] == ["thing/go"] * 3, "so that no other handler's flood hides them"
 
 
 def test_a_terminal_error_keeps_what_was_done(rig: Rig) -> None:

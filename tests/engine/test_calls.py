@@ -232,7 +232,7 @@ def callee() -> App:
     return app
 
 
-def test_another_apps_handler(rig: Rig) -> None:
+def test_another_apps_handler(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     app = App("front", shards=2)
 
     @app.handler
@@ -247,6 +247,7 @@ def test_another_apps_handler(rig: Rig) -> None:
     rig.start(app, bootstrap_servers="the embedded log plays Kafka")
     waiting = rig.ask("front/order", 4)
     rig.until(lambda: any("has not been started yet" in i.reason for i in rig.invocations(app)))
+    assert "topic stock.commands does not exist: start the app stock, which makes its own topics" in caplog.text
     other = callee()
     rig.start(other)
     assert waiting.value() == "left 6"

@@ -103,7 +103,7 @@ def app_with(body: Body) -> App:
     ids=lambda value: value.__name__ if callable(value) else "",
 )
 def test_other_code_is_paused_and_the_right_code_resumes(
-    rig: Rig, body: Body, recorded: str, did: str, crash: bool
+    rig: Rig, body: Body, recorded: str, did: str, crash: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = app_with(original)
     rig.start(app)
@@ -115,6 +115,7 @@ def test_other_code_is_paused_and_the_right_code_resumes(
     (paused,) = rig.paused(app)
     assert paused.pause == "divergence"
     assert recorded in paused.reason and did in paused.reason, paused.reason
+    assert f"{paused.reason}; start code that does what is recorded, then it goes on" in caplog.text
     if "returned" not in did:
         line = body.__code__.co_firstlineno
         where = paused.reason.rpartition(" at ")[2]

@@ -61,7 +61,7 @@ def test_a_result_goes_through_its_type_on_the_first_run_too(rig: Rig) -> None:
     assert "its result cannot be recorded: $: expected tuple, got list" in failure.message
 
 
-def test_failed_runs_are_repeated_with_the_same_idempotency_key(rig: Rig) -> None:
+def test_failed_runs_are_repeated_with_the_same_idempotency_key(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     app, keys = App("again", shards=1), list[str]()
 
     @step(retry=QUICK)
@@ -84,6 +84,9 @@ def test_failed_runs_are_repeated_with_the_same_idempotency_key(rig: Rig) -> Non
     assert len(keys) == 5
     assert len(set(keys[:4])) == 1, "the same for every run of one entry"
     assert keys[4] != keys[0], "another entry has another"
+    told = [one for one in caplog.records if "not yet" in one.getMessage()]
+    assert [vars(one)["handler"] for one in told] == ["again/go"] * 3, "so that no other handler's flood hides them"
+    assert " (again/go): attempt 1 failed, again in " in told[0].getMessage()
 
 
 @pytest.mark.parametrize(

@@ -308,6 +308,13 @@ def test_values_that_cannot_be_meant_are_refused() -> None:
         ctx.send(count, delay=datetime(2026, 1, 1))  # noqa: DTZ001  (what is refused)
 
 
+def test_a_name_is_no_topic() -> None:
+    notes = Notes()
+    with pytest.raises(TerminalError, match=r"ctx.publish takes a topic, app.topic\('orders', value=…\), not 'orders'"):
+        Context(notes, "a/b").publish("orders", Order("1", 2))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert not notes.published
+
+
 def test_what_comes_later_says_so() -> None:
     async def refund(order: Order) -> None: ...
 

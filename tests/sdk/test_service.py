@@ -291,6 +291,8 @@ def test_subscriptions_that_cannot_be_meant_are_refused() -> None:
 
     with pytest.raises(ValueError, match="customer/ordered is subscribed to orders twice"):
         customer.on(ORDERS)(ordered)
+    with pytest.raises(TypeError, match=r"customer: .on takes a topic, app.topic\('orders', value=…\), not 'orders'"):
+        customer.on("orders")(ordered)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
     @customer.shared
     async def reads(ctx: SharedContext, order: Order) -> None: ...

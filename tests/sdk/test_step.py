@@ -164,6 +164,16 @@ def test_a_result_of_another_type_is_an_error_that_names_the_field() -> None:
         inside(Notes(), lambda ctx: _await(ctx.run(lambda: "x", name="n", returns=int)))
 
 
+def test_a_function_is_handed_over_and_not_called() -> None:
+    words = r"ctx.run takes a function and its arguments, ctx.run\(function, \*arguments\), not "
+    coroutine = hintless(1)
+    with pytest.raises(TerminalError, match=words + r"what hintless\(…\) gives"):
+        Context(Notes(), "a/b").run(coroutine)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+    with pytest.raises(TerminalError, match=words + "3"):
+        Context(Notes(), "a/b").run(3)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
 def test_a_lambda_needs_a_name() -> None:
     with pytest.raises(TypeError, match="pass name="):
         Context(Notes(), "a/b").run(lambda: 1)

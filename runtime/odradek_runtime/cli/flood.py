@@ -1,7 +1,7 @@
 """Keeps the worker's own log lines from flooding: the same one again and again becomes a count. Users' lines all pass.
 
-Ours are those that this package's own code writes. They are told apart by where they are written and their template, so that
-what is remembered is bounded by the code and by `KINDS`, never by what the lines say.
+Ours are those that this package's own code writes. They are told apart by where they are written, their template and the handler
+that they are about, so that what is remembered is bounded by the code and by `KINDS`, never by what the lines say.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KINDS = 500
 _OURS = str(Path(__file__).parent.parent) + os.sep
 _LONGEST = 300
 
-Kind = tuple[str, int, str]
+Kind = tuple[str, int, str, str]
 
 
 class Window:
@@ -114,9 +114,10 @@ def ours(record: logging.LogRecord) -> bool:
 
 
 def _kind(record: logging.LogRecord) -> Kind:
-    """A line that is nothing but one value is told by that value: its template says nothing."""
+    """A line that is nothing but one value is told by that value: its template says nothing. One handler hides no other's lines."""
     template = str(record.msg)
-    return record.pathname, record.lineno, record.getMessage()[:_LONGEST] if template == "%s" else template[:_LONGEST]
+    text = record.getMessage() if template == "%s" else template
+    return record.pathname, record.lineno, text[:_LONGEST], str(getattr(record, "handler", ""))
 
 
 def _said(record: logging.LogRecord, text: str) -> logging.LogRecord:
