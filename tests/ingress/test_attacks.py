@@ -489,3 +489,27 @@ def test_older_clients(site: Site) -> None:
     with connect(site) as connection:
         connection.sendall(b"POST /shop/raw HTTP/1.0\r\ncontent-length: 3\r\n\r\nold")
         assert rest(connection).endswith(b"old")
+
+
+def test_the_answer_to_one_request_is_not_taken_for_anothers(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """The second request cannot be read while the first is being answered: 400 would be the first one's answer."""
+    site.engine.rule = lambda request: None
+    with connect(site) as connection:
+        connection.sendall(RAW + b"content-length: 1\r\n\r\na" + CHUNKED + b"1\r\na\r\n")
+        site.engine.wait_for(1)
+        connection.sendall(b"nonsense")
+        assert rest(connection) == b""
+    site.engine.release(lambda request: Reply("completed", request.invocation_id, b"done"))
+    assert site.http.get("/odradek/health").status_code == 200
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_what_stands_behind_the_last_request_is_not_served(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """The first answer ends the connection, in the middle of the second request."""
+    first = RAW.replace(b"host: x", b"host: x\r\nconnection: close") + b"content-length: 1\r\n\r\na"
+    with connect(site) as connection:
+        connection.sendall(first + CHUNKED + b"1\r\nb\r\n")
+        assert rest(connection).endswith(b"\r\n\r\na")
+    assert site.http.get("/odradek/health").status_code == 200
+    assert [request.payload for request in site.engine.asked if isinstance(request, Invoke)] == [b"a"]
+    assert not [record for record in caplog.records if record.exc_info]

@@ -283,6 +283,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """The next request may come, or is there already."""
+        if self._phase == ENDED:
+            return
         super().on_response_complete()
         if self._phase == SERVED and not self._answering:
             self._phase = IDLE
@@ -352,7 +354,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, refusal: Refusal) -> None:
         """Answer, if the answer cannot be taken for another request's, and end the connection."""
         cycle = self.cycle
-        mine = self._phase == BODY
+        mine = self._phase == BODY and not self.pipeline
         if self._answering and not (mine and not cycle.response_started):
             self._door.refused[refusal.reason] += 1
             self._phase = ENDED
