@@ -69,6 +69,7 @@ class Agenda:
         first = self._machine.epoch.number // 2 % len(kinds) if self._one_by_one() else 0
         for take in kinds[first:] + kinds[:first]:
             take()
+        self._tell_apps()
 
     def end_steps(self) -> None:
         """One by one, as far as the epoch has room: a step's end is an event like any other; its invocation may be a culprit."""
@@ -127,6 +128,24 @@ class Agenda:
         if following is not None:
             self._paused.append((shard, following))
         self._machine.settle()
+
+    def wait_ms(self, steady_ms: float) -> float:
+        """In how many milliseconds another app that something waits for is to be looked at; 0 or less: now."""
+        owing = [shard for shard in self._machine.shards.values() if shard.outboxes and shard.phase == "open"]
+        return self._machine.outbox.wait_ms(owing, steady_ms) if owing else float("inf")
+
+    def _tell_apps(self) -> None:
+        """What waits for other apps, as far as they take it again: one share of each at each shard."""
+        machine = self._machine
+        most = 1 if self._one_by_one() else SHARE
+        for shard in [shard for shard in machine.shards.values() if shard.outboxes and shard.phase == "open"]:
+            for app in sorted(shard.outboxes):
+                if self._full():
+                    return
+                if machine.outbox.takes(app):
+                    self._begin_event()
+                    machine.outbox.tell(app, shard, most)
+                    machine.settle()
 
     def _fire_timers(self) -> None:
         """Each shard's due timers, the shares of all together one share."""

@@ -1,4 +1,4 @@
-"""The census: what is running, suspended, backing off, paused or queued now, by handler; the oldest of each; and timers.
+"""The census: what is running, suspended, backing off, paused or queued now, by handler; the oldest of each; timers; outboxes.
 
 Beside the engine, for metrics alone. A thread of its own goes through what the stores hold of each shard, page by page, and rests
 for far longer than a page takes, so that the engine does not feel it: a million sleepers take minutes to count, and the age of
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from . import keys
-from .formats import INVOCATION, TIMER, FormatError
+from .formats import COMMAND, INVOCATION, TIMER, FormatError
 from .store import StoreError
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class Count:
     pending: dict[str, int] = field(default_factory=dict[str, int])
     due: dict[str, int] = field(default_factory=dict[str, int])
     """Timers by kind; those whose time had come."""
+    outboxes: dict[str, Group] = field(default_factory=dict[str, Group])
+    """App -> commands that wait until it can be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class Standing:
     due: Mapping[str, int]
     age_s: float
     """How old the oldest of these figures is."""
+    outboxes: Mapping[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])
+    """App -> how many commands wait until it can be told, and for how many seconds the oldest has."""
 
 
 class Census:
@@ -107,19 +111,23 @@ class Census:
         counts = [count for number, count in list(self._counts.items()) if stamps.get(number) == count.stamp]
         groups = {(target, status): Group() for target in targets for status in STATUSES}
         pending, due = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
+        outboxes = dict[str, Group]()
         for count in counts:
             for place, group in count.invocations.items():
                 groups.setdefault(place, Group()).add(group.number, group.oldest_ms)
             for kind in KINDS:
                 pending[kind] += count.pending.get(kind, 0)
                 due[kind] += count.due.get(kind, 0)
+            for app, group in count.outboxes.items():
+                outboxes.setdefault(app, Group()).add(group.number, group.oldest_ms)
         now_ms, steady_ms = self._clock.wall_ms(), self._clock.steady_ms()
         invocations = {
             place: (group.number, max(now_ms - group.oldest_ms, 0.0) / 1000 if group.number else 0.0)
             for place, group in groups.items()
         }
         oldest_ms = min((count.began_ms for count in counts), default=steady_ms)
-        return Standing(invocations, pending, due, max(steady_ms - oldest_ms, 0.0) / 1000)
+        owed = {app: (group.number, max(now_ms - group.oldest_ms, 0.0) / 1000) for app, group in outboxes.items()}
+        return Standing(invocations, pending, due, max(steady_ms - oldest_ms, 0.0) / 1000, owed)
 
     # --- its thread ---
 
@@ -144,6 +152,8 @@ class Census:
         try:
             for key, raw in self._pairs(shard, b"i", b"j"):
                 self._invocation(count, key, raw, working)
+            for key, raw in self._pairs(shard, b"o", b"p"):
+                self._waiting(count, key, raw)
             for key, raw in self._pairs(shard, b"t", b"u"):
                 self._timer(count, key, raw)
         except StoreError as error:
@@ -179,6 +189,14 @@ class Census:
             status = "running" if stored.id in working else "suspended"
         if status in STATUSES:
             count.invocations.setdefault((stored.target, status), Group()).add(1, stored.created_ms)
+
+    def _waiting(self, count: Count, key: bytes, raw: bytes) -> None:
+        try:
+            command = COMMAND.decode(raw)
+        except FormatError as error:
+            logger.debug("%s is left out of the census: %s", key, error)
+            return
+        count.outboxes.setdefault(keys.outbox_app(key), Group()).add(1, command.timestamp_ms)
 
     def _timer(self, count: Count, key: bytes, raw: bytes) -> None:
         due_ms, _, ref = keys.split_timer(key)

@@ -176,6 +176,7 @@ class Engine:
         now_ms, steady_ms = self.machine.now_ms, self.machine.steady_ms
         open_ = [shard for shard in self.machine.shards.values() if shard.phase == "open" and not self._agenda.timers_held]
         waits_ms = [shard.timers.wait_ms(now_ms, steady_ms) for shard in open_]
+        waits_ms.append(self._agenda.wait_ms(steady_ms))
         if self.inflight is None and not self.machine.epoch.empty:
             waits_ms.append(self.machine.epoch.started_ms + self._settings.epoch_linger_s * 1000 - steady_ms)
         return min(max(min(waits_ms, default=500.0), 0.0), 500.0) / 1000 if not self._full() else 0.5

@@ -2,7 +2,7 @@
 
 State keys are `s` + object/key/name, escaped; `<app>.state` carries them without the letter. Journal keys: `i` invocation,
 `j` journal chunk, `l` lock of an object key, `q` inbox slot, `t` timer, `a` attached caller, `z` paused,
-`p` positions. `m` stays in the store alone.
+`o` a command for another app, `p` positions. `m` stays in the store alone.
 """
 
 from __future__ import annotations
@@ -92,6 +92,25 @@ def attached_id(key: bytes) -> str:
 
     >>> attached_id(attachment("inv_a", "inv_b", 3))
     'inv_a'
+    """
+    return key[1 : key.index(b"/")].decode()
+
+
+def outbox(app: str) -> bytes:
+    """The prefix of the commands that wait until another app can be told."""
+    return b"o" + app.encode() + b"/"
+
+
+def outbox_slot(app: str, sequence: int) -> bytes:
+    """Where one of them is; sequences grow."""
+    return outbox(app) + _U64.pack(sequence)
+
+
+def outbox_app(key: bytes) -> str:
+    """The app that a command of this key waits for.
+
+    >>> outbox_app(outbox_slot("shop", 3))
+    'shop'
     """
     return key[1 : key.index(b"/")].decode()
 

@@ -30,6 +30,7 @@ from .inward import Forwarded, forward, is_barrier, origin_of, refused_command
 from .lane import Lane
 from .log.port import Message, Output
 from .metrics import NO_HANDLER, Metrics
+from .outbox import Outbox
 from .outward import Outward
 from .request import Failure
 from .revival import Revival
@@ -79,6 +80,7 @@ class Machine:
         self.ending = Ending(self)
         self.outward = Outward(self)
         self.inspection = Inspection(self)
+        self.outbox = Outbox(self)
         self.calls = Calls(self)
         self.waits = Waits(self)
         self.limits = Limits(self, self.handlers.values())
@@ -270,7 +272,7 @@ class Machine:
 
     def poisoned(self, live: Live) -> bool:
         """Its records aborted an epoch of which it was the only invocation: its policy applies now (invariant 2)."""
-        message = self._condemn(live.id)
+        message = self.condemn(live.id)
         if message is None:
             return False
         if live.id in self.bare:
@@ -278,7 +280,7 @@ class Machine:
         self.ending.failed(live, Failure(500, f"the log refused what it published: {message}"))
         return True
 
-    def _condemn(self, root: str) -> str | None:
+    def condemn(self, root: str) -> str | None:
         """Why the log refused a suspect; None if it is not one."""
         why = self.poison.pop(root, None)
         if why is not None:
@@ -292,7 +294,7 @@ class Machine:
 
     def _poisoned_record(self, message: Message) -> bool:
         """The record aborts every epoch before it has run anything: even its dead letter, or the command that forwards it."""
-        why = self._condemn(f"{message.topic()}[{message.partition()}]@{message.offset()}")
+        why = self.condemn(f"{message.topic()}[{message.partition()}]@{message.offset()}")
         if why is None:
             return False
         why = f"the log refused to take it any further: {why}"
@@ -380,7 +382,7 @@ class Machine:
         self.epoch.bytes += len(command.payload or b"")
         app, command.name = command.name, ""
         if app not in ("", self.app.name):
-            self.outward.abroad(app, command)
+            self.outward.abroad(app, command, source)
             return
         number = command.ref if command.kind == "forward" else id_hash(command.id) % self.n
         shard = self.shards.get(number)

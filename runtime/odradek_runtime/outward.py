@@ -15,11 +15,11 @@ from .ending import completion
 from .formats import COMMAND, Command
 from .inspection import NAME
 from .inward import Forwarded, origin_of, undeliverable
-from .log.port import Output
+from .log.port import LogError, Output
 from .metrics import NO_HANDLER
 from .request import Failure
 from .routing import id_hash
-from .unavailable import AbsentTopic
+from .unavailable import AbsentTopic, Unavailable
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -66,16 +66,29 @@ class Outward:
         machine.epoch.urgent = True
         return True
 
-    def abroad(self, app: str, command: Command) -> None:
-        """For another app. One that is gone since it called, or is none, cannot be told: that stops nobody here."""
+    def abroad(self, app: str, command: Command, source: Shard) -> None:
+        """For another app, behind what waits for it already. One that is none cannot be told."""
         if not NAME.fullmatch(app):
-            self._dead(command, f"{app[:100]!r} is no name of an app", 404)
+            self.dead(command, f"{app[:100]!r} is no name of an app", 404)
             return
+        if app in source.outboxes:
+            self._later(app, command, source)
+        else:
+            self.tell(app, command, source)
+
+    def tell(self, app: str, command: Command, source: Shard) -> None:
+        """One that is gone since it called cannot be told, one that takes nothing now is told later: that stops nobody here."""
         machine, topic = self._machine, f"{app}.commands"
         try:
             partition = id_hash(command.id) % machine.targets.partitions(topic, machine.steady_ms)
         except AbsentTopic as error:
-            self._dead(command, str(error), 404)
+            barred = self.why_no_letter()
+            if barred is None:
+                self.dead(command, str(error), 404)
+            else:
+                self._later(app, command, source, barred)
+        except (Unavailable, LogError) as error:
+            self._later(app, command, source, error)
         else:
             encoded = COMMAND.encode(command)
             over = machine.sizes.why_unsent(topic, encoded)
@@ -83,13 +96,31 @@ class Outward:
                 encoded = COMMAND.encode(completion("", command.id, command.ref, None, Failure(413, f"the result {over}")))
             machine.epoch.outputs.append(Output(topic, partition, None, encoded))
 
+    def why_no_letter(self) -> Unavailable | LogError | None:
+        """Why the app's dead letters take none now; None if they do."""
+        try:
+            return self._machine.targets.barred(self._machine.dead_letters, self._machine.steady_ms)
+        except LogError as error:
+            return error
+
+    def _later(self, app: str, command: Command, source: Shard, error: Unavailable | LogError | None = None) -> None:
+        over = self._machine.outbox.keep(app, command, source, error)
+        if not over:
+            return
+        why = f"{over}, where it was to wait for {app}.commands"
+        if command.kind == "complete":
+            failed = completion("", command.id, command.ref, None, Failure(413, f"the result {why}"))
+            self._machine.outbox.keep(app, failed, source, error)
+        else:
+            self.unstarted(command, f"the start of {command.target} {why}", source)
+
     def unstarted(self, command: Command, why: str, source: Shard) -> None:
         """An invocation that is too large to be: its caller hears of it; one that nobody waits for is a dead letter."""
         if command.caller_id:
             failed = completion(command.caller_app, command.caller_id, command.ref, None, Failure(413, why))
             self._machine.route(failed, source)
         else:
-            self._dead(command, why, 413)
+            self.dead(command, why, 413)
 
     def _unsent(self, command: Command, source: Shard, over: str) -> None:
         machine = self._machine
@@ -103,7 +134,7 @@ class Outward:
         else:
             self.unstarted(command, f"the start of {command.target} {over}", source)
 
-    def _dead(self, command: Command, why: str, code: int) -> None:
+    def dead(self, command: Command, why: str, code: int) -> None:
         machine = self._machine
         machine.epoch.count("dead_letters", command.target if command.target in machine.handlers else NO_HANDLER)
         logger.error("%s for %s -> %s: %s", command.kind, command.id, machine.dead_letters, why)

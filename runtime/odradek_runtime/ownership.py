@@ -137,7 +137,7 @@ class Ownership:
                 self._not_yet(number, progress, error)
             except StoreError as error:
                 self._not_yet(number, progress, error)
-                progress.unusable = unusable(error)
+                progress.unusable = unusable(error) or progress.unusable  # until it is out of the way
                 refusals += error.kind != "in_use"
                 if refusals % TRIES == 0 and error.kind != "in_use":
                     self._failed(error)

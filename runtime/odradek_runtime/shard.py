@@ -83,6 +83,8 @@ class Shard:
         """Invocations that have attached callers: most have none, and a scan for each that ends would cost more than it."""
         self.foreign: Mapping[str, int] = {}
         """By changelog: records that its restore has left out, since they are not the app's own."""
+        self.outboxes: set[str] = set()
+        """Other apps that commands wait for."""
         self.barrier = ""
         self.local = False
         self.flushed_ms = 0.0
@@ -216,10 +218,15 @@ class Shard:
             self.set_timer(keys.timer(0, following, keys.REF_START), Timer("start"))
 
     def load_locks(self) -> None:
-        """After a restore: the held keys, and who has attached callers, from the store. Raises StoreError."""
+        """After a restore, from the store: held keys, who has attached callers, what apps are owed. Raises StoreError."""
         for key, value in self.store.scan(b"l", b"m"):
             self.locks[key] = LOCK.decode(value)
         self.attached.update(keys.attached_id(key) for key, _ in self.store.scan(b"a", b"b"))
+        owed = next(iter(self.store.scan(b"o", b"p")), None)
+        while owed is not None:  # from app to app: one may be owed very much
+            app = keys.outbox_app(owed[0])
+            self.outboxes.add(app)
+            owed = next(iter(self.store.scan(keys.outbox(app)[:-1] + b"0", b"p")), None)
 
     # --- timers ---
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from . import keys
 from .formats import CHUNK, COMMAND, INVOCATION, LOCK, POSITIONS, SLOT, TIMER, FormatError, OtherVersion, of_a_format
+from .inspection import NAME
 from .log.port import LogError, Message, Partition
 from .request import Failure
 from .routing import id_hash, shard_of
@@ -33,7 +34,7 @@ INT64 = 2**63
 STATE_KEY = re.compile(rb"[^/]+/[^/]+/[^/]+")
 STAMP = re.compile(rb"\d{1,19}\.\d{1,19}")
 ID_BYTES = 30
-KINDS = (b"i", b"j", b"l", b"q", b"t", b"a", b"z", b"p")
+KINDS = (b"i", b"j", b"l", b"q", b"t", b"a", b"z", b"o", b"p")
 _KIND_OF_REF = {keys.REF_RETRY: ("retry",), keys.REF_START: ("start",), keys.REF_PURGE: ("purge",), keys.REF_TIMEOUT: ("timeout",)}
 
 
@@ -59,6 +60,7 @@ class Sieve:
             b"t": self._timer,
             b"a": self._attachment,
             b"z": self._paused,
+            b"o": self._owed,
             b"p": self._positions,
         }
 
@@ -147,6 +149,13 @@ class Sieve:
 
     def _paused(self, key: bytes, value: bytes) -> None:
         self._is(SLOT.decode(value).id == self._id(key[1:]), "it holds another id")
+
+    def _owed(self, key: bytes, value: bytes) -> None:
+        self._is(key[-9:-8] == b"/" and NAME.fullmatch(key[1:-9].decode()) is not None, "its form")
+        waiting = COMMAND.decode(value)
+        self._is(waiting.kind in ("invoke", "complete"), f"a command {waiting.kind}")
+        id_hash(waiting.id)
+        self._is(-(2**31) <= waiting.ref < 2**31, f"of entry {waiting.ref}")
 
     def _positions(self, key: bytes, value: bytes) -> None:
         self._is(key == keys.POSITIONS, "more than a letter")

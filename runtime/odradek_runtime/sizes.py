@@ -110,6 +110,10 @@ class Sizes:
         over = self._over(len(entry.value or b"") + AROUND_BYTES, self._journal)
         return Entry(entry.kind, entry.ref, failure=Failure(413, f"{what} {over}")) if over else entry
 
+    def why_unwritten(self, record: bytes) -> str:
+        """Why the journal does not take a record of a short key. "" if it does."""
+        return self._over(len(record) + AROUND_BYTES, self._journal)
+
     def why_unjournaled(self, commands: Sequence[Done]) -> str:
         """Why the journal does not take what a handler did. "" if it does."""
         for kind, name, key, value, _ in commands:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from odradek import App, Context, ObjectContext, Topic
-from odradek_runtime.store import RocksStore, StoreError
+from odradek_runtime.store import RocksStore, Store, StoreError
+from odradek_runtime.store_folder import StoreFolder
 from odradek_runtime.worker import Worker
 from tests.engine.damage import DAMAGES, flip, flip_a_block, tables
 from tests.engine.harness import Rig
@@ -130,6 +131,41 @@ def test_a_damaged_store_is_set_aside_and_the_shard_rebuilt(
         assert rig.worker.metrics.stores_rebuilt == 1
     assert rig.call("account/total", key="k000500") == 2
     assert rig.worker.metrics.retries == 0
+
+
+def test_a_store_that_cannot_be_set_aside_yet_is_not_opened_again(
+    disk_rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, app = disk_rig, ledger()
+    rig.start(app)
+    fill(rig, app, 1_000)
+    opened, refused = list[int](), list[int]()
+    shut = [True]
+    set_aside, open_ = StoreFolder.set_aside, StoreFolder.open
+
+    def refuse(stores: StoreFolder, number: int) -> str:
+        if shut[0]:
+            refused.append(len(opened))
+            raise StoreError("the store cannot be moved out of the way: Permission denied (a test)", "refused")
+        return set_aside(stores, number)
+
+    def note(stores: StoreFolder, number: int) -> Store:
+        opened.append(number)
+        return open_(stores, number)
+
+    monkeypatch.setattr(StoreFolder, "set_aside", refuse)
+    monkeypatch.setattr(StoreFolder, "open", note)
+    rig.stop()
+    flip_a_block(store_of(rig))
+    worker = rig.begin(app)
+    rig.publish("entries", *[(f"k{n:06}", 1) for n in range(1_000)])
+    rig.until(lambda: len(refused) >= 3)
+    assert len(set(refused)) == 1, "opened though it is known to be damaged"
+    assert not worker.ready
+    shut[0] = False
+    rig.settled(app)
+    assert sorted(rig.values("sums")) == [1] * 1_000 + [2] * 1_000
+    assert worker.metrics.stores_rebuilt == 1 and len(aside(rig)) == 1
 
 
 @pytest.mark.parametrize("swallows", SWALLOWS)

@@ -57,7 +57,7 @@ class ScriptedEngine:
             "restoring": self.restoring,
             "lag_records": {("orders", 1): 7},
             "lag_seconds": {("orders", 1): 12.5},
-            "standing": Standing({("customer/add", "paused"): (3, 60.5)}, {"sleep": 4}, {"sleep": 1}, 2.5),
+            "standing": Standing({("customer/add", "paused"): (3, 60.5)}, {"sleep": 4}, {"sleep": 1}, 2.5, {"billing": (2, 30.5)}),
             "in_flight": 3,
             "coroutines_cached": 2,
             "inputs_paused": False,

@@ -86,6 +86,8 @@ def test_metrics(site: Site) -> None:
         "odradek_invocations_oldest_seconds{handler=add,service=customer,status=paused}": 60.5,
         "odradek_timers_pending{kind=sleep}": 4,
         "odradek_timers_due{kind=sleep}": 1,
+        "odradek_outbox_commands{app=billing}": 2,
+        "odradek_outbox_oldest_seconds{app=billing}": 30.5,
         "odradek_census_age_seconds": 2.5,
         "odradek_lag_seconds{partition=1,topic=orders}": 12.5,
         "odradek_shards_owned": 4,

@@ -28,7 +28,7 @@ class Defect:
 PATCHES = (
     "ages-by-wall", "bad-record-blocks", "ends-before-settle", "engine-sends-ahead", "failed-attempt-kept", "failed-sends-kept",
     "group-is-authority", "last-attempt-kept", "local-before-barrier", "noted-result-seen", "old-store", "one-barrier",
-    "poison-not-isolated", "poisonous-command", "read-before-committed", "released-too-early", "reply-before-commit",
+    "outbox-kept", "poison-not-isolated", "poisonous-command", "read-before-committed", "released-too-early", "reply-before-commit",
     "result-before-commit", "stale-batches", "stale-read", "stamps-unchecked", "start-uncommitted", "state-unstamped",
     "step-before-commit", "store-written-first", "successor-kept", "taken-at-once", "torn-forgotten", "torn-not-healed",
     "torn-state", "unfenced-source", "waiting-forgotten", "waiting-not-looked-up",
@@ -118,6 +118,10 @@ DEFECTS = (
     Defect(
         "attached-forgotten", "who has attached to an invocation is forgotten by a restore", "shard.py",
         '        self.attached.update(keys.attached_id(key) for key, _ in self.store.scan(b"a", b"b"))\n', "",
+    ),
+    Defect(
+        "outbox-forgotten", "a restore forgets that something waits for another app", "shard.py",
+        "            self.outboxes.add(app)\n            owed", "            owed",
     ),
     Defect(
         "incarnation-kept", "a new owner goes on under the incarnation of the old one", "takeover.py",

@@ -44,6 +44,7 @@ KINDS: dict[str, tuple[float, int]] = {
     "bad_block": (0.004, 4),  # what is read from a store lies in a block whose bytes have changed
     "torn_files": (0.3, 3),  # after a crash a store cannot be opened: a file is missing, or cut short
     "denied": (0.02, 3),  # for a while nobody may write to a topic of the epoch that is sent, the app's own included
+    "denied_abroad": (0.5, 3),  # for a while one app may not write to the other's commands
     "folder_gone": (0.05, 2),  # a store's folder is removed while it is in use, which shows when it is flushed
 }
 RARE = {"moved_sender": 0.5, "oversleep": 0.5, "retention": 0.7, "anew": 0.5, "outdated": 0.5}
@@ -54,6 +55,8 @@ APART = {"clock_set": 0.3}
 """The same, from another one; what such a kind does is drawn from it, too."""
 RIGHTS = {"denied": 0.3}
 """And from one more."""
+ABROAD = {"denied_abroad": 0.5}
+"""And once more."""
 NUISANCE = {"compact", "store_stale", "store_lost", "step_slow", "duplicate", "late_marker", "late_batch"}
 """Kinds that say how something happens rather than that it does: in force in every seed."""
 
@@ -67,13 +70,15 @@ class Faults:
         self.disks = Random(f"{seed}/disks")
         self.clocks = Random(f"{seed}/clocks")
         self.rights = Random(f"{seed}/rights")
+        self.abroad = Random(f"{seed}/abroad")
         draw = Random(f"{seed}/kinds")
-        usual = [kind for kind in KINDS if not any(kind in some for some in (RARE, DISKS, APART, RIGHTS))]
+        usual = [kind for kind in KINDS if not any(kind in some for some in (RARE, DISKS, APART, RIGHTS, ABROAD))]
         some = {kind for kind in usual if kind in NUISANCE or draw.random() < draw.choice((0.15, 0.5, 0.9))}
         some |= {kind for kind, often in RARE.items() if self.rare.random() < often}
         some |= {kind for kind, often in DISKS.items() if self.disks.random() < often}
         some |= {kind for kind, often in APART.items() if self.clocks.random() < often}
         some |= {kind for kind, often in RIGHTS.items() if self.rights.random() < often}
+        some |= {kind for kind, often in ABROAD.items() if self.abroad.random() < often}
         self.kinds = frozenset(some if kinds is None else kinds)
         self.calm = False
         self.happened: Counter[str] = Counter()
@@ -86,6 +91,8 @@ class Faults:
     def _source(self, kind: str) -> Random:
         if kind in RIGHTS:
             return self.rights
+        if kind in ABROAD:
+            return self.abroad
         return self.disks if kind in DISKS else self.rare if kind in RARE else self.rng
 
     def may(self, kind: str) -> bool:

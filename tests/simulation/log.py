@@ -72,6 +72,8 @@ class SimLog:
         self.changelogs_alone = False
         """Rights to other topics are never taken away."""
         self._denied: dict[str, float] = {}
+        self._denied_abroad: dict[tuple[str, str], float] = {}
+        """Until when an app may not write to another's topic. It hears of that when it tries to."""
         """Topics that nobody may write to, and until when."""
         self.classic = False
         """Which protocol groups follow that are made from now on."""
@@ -101,7 +103,11 @@ class SimLog:
         for topic in sorted({output.topic for output in outputs}.union(own)):
             if (topic in own or not self.changelogs_alone) and self.faults.hit("denied"):  # for a while, by somebody
                 self._denied[topic] = self.scheduler.now_ms + self.faults.rights.choice((50.0, 2_000.0, 20_000.0))
-            if self._denies(topic):
+            abroad = topic.endswith(".commands") and topic != f"{app}.commands"
+            if abroad and not self.changelogs_alone and self.faults.hit("denied_abroad"):
+                until_ms = self.scheduler.now_ms + self.faults.abroad.choice((50.0, 2_000.0, 20_000.0))
+                self._denied_abroad[app, topic] = until_ms
+            if self._denies(topic) or self.scheduler.now_ms < self._denied_abroad.get((app, topic), 0.0):
                 refusal = Refusal(topic, "Write", f"Kafka refuses Write on topic {topic} (simulated): add an ACL for Write")
                 raise LogError(refusal.message, refusal=refusal)
         for output in outputs:

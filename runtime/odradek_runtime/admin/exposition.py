@@ -233,6 +233,13 @@ def _standing(standing: Standing) -> Iterator[Metric]:
     yield oldest
     yield _by_label("odradek_timers_pending", "Timers that have not fired", "kind", standing.pending)
     yield _by_label("odradek_timers_due", "Of these, those whose time has come", "kind", standing.due)
+    owed = GaugeMetricFamily("odradek_outbox_commands", "Commands that wait until another app takes them", labels=["app"])
+    since = GaugeMetricFamily("odradek_outbox_oldest_seconds", "For how long the oldest of them has waited", labels=["app"])
+    for app, (number, age_s) in sorted(standing.outboxes.items()):
+        owed.add_metric([app], number)
+        since.add_metric([app], age_s)
+    yield owed
+    yield since
     yield _gauge("odradek_census_age_seconds", "How old the oldest of these counts is", standing.age_s)
 
 
