@@ -129,9 +129,16 @@ class Waits:
     def _timed_out(self, shard: Shard, stored: Stored) -> None:
         if stored.status in ("completed", "failed"):
             return
-        live = shard.live.get(stored.id) or self._machine.revival.rebuild(shard, stored)
-        if live is not None:
-            self._machine.ending.failed(live, Failure(504, f"{stored.target} took longer than its timeout"))
+        machine = self._machine
+        live = shard.live.get(stored.id) or machine.revival.rebuild(shard, stored)
+        if live is None:
+            return
+        barred = machine.ending.barred(live.subscription) if live.subscription is not None else None
+        if barred is not None:  # its dead letter has to wait, and so does its end: until then it goes on as it was
+            again = live.timers[keys.REF_TIMEOUT] = keys.timer(int(machine.now_ms + barred.again_ms), stored.id, keys.REF_TIMEOUT)
+            shard.set_timer(again, Timer("timeout", created_ms=stored.created_ms))
+            return
+        machine.ending.failed(live, Failure(504, f"{stored.target} took longer than its timeout"))
 
     def step_done(self, shard: Shard, run: StepRun, value: bytes | None, error: BaseException | None) -> None:
         """A step ran. Its result is recorded now and seen by the handler once that is durable."""

@@ -180,3 +180,35 @@ def test_a_refusal_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.text.count("refuses Read on orders: add") == 2
     noted.mended("orders")
     assert "no longer refuses Read on orders" in caplog.text
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_timeout_ends_it_though_its_dead_letter_has_to_wait(rig: Rig, monkeypatch: pytest.MonkeyPatch, told: bool) -> None:
+    app = App("splitter", shards=1)
+    numbers, odd, thing = app.topic("numbers", value=int), app.topic("odd", value=int), app.object("thing")
+
+    @thing.on(numbers)
+    @thing.handler(timeout=60)
+    async def slow(ctx: ObjectContext, number: int) -> None:
+        if ctx.key == "slow":
+            await ctx.sleep(3_600)
+        ctx.publish(odd, number, key=ctx.key)
+
+    rig.log.create_topic("odd", 1, {})
+    brokers = Brokers(rig, "splitter.dead-letters", told=told)
+    monkeypatch.setattr(FaultyMember, "commit", lambda member, transaction: brokers.commit(member, transaction))
+    rig.start(app)
+    rig.publish("numbers", ("slow", 1), ("slow", 2))
+    rig.until(lambda: len(rig.invocations(app)) == 2)
+    rig.later(61)
+    rig.publish("numbers", ("k", 3))
+    rig.until(lambda: rig.values("odd") == [3])
+    rig.until(lambda: rig.worker.snapshot().get("refused"))
+    rig.publish("numbers", ("k", 4))
+    rig.until(lambda: rig.values("odd") == [3, 4])
+    brokers.shut = False
+    rig.until(lambda: len(rig.dead_letters(app)) == 1)
+    assert rig.dead_letters(app)[0]["odradek-code"] == "504"
+    rig.later(61)
+    rig.until(lambda: len(rig.dead_letters(app)) == 2)
+    assert rig.values("odd") == [3, 4]
