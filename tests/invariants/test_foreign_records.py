@@ -2,6 +2,7 @@
 
 import logging
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ from odradek_runtime.log.port import LogError, Message, Output, Partition
 from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.request import Failure
 from odradek_runtime.routing import fresh_id, id_hash, shard_of
-from odradek_runtime.sieve import NotOurs, Sieve
+from odradek_runtime.sieve import KINDS, NotOurs, Sieve
 from odradek_runtime.store import Change
 from tests.invariants.hostile import ENDED, KEY, SHARDS, Open, app
 from tests.invariants.stage import Stage
@@ -92,6 +93,10 @@ JOURNALED: list[Change] = [
     (keys.attachment(ID, OTHER, 1), b"\xff"),
     (keys.attachment(ID, OTHER, 1), COMMAND.encode(Command("complete", id=OTHER, ref=2))),
     (keys.attachment(ID, OTHER, 1), COMMAND.encode(Command("invoke", id=OTHER, ref=1))),
+    (b"o", COMMAND.encode(Command("complete", id=OTHER))),
+    (b"oother/12345678", b"\xff"),
+    (b"oa b/12345678", COMMAND.encode(Command("complete", id=OTHER))),
+    (b"oother/12345678", COMMAND.encode(Command("complete", id="none"))),
     (b"z\xff", SLOT.encode(Slot(ID))),
     (keys.paused(ID), SLOT.encode(Slot(OTHER))),
     (b"o", COMMAND.encode(Command("complete", id=OTHER))),
@@ -124,6 +129,13 @@ STATED: list[tuple[bytes, bytes | None, bytes | None]] = [
     (b"o/k/n", b"99", b"x.y"),
     (b"o/k/n", b"99", b"9" * 5_000 + b".1"),
 ]
+
+
+def test_every_kind_of_key_that_there_is_is_known() -> None:
+    """One that is made and not known would be told of as a stranger's at every take-over."""
+    told = set(re.findall(r"`([a-z])` [a-z]", keys.__doc__ or "")) - {"m", "s"}
+
+    assert {"i", "p", "z"} < told <= {kind.decode() for kind in KINDS}
 
 
 def only_error(caplog: pytest.LogCaptureFixture) -> str:

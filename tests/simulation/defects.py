@@ -27,6 +27,7 @@ class Defect:
 
 PATCHES = (
     "ages-by-wall", "bad-record-blocks", "ends-before-settle", "engine-sends-ahead", "failed-attempt-kept", "failed-sends-kept",
+    "foreign-records-kept", "foreign-state-read",
     "group-is-authority", "last-attempt-kept", "local-before-barrier", "noted-result-seen", "old-store", "one-barrier",
     "outbox-kept", "poison-not-isolated", "poisonous-command", "read-before-committed", "released-too-early", "reply-before-commit",
     "result-before-commit", "stale-batches", "stale-read", "stamps-unchecked", "start-uncommitted", "state-unstamped",

@@ -45,6 +45,7 @@ KINDS: dict[str, tuple[float, int]] = {
     "torn_files": (0.3, 3),  # after a crash a store cannot be opened: a file is missing, or cut short
     "denied": (0.02, 3),  # for a while nobody may write to a topic of the epoch that is sent, the app's own included
     "denied_abroad": (0.5, 3),  # for a while one app may not write to the other's commands
+    "stranger": (0.0, 12),  # somebody writes what is not the app's own into its journal or state
     "folder_gone": (0.05, 2),  # a store's folder is removed while it is in use, which shows when it is flushed
 }
 RARE = {"moved_sender": 0.5, "oversleep": 0.5, "retention": 0.7, "anew": 0.5, "outdated": 0.5}
@@ -57,6 +58,8 @@ RIGHTS = {"denied": 0.3}
 """And from one more."""
 ABROAD = {"denied_abroad": 0.5}
 """And once more."""
+OTHERS = {"stranger": 0.3}
+"""From one more, with what they write."""
 NUISANCE = {"compact", "store_stale", "store_lost", "step_slow", "duplicate", "late_marker", "late_batch"}
 """Kinds that say how something happens rather than that it does: in force in every seed."""
 
@@ -71,14 +74,17 @@ class Faults:
         self.clocks = Random(f"{seed}/clocks")
         self.rights = Random(f"{seed}/rights")
         self.abroad = Random(f"{seed}/abroad")
+        self.others = Random(f"{seed}/others")
         draw = Random(f"{seed}/kinds")
-        usual = [kind for kind in KINDS if not any(kind in some for some in (RARE, DISKS, APART, RIGHTS, ABROAD))]
+        apart = (RARE, DISKS, APART, RIGHTS, ABROAD, OTHERS)
+        usual = [kind for kind in KINDS if not any(kind in some for some in apart)]
         some = {kind for kind in usual if kind in NUISANCE or draw.random() < draw.choice((0.15, 0.5, 0.9))}
         some |= {kind for kind, often in RARE.items() if self.rare.random() < often}
         some |= {kind for kind, often in DISKS.items() if self.disks.random() < often}
         some |= {kind for kind, often in APART.items() if self.clocks.random() < often}
         some |= {kind for kind, often in RIGHTS.items() if self.rights.random() < often}
         some |= {kind for kind, often in ABROAD.items() if self.abroad.random() < often}
+        some |= {kind for kind, often in OTHERS.items() if self.others.random() < often}
         self.kinds = frozenset(some if kinds is None else kinds)
         self.calm = False
         self.happened: Counter[str] = Counter()

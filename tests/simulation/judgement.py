@@ -58,7 +58,7 @@ def judge(world: World) -> None:
         _left_behind(world, deployment)
         _positions(deployment)
         for number in range(deployment.shards):
-            deployment.audit.same(f"the changelogs of shard {number}", number, _changelog(deployment, number))
+            deployment.audit.same(f"the changelogs of shard {number}", number, _changelog(world, deployment, number))
     outcome = _outcome(world)
     began = {record["token"].split(":")[0] for _, record, _ in outcome.records}
     entries = [entry for entry in world.entered if entry.task["id"] in began or entry.task["id"] not in world.doubtful]
@@ -90,11 +90,14 @@ def _positions(deployment: Deployment) -> None:
                 raise Wrong(f"{place.topic}[{place.partition}]: our own position is {place.offset}, the group's {told}")
 
 
-def _changelog(deployment: Deployment, number: int) -> dict[bytes, bytes]:
+def _changelog(world: World, deployment: Deployment, number: int) -> dict[bytes, bytes]:
+    """Without what strangers have written there."""
     found: dict[bytes, bytes] = {}
     for name, letter in (("journal", b""), ("state", keys.STATE)):
         log = deployment.log.partition(Partition(f"{deployment.name}.{name}", number))
         for message in log.read(0, log.end, log.end):
+            if (log.where, message.at) in world.strange:
+                continue
             key, value = letter + (message.key() or b""), message.value()
             if value is None:
                 found.pop(key, None)

@@ -101,6 +101,8 @@ class World:
         """What has come from outside, in this order."""
         self.doubtful: set[str] = set()
         """Tasks whose records were deleted before it was committed that they had been read."""
+        self.strange: set[tuple[Partition, int]] = set()
+        """Where records of strangers lie."""
         self._unpublished = sum(bool(entry.topic) for entry in self.program.entries)
         self._unasked = len(self.program.entries) - self._unpublished
         self._publisher = self.log.publisher("outside")
@@ -219,6 +221,8 @@ class World:
         self.scheduler.later(self._calm_ms, "calm", self._calm)
         if "clock_set" in self.faults.kinds:
             self.scheduler.later(self.faults.clocks.uniform(0.0, 5_000.0), "a clock may be set", self._set_clocks)
+        if "stranger" in self.faults.kinds:
+            self.scheduler.later(self.faults.others.uniform(0.0, 5_000.0), "a stranger may write", self._strange)
         while not (self.faults.calm and self.scheduler.count % 20 == 0 and self._done()):
             if not self.scheduler.step() or self.scheduler.now_ms > self._end_ms() or self.scheduler.count > EVENTS:
                 raise Stuck(self._unfinished())
@@ -323,6 +327,23 @@ class World:
         self.scheduler.note(f"... {worker.name if worker else 'every clock'} by {by_ms / 1000:.0f} s")
         self.set_ms += abs(by_ms)
         self._behind_ms += max(-by_ms, 0.0)
+
+    def _strange(self) -> None:
+        """Somebody who has the right to writes records that are not the app's own into its journal, or its state.
+
+        Not over what is: logs are cleaned early here, and it would be gone before the app has written it again.
+        """
+        rng = self.faults.others
+        if not self.faults.may("stranger"):
+            return
+        self.faults.happen("stranger")
+        self.scheduler.later(rng.uniform(100.0, 5_000.0), "a stranger may write", self._strange)
+        deployment = rng.choice(self.deployments)
+        where = Partition(f"{deployment.name}.{rng.choice(('journal', 'state'))}", rng.randrange(deployment.shards))
+        theirs = [rng.choice((b"lx", b"", b"zz", b"m", b"t", b"o/k/n", rng.randbytes(5))) for _ in range(rng.randrange(1, 5))]
+        written = [Output(*where, key, rng.choice((b"\xff", b"", rng.randbytes(12)))) for key in theirs]
+        places = self.log.write("stranger", written, self.faults.happened["stranger"])
+        self.strange.update(places)
 
     def _end_ms(self) -> float:
         """When everything must have ended: no wait goes by the wall clock but those of delayed starts."""
