@@ -6,6 +6,7 @@ meanwhile.
 
 from __future__ import annotations
 
+import errno
 import gc
 import socket
 import subprocess
@@ -512,4 +513,19 @@ def test_what_stands_behind_the_last_request_is_not_served(site: Site, caplog: p
         assert rest(connection).endswith(b"\r\n\r\na")
     assert site.http.get("/odradek/health").status_code == 200
     assert [request.payload for request in site.engine.asked if isinstance(request, Invoke)] == [b"a"]
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_client_that_resets_before_its_answer(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is when its reset arrives between the request and the answer: to end our side of the connection fails."""
+
+    def reset(transport: object) -> None:
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    monkeypatch.setattr("asyncio.selector_events._SelectorSocketTransport.write_eof", reset)
+    with connect(site) as connection:
+        connection.sendall(RAW + b"content-length: 99999999999\r\n\r\n")
+        rest(connection)
     assert not [record for record in caplog.records if record.exc_info]

@@ -378,8 +378,12 @@ class BoundedProtocol(HttpToolsProtocol):
         """Say that nothing more comes, and drop what still arrives, for a while."""
         self._enter(ENDED)
         self._body_bytes = 0
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        if not self.transport.get_write_buffer_size():
+            try:
+                self.transport.write_eof()
+            except OSError:  # its client has gone
+                self.transport.abort()
+                return
         self.flow.resume_reading()
 
     def _drop(self, size: int) -> None:
