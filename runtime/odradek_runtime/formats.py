@@ -183,6 +183,8 @@ class Format(Generic[S]):
     def __init__(self, name: str, type_: type[S]) -> None:
         source = _load(f"{name}.avsc")
         self._type = type_
+        # msgspec notes on the class what it is made of, when it is first asked: two threads that ask first end the process.
+        msgspec.json.Decoder(type_)
         self._schema: Any = _AVRO.parse_schema(source)
         self._prefix = _MAGIC + _fingerprint(source)
         self._writers: dict[bytes, Any] = {self._prefix: self._schema}

@@ -8,6 +8,8 @@ file of the new one beside the old.
 import io
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,40 @@ def test_past_schemas_have_golden_files() -> None:
     for past in (SCHEMAS / "past").glob("*.avsc"):
         name = past.name.split(".")[0]
         assert (GOLDEN / f"{name}-{schema_of(past)}.bin").is_file(), past.name
+
+
+FIRST_AT_ONCE = """
+import os, sys, threading
+from odradek_runtime.formats import POSITIONS, Position, Positions
+
+raw = POSITIONS.encode(Positions(8, 3, 44, 99, 1, [Position("orders", 2, 17)], "id1", "id2"))
+barrier = threading.Barrier(8)
+
+def decode():
+    barrier.wait()
+    POSITIONS.decode(raw)
+
+sys.setswitchinterval(1e-6)
+died = 0
+for _ in range(100):
+    child = os.fork()
+    if not child:
+        threads = [threading.Thread(target=decode) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        os._exit(0)
+    died += os.waitpid(child, 0)[1] != 0
+print(died)
+"""
+
+
+def test_threads_that_are_the_first_to_decode_end_no_process() -> None:
+    """As those that restore a worker's shards do, after each start."""
+    where = {"PYTHONPATH": ":".join(sys.path)}
+    told = subprocess.run([sys.executable, "-c", FIRST_AT_ONCE], env=where, capture_output=True, check=True)
+    assert told.stdout.split() == [b"0"]
 
 
 def test_what_a_past_schema_wrote_reads_with_todays_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
