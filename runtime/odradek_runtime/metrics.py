@@ -89,6 +89,8 @@ class Metrics:
     """How often each handler has kept the worker's loop for longer than it may; "" is the engine itself."""
     stalled_s: float = 0.0
     """For how long the loop has been kept now."""
+    stalled_by: str = ""
+    """Who has kept it for so long that this worker is of no use to anybody; empty while nobody has."""
     commit_s: Histogram = field(default_factory=Histogram)
     """Seconds from sending a transaction to knowing that it is durable."""
     handlers: dict[str, HandlerMetrics] = field(default_factory=dict[str, HandlerMetrics])
@@ -142,6 +144,8 @@ class Snapshot(TypedDict, total=False):
     """Shards that are owned and not yet restored."""
     withdrawn: str
     """Why this worker has left the group by itself; empty when it has not."""
+    stalled: str
+    """Who has kept the loop for too long, and for how long; empty while nobody has."""
     log_trouble: str
     """Why the log cannot be used now; empty while it answers."""
     standing: Standing

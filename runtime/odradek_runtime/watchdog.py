@@ -26,6 +26,8 @@ logger = logging.getLogger("odradek")
 
 LOOKS = 8
 """So many looks in the time that a handler may take."""
+UNREADY = 5
+"""After so many times of what a handler may take, the worker is no longer ready."""
 ASLEEP = 0.5
 """A gap between two looks in which the process used less of a processor than this was no work: the process was stopped."""
 _OURS = tuple(f"{Path(file).parent}{os.sep}" for file in (__file__, odradek.__file__))
@@ -83,13 +85,15 @@ class Watchdog:
         turn, stall = self._turns(), self._stall
         if turn != stall.turn or not turn % 2:
             if stall.reported:
-                self._metrics.stalled_s = 0.0
+                self._metrics.stalled_s, self._metrics.stalled_by = 0.0, ""
                 logger.warning("the worker's loop goes on after %.1f s: %s", now_s - stall.began_s, stall.reported)
             self._stall = Stall(turn, now_s)
             return
         lasted_s = now_s - stall.began_s
         if lasted_s >= self._limit_s:
             self._metrics.stalled_s = lasted_s
+        if lasted_s >= UNREADY * self._limit_s:
+            self._metrics.stalled_by = stall.reported
         # The only way to another thread's stack.
         frame = sys._current_frames().get(self._watched.ident or 0)  # pyright: ignore[reportPrivateUsage]
         if frame is None or stall.reported:

@@ -180,7 +180,7 @@ class Worker:
         engine, ownership = self._engine, self._ownership
         if engine is None or ownership is None or self.failed is not None or self._withdrawal.reason:
             return False
-        return engine.flags.joined and not ownership.restoring and not self.log_trouble
+        return engine.flags.joined and not ownership.restoring and not self.log_trouble and not self.metrics.stalled_by
 
     @property
     def log_trouble(self) -> str:
@@ -206,6 +206,7 @@ class Worker:
             "restoring": restoring,
             "withdrawn": self._withdrawal.reason,
             "log_trouble": self.log_trouble,
+            "stalled": _stalled(self.metrics),
             "lag_records": self._housekeeping.lag.records,
             "lag_seconds": self._housekeeping.lag.seconds,
             "standing": self._standing(engine, ownership),
@@ -311,3 +312,7 @@ class Worker:
 def here(engine: Engine) -> list[Shard]:
     """The shards that can be read, and are not about to go; safe from any thread."""
     return [shard for shard in list(engine.machine.shards.values()) if shard.phase != "leaving"]
+
+
+def _stalled(metrics: Metrics) -> str:
+    return f"{metrics.stalled_by} has kept the worker's loop for {metrics.stalled_s:.0f} s" if metrics.stalled_by else ""

@@ -64,8 +64,14 @@ def test_a_handler_that_keeps_the_loop_is_reported_once_with_its_stack(run: Run,
             client.post(f"{worker['url']}/customer/bob/{handler}")
         serving.hears(f"customer/{handler} (inv_")
         until(lambda: metric(worker, "odradek_loop_stalled_seconds")[()] > 0.9, "the gauge")
+        until(lambda: httpx.get(worker["admin_url"] + "/ready").status_code == 503, "no longer ready")
+        why = httpx.get(worker["admin_url"] + "/ready").json()["message"]
+        assert f"customer/{handler} (inv_" in why
+        assert "has kept the worker's loop for" in why
+        assert httpx.get(worker["admin_url"] + "/health").is_success
         (folder / "wake").touch()
         serving.hears("the worker's loop goes on after")
+        until(lambda: httpx.get(worker["admin_url"] + "/ready").is_success, "ready again")
         assert run("call", "customer/bob/total").stdout == "0\n"
         assert metric(worker, "odradek_loop_stalls_total") == {("customer", handler): 1.0}
         assert metric(worker, "odradek_loop_stalled_seconds") == {(): 0.0}

@@ -104,7 +104,7 @@ def test_metrics(site: Site) -> None:
 
 
 def test_every_counter_is_exported(site: Site) -> None:
-    apart = {"commit_s", "foreign_records", "handlers", "stalls", "stalled_s"}
+    apart = {"commit_s", "foreign_records", "handlers", "stalls", "stalled_by", "stalled_s"}
     assert {field.name for field in fields(Metrics)} - apart == set(COUNTERS)
     assert {f"odradek_{name}_total" for name in COUNTERS} <= set(samples(site))
 

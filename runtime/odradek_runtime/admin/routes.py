@@ -76,6 +76,8 @@ class AdminRoutes:
             return f"this worker has given its shards to others until its disk takes stores again: {why}"
         if why := snapshot.get("log_trouble"):
             return why
+        if why := snapshot.get("stalled"):
+            return f"{why}: nothing else goes on. Restart this worker if it does not end, and put what takes long into a step"
         restoring = snapshot.get("restoring", {})
         if not restoring:
             return "waiting for the first assignment of shards"
