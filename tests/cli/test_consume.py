@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from odradek_runtime.log.port import Output
+from odradek_runtime.cli.topics import SUFFIXES, Progress
+from odradek_runtime.log.port import Output, Partition
 from odradek_runtime.log_embedded import EmbeddedLog
 from tests.cli.conftest import Run, command, environment
 
@@ -131,6 +133,20 @@ def test_topics_shows_partitions_and_sizes(run: Run, filled: Path) -> None:
         ["TOPIC", "PARTITIONS", "OFFSETS", "READ", "BY", "UNREAD"],
         ["t", "2", "4"],
     ]
+
+
+def test_what_has_not_been_begun_is_unread_too(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a partition none of which has been read an app has committed nothing."""
+    with closing(EmbeddedLog(filled / ".odradek" / "log")) as log:
+        for suffix in SUFFIXES:
+            log.create_topic(f"shop{suffix}", 1, {})
+        info = log.topic("t")
+        assert info is not None
+        first, second = Partition("t", 0), Partition("t", 1)
+        ends = [log.offsets(partition)[1] for partition in (first, second)]
+        monkeypatch.setattr(log, "committed_offsets", lambda _app, _partitions: {first: ends[0]})
+        assert Progress(log, [info]).readers(info) == [("shop", f"{ends[1]}")]
+    assert ends[1] > 0
 
 
 def test_topics_makes_one(run: Run, folder: Path) -> None:

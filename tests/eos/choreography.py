@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 
-from confluent_kafka import KafkaException
+from confluent_kafka import ConsumerGroupState, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from tests.eos.processors import Processor
@@ -96,9 +96,16 @@ class Stage:
             with warnings.catch_warnings():  # describe_consumer_groups, which it names, ends the process on a fresh cluster:
                 warnings.simplefilter("ignore", DeprecationWarning)  # an assertion of librdkafka's (rdkafka_queue.h:1086)
                 groups = self._admin.list_groups(GROUP, timeout=5)
+            state = str(groups[0].state) if groups else ""
+            if state == "Dead":  # also one of the consumer protocol: that is not told here
+                return self._members_of_consumer_protocol()
+            return len(groups[0].members) if state == "Stable" else -1
         except KafkaException:
             return -1
-        return len(groups[0].members) if groups and groups[0].state == "Stable" else -1
+
+    def _members_of_consumer_protocol(self) -> int:
+        group = self._admin.describe_consumer_groups([GROUP], request_timeout=5)[GROUP].result()
+        return len(group.members) if group.state == ConsumerGroupState.STABLE else -1
 
     def _all_come(self) -> None:
         for number, processor in enumerate(self._processors):

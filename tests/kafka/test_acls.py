@@ -17,8 +17,10 @@ from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperatio
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from odradek import App, ObjectContext, State
+from odradek_runtime.formats import COMMAND, Command
 from odradek_runtime.log.port import LogError, Output, Partition
 from odradek_runtime.log_kafka import KafkaLog
+from odradek_runtime.routing import fresh_id, id_hash
 from odradek_runtime.settings import Settings
 from odradek_runtime.worker import Worker
 from tests.broker import KafkaCluster
@@ -148,12 +150,34 @@ class Shop:
         assert topic is not None
         return sum(len(values(self.log, Partition(topic.name, number))) for number in range(topic.partitions))
 
+    def called(self, caller: str) -> str:
+        """Another app calls a handler, and gets an error for an answer: what it passes is no number. Gives the caller's id."""
+        key, caller_id = b"k0", fresh_id(b"c", b"abcdefghijkl")
+        command = Command(
+            "invoke", id=fresh_id(key, b"123456789012"), target="customer/ordered", key=key, payload=b"none",
+            caller_app=caller, caller_id=caller_id, ref=0,
+        )  # fmt: skip
+        topic = self.log.topic(f"{self.name}.commands")
+        assert topic is not None
+        publisher = self.log.publisher(f"{self.name}-caller")
+        publisher.publish([Output(topic.name, id_hash(command.id) % topic.partitions, None, COMMAND.encode(command))], 1)
+        publisher.close()
+        return caller_id
+
+    def let_tell(self, caller: str) -> None:
+        binding = AclBinding(TOPIC, f"{caller}.commands", LITERAL, "User:shop", "*", AclOperation.WRITE, AclPermissionType.ALLOW)
+        for made in self._admin.create_acls([binding]).values():
+            made.result(10)
+
     def stop(self) -> None:
+        self.stop_workers()
+        self.log.close()
+
+    def stop_workers(self) -> None:
         while self._runs:
             worker, log = self._runs.pop()
             worker.stop()
             log.close()
-        self.log.close()
 
 
 @pytest.fixture
@@ -263,3 +287,42 @@ def test_denied_dead_letters_hold_up_their_own_key_alone(shop: Shop) -> None:
     assert (f"{shop.name}.dead-letters", "Write") in list(worker.snapshot().get("refused", ()))
     shop.deny_letters(deny=False)
     eventually(lambda: shop.letters() == 1, 90)
+
+
+def owed(worker: Worker) -> dict[str, int]:
+    """By app: answers that wait for it."""
+    worker._housekeeping.round()
+    standing = worker.snapshot().get("standing")
+    return {app: number for app, (number, _) in standing.outboxes.items()} if standing is not None else {}
+
+
+def test_an_app_that_may_not_be_told_stops_nobody_and_is_told_when_it_may(shop: Shop) -> None:
+    """Also after a restart: the answer waits in the journal."""
+    shop.grant(*NEEDED)
+    caller = f"{shop.name}x"
+    shop.log.create_topic(f"{caller}.commands", 1, {})
+    worker = shop.start()
+    shop.feed()
+    eventually(shop.invoiced)
+    id_ = shop.called(caller)
+    eventually(lambda: owed(worker) == {caller: 1}, 60)
+    shop.feed()
+    eventually(shop.invoiced, 60)
+    assert worker.failed is None
+    shop.stop_workers()
+
+    again = shop.start()
+    shop.feed()
+    eventually(shop.invoiced, 60)
+    eventually(lambda: owed(again) == {caller: 1}, 60)
+    inbox = Partition(f"{caller}.commands", 0)
+    assert values(shop.log, inbox) == []
+    shop.let_tell(caller)
+    eventually(lambda: values(shop.log, inbox) != [], 90)
+    eventually(lambda: owed(again) == {}, 60)
+    (raw,) = values(shop.log, inbox)
+    answer = COMMAND.decode(raw or b"")
+    assert (answer.kind, answer.id, answer.ref) == ("complete", id_, 0)
+    assert answer.failure is not None and answer.failure.code == 400
+    assert again.failed is None
+    assert shop.letters() == 0

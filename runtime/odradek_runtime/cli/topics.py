@@ -91,8 +91,9 @@ class Progress:
     def readers(self, info: TopicInfo) -> list[tuple[str, str]]:
         """(app, unread records) of each that reads the topic."""
         partitions = _partitions(info)
-        read = {app: {p: offsets[p] for p in partitions if p in offsets} for app, offsets in self._committed.items()}
-        return [(app, self._unread(offsets)) for app, offsets in read.items() if offsets]
+        apps = [app for app, offsets in self._committed.items() if any(p in offsets for p in partitions)]
+        # Of a partition where none has been read nothing is committed: all of it is unread.
+        return [(app, self._unread({p: self._committed[app].get(p, 0) for p in partitions})) for app in apps]
 
     def _unread(self, committed: Mapping[Partition, int]) -> str:
         """Counted, not reckoned from offsets, which markers take up, too; about, where there is too much to count."""
