@@ -31,6 +31,10 @@ FIRST = 5
 WRITTEN_AGAIN = 100_000
 """So many keys of ours, at most, are remembered because something foreign stands over them."""
 INT64 = 2**63
+FAR = 2**62
+"""No count comes this far; what goes on from one must not leave the numbers that Avro has."""
+DAYS_MS = 10**15
+"""Nothing is kept for thirty thousand years."""
 STATE_KEY = re.compile(rb"[^/]+/[^/]+/[^/]+")
 STAMP = re.compile(rb"\d{1,19}\.\d{1,19}")
 ID_BYTES = 30
@@ -109,6 +113,8 @@ class Sieve:
         self._is(stored.status != "unknown", "its status is unknown")
         self._is(not stored.caller_id or id_hash(stored.caller_id) >= 0, "its caller is none")
         self._is(-(2**31) <= stored.caller_ref < 2**31, f"its caller's entry is {stored.caller_ref}")
+        self._is(0 <= stored.retain_ms < DAYS_MS, f"it is kept for {stored.retain_ms} ms")
+        self._is(stored.attempts >= 0, f"it has failed {stored.attempts} times")
         self._is(not stored.key or shard_of(stored.key, self._n) == self._number, "its key belongs to another shard")
         self._failure(stored.failure)
 
@@ -117,14 +123,14 @@ class Sieve:
         self._id(key[1 : 1 + ID_BYTES])
         for entry in CHUNK.decode(value).entries:
             self._is(entry.kind != "unknown" and 0 <= entry.ref < 2**31, f"an entry {entry.kind} {entry.ref}")
-            self._is(math.isfinite(entry.at_ms) and abs(entry.at_ms) < INT64, f"an entry at {entry.at_ms}")
+            self._is(math.isfinite(entry.at_ms) and 0 <= entry.at_ms < INT64, f"an entry at {entry.at_ms}")
             self._failure(entry.failure)
 
     def _lock(self, key: bytes, value: bytes) -> None:
         self._object_key(key[1:])
         lock = LOCK.decode(value)
         self._is(id_hash(lock.holder) % self._n == self._number, f"its holder {lock.holder} belongs to another shard")
-        self._is(0 <= lock.head <= lock.tail < INT64, f"its inbox is {lock.head} to {lock.tail}")
+        self._is(0 <= lock.head <= lock.tail < FAR, f"its inbox is {lock.head} to {lock.tail}")
 
     def _slot(self, key: bytes, value: bytes) -> None:
         self._is(key[-9:-8] == b"/", "its form")
@@ -138,6 +144,7 @@ class Sieve:
         timer = TIMER.decode(value)
         expected = ("sleep", "step") if ref >= 0 else _KIND_OF_REF.get(ref, ())
         self._is(due_ms < INT64 and timer.kind in expected, f"a timer {timer.kind} of {ref} at {due_ms}")
+        self._is(timer.attempt >= 0, f"it has failed {timer.attempt} times")
 
     def _attachment(self, key: bytes, value: bytes) -> None:
         self._is(key[1 + ID_BYTES : 2 + ID_BYTES] == b"/", "its form")
@@ -162,7 +169,8 @@ class Sieve:
         found = POSITIONS.decode(value)
         self._is(found.shards > 0, "no shards")
         numbers = (found.incarnation, found.epoch, found.sequence, *(place.offset for place in found.inputs))
-        self._is(all(0 <= number < INT64 for number in numbers), "a number out of range")
+        self._is(all(0 <= number < FAR for number in numbers), "a number out of range")
+        self._is(0 <= found.clock < 2**30 and all(0 <= ms < FAR for ms in (found.time_ms, *found.clocks_ms)), "its clocks")
         amiss = [place for place in found.inputs if place.partition < 0 or place.partition % found.shards != self._number]
         self._is(not amiss, f"it names partitions of other shards: {amiss[:1]}")
 

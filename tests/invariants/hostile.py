@@ -109,6 +109,14 @@ class Open:
             if not any(reply.status == "completed" for reply in replies):
                 self.replies[state] = self.stage.attach(self.ids[state])
 
+    def run_on(self, turns: int) -> None:
+        """So many turns of the engine, in which commits succeed and steps end."""
+        for _ in range(turns):
+            if self.stage.member.held is not None:
+                self.stage.member.let_through()
+            self._steps_end()
+            self.stage.turn()
+
     def pass_epochs(self) -> None:
         """One of each shard is committed."""
         here = {shard_of(key.encode(), SHARDS): key for key in ("p", "q", "r", "s", "t")}
