@@ -279,6 +279,7 @@ class Engine:
         assert epoch.number == event.epoch, "and answers the epoch that is in flight"
         machine = self.machine
         machine.committed_epoch = epoch.number
+        self.flags.refused = ""
         self.intake.done_commands.update(self._sent_commands)
         for number, shard in epoch.touched.items():
             shard.committed(event.positions[number], int(self._sent_ms), self._sent_steady_ms)
@@ -345,6 +346,7 @@ class Engine:
             self._isolation.aborted(epoch, event.message)
         else:
             self.machine.poison.update(epoch.condemned)
+            self.flags.refused = event.message if event.refusal is None else ""
         self.flags.start_over = event.message
 
     # --- ownership ---

@@ -14,5 +14,7 @@ class Flags:
     start_over: str = ""
     store_lost: bool = False
     """A store has failed: nothing is done or committed until its shards have started over."""
+    refused: str = ""
+    """Why the log took none of the last epochs, though nothing in them is to blame (a full disk); empty once it has taken one."""
     paused: bool = False
     fatal: str = ""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .epoch import Epoch
+    from .flags import Flags
     from .takeover import Progress
 
 ASK_S = 1.0
@@ -41,6 +42,7 @@ class Committing(Protocol):
     """What is seen of the engine."""
 
     inflight: Epoch | None
+    flags: Flags
 
 
 class Reachability:
@@ -56,7 +58,7 @@ class Reachability:
         self._ownership = ownership
         self._restores: dict[int, tuple[Progress, int, float]] = {}
         self._stopping = stopping
-        self._answered_s = self._committing_s = time.monotonic()
+        self._answered_s = self._committing_s = self._taken_s = time.monotonic()
         self._failures = 0
         self._epoch = 0
         self._thread = threading.Thread(target=self._run, name="odradek-reachability", daemon=True)
@@ -70,7 +72,7 @@ class Reachability:
 
     def _run(self) -> None:
         while not self._stopping.wait(ASK_S):
-            self.trouble = self._unanswered() or self._uncommitted()
+            self.trouble = self._unanswered() or self._uncommitted() or self._untaken()
             self.stuck = self._unrestored()
 
     def _unanswered(self) -> str:
@@ -92,6 +94,14 @@ class Reachability:
             self._epoch, self._committing_s = number, now_s
         waited_s = now_s - self._committing_s
         return f"a commit has waited {waited_s:.0f} s for Kafka's answer" if waited_s > COMMIT_S else ""
+
+    def _untaken(self) -> str:
+        """The log answers, and takes nothing: its disk is full."""
+        why, now_s = self._engine.flags.refused, time.monotonic()
+        if not why:
+            self._taken_s = now_s
+        refused_s = now_s - self._taken_s
+        return f"the log has taken nothing for {refused_s:.0f} s: {why}" if refused_s > COMMIT_S else ""
 
     def _unrestored(self) -> dict[int, str]:
         now_s = time.monotonic()

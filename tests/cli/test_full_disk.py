@@ -50,6 +50,7 @@ def test_it_goes_on_when_there_is_room_and_nothing_is_lost(run: Run, folder: Pat
         full.touch()
         waiting = clients.submit(httpx.post, f"{worker['url']}/customer/bob/pay", content="1", timeout=60)
         until(lambda: refused(worker) >= 4, "a refusal")
+        until(lambda: "the log has taken nothing for" in httpx.get(worker["admin_url"] + "/ready").text, "the reason at /ready")
         assert serving.stop() == 0
         assert waiting.exception() is not None or waiting.result().status_code == 503
     assert "killed" not in serving.said

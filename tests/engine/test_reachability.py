@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from odradek_runtime import reachability
+from odradek_runtime.flags import Flags
 from odradek_runtime.reachability import Reachability
 from odradek_runtime.takeover import Progress
 from tests.ingress.conftest import until
@@ -24,6 +25,7 @@ class Idle:
     """An engine without an epoch in flight, and its owned shards."""
 
     inflight: Epoch | None = None
+    flags: Flags = field(default_factory=Flags)
     restoring: dict[int, Progress] = field(default_factory=dict[int, Progress])
 
 
@@ -62,3 +64,14 @@ def test_a_restore_that_comes_no_further_is_told_until_it_does() -> None:
         del idle.restoring[1], idle.restoring[2]
         until(lambda: told())
         assert watched.trouble == ""
+
+
+def test_a_log_that_answers_and_takes_nothing_is_told_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reachability, "COMMIT_S", 0.3)
+    idle = Idle()
+    with watching(idle) as watched:
+        idle.flags.refused = "the disk is full"
+        until(lambda: watched.trouble.endswith("s: the disk is full"))
+        assert watched.trouble.startswith("the log has taken nothing for")
+        idle.flags.refused = ""
+        until(lambda: watched.trouble == "")
