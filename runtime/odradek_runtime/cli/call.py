@@ -12,6 +12,7 @@ import typer
 
 from odradek_runtime.cli import connect, options
 from odradek_runtime.cli.errors import FAILED, USAGE, CommandError, err
+from odradek_runtime.cli.printable import printable
 
 EXAMPLES = """
 [bold]Examples[/]
@@ -140,8 +141,10 @@ def _invocation(reply: httpx.Response) -> str:
 
 
 def _write_result(body: bytes, *, is_json: bool) -> None:
-    if is_json and sys.stdout.isatty():
-        body = msgspec.json.format(body) if body else body
+    """To a terminal readable and harmless, elsewhere to the byte."""
+    if sys.stdout.isatty():
+        body = msgspec.json.format(body) if body and is_json else body
+        body = printable(body.decode(errors="backslashreplace")).encode()
     sys.stdout.flush()
     sys.stdout.buffer.write(body + (b"\n" if body else b""))
     sys.stdout.buffer.flush()

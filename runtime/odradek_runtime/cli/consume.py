@@ -17,6 +17,7 @@ import typer
 
 from odradek_runtime.cli import connect, options
 from odradek_runtime.cli.errors import INTERRUPTED, USAGE, CommandError, counted, near
+from odradek_runtime.cli.printable import one_line, printable
 from odradek_runtime.cli.topics import of_users
 from odradek_runtime.log.parts import headers_of
 from odradek_runtime.log.port import Log, Message, Partition
@@ -120,6 +121,10 @@ class Wrap:
     meta: bool
 
 
+_ONE_LINE = bytes.maketrans(b"\n\r\t", b"   ")
+"""What JSON may have between its parts, and nowhere else."""
+
+
 def _position(log: Log, partition: Partition, start: str) -> int:
     if start == "earliest":
         return 0
@@ -153,7 +158,7 @@ def _discard(_written: int) -> None:
 def _json(message: Message, wrap: Wrap) -> str:
     value = _readable(message.value())
     if not (wrap.key or wrap.headers or wrap.meta):
-        return msgspec.json.encode(value).decode()
+        return printable(msgspec.json.encode(value).decode())
     shown: dict[str, Any] = {}
     if wrap.meta:
         shown.update(partition=message.partition(), offset=message.offset(), timestamp=_time(message))
@@ -161,15 +166,16 @@ def _json(message: Message, wrap: Wrap) -> str:
         shown["key"] = _text(message.key())
     if wrap.headers:
         shown["headers"] = _headers(message)
-    return msgspec.json.encode({**shown, "value": value}).decode()
+    return printable(msgspec.json.encode({**shown, "value": value}).decode())
 
 
 def _table_line(message: Message, wrap: Wrap) -> str:
     key = _text(message.key())
     value = msgspec.json.encode(_readable(message.value())).decode()
     headers = "  " + msgspec.json.encode(_headers(message)).decode() if wrap.headers else ""
-    shown = "-" if key is None else str(key)
-    return f"{message.partition():>4} {message.offset():>9}  {_time(message) or '-':<23}  {shown:<16}  {value}{headers}"
+    shown = "-" if key is None else one_line(str(key))
+    rest = printable(value + headers)
+    return f"{message.partition():>4} {message.offset():>9}  {_time(message) or '-':<23}  {shown:<16}  {rest}"
 
 
 def _readable(value: bytes | None) -> Any:
@@ -178,7 +184,7 @@ def _readable(value: bytes | None) -> Any:
         return None
     try:
         msgspec.json.decode(value)
-        return msgspec.Raw(b" ".join(value.split(b"\n")))
+        return msgspec.Raw(value.translate(_ONE_LINE))
     except (msgspec.DecodeError, UnicodeDecodeError):
         return _text(value)
 

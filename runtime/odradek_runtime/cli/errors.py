@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
+from odradek_runtime.cli.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -48,16 +50,16 @@ def explain(error: BaseException, *, debug: bool) -> int:
     """Print an error to stderr in one or two lines and give the exit code; with `debug` the stack trace comes first."""
     console = err()
     if debug:
-        console.print("".join(traceback.format_exception(error)), markup=False, end="")
+        console.print(printable("".join(traceback.format_exception(error))), markup=False, end="")
     if isinstance(error, CommandError):
         message, remedy, code = error.message, error.remedy, error.code
     else:
         message = f"{type(error).__name__}: {error}"
         remedy = "" if debug else "--debug shows the stack trace; if odradek is to blame, report it with that"
         code = DEFECT
-    console.print(f"[bold red]error:[/] {escape(message)}")
+    console.print(f"[bold red]error:[/] {escape(printable(message))}")
     if remedy:
-        console.print(f"  [cyan]→[/] {escape(remedy)}")
+        console.print(f"  [cyan]→[/] {escape(printable(remedy))}")
     return code
 
 

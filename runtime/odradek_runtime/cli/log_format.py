@@ -12,13 +12,17 @@ from datetime import datetime
 from odradek import SharedContext
 from odradek._current import STEP_KEY, running
 from odradek_runtime.cli.flood import ours
+from odradek_runtime.cli.printable import printable
 
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "invocation_id"}
 """Attributes of every record; what a record has besides, its author gave it (`extra=`)."""
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-11-27T06:18:13.123+01:00 INFO    message`, then the traceback if there is one."""
+    """`2026-11-27T06:18:13.123+01:00 INFO    message`, then the traceback if there is one.
+
+    Only the first line of a record begins at the margin: no text of anybody's passes for another record.
+    """
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s")
@@ -30,9 +34,10 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One record."""
         try:
-            return super().format(record)
+            text = super().format(record)
         except Exception as error:  # noqa: BLE001  (whatever a value's own __str__ raises)
-            return f"{_time(record)} {record.levelname:<7} {_unformatted(record, error)}"
+            text = f"{_time(record)} {record.levelname:<7} {_unformatted(record, error)}"
+        return printable(text).replace("\n", "\n  ")
 
 
 class JsonFormatter(logging.Formatter):

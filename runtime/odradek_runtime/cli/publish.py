@@ -17,6 +17,7 @@ from odradek import Topic
 from odradek_runtime.cli import connect, options
 from odradek_runtime.cli.appref import load_topics
 from odradek_runtime.cli.errors import INTERRUPTED, USAGE, CommandError, counted, err, near, out
+from odradek_runtime.cli.printable import printable
 from odradek_runtime.cli.record import CASTS, BadField, Options, Rows
 from odradek_runtime.cli.source import BadRow, Row, Source
 from odradek_runtime.cli.topics import SUFFIXES, internal, of_users
@@ -100,7 +101,7 @@ def publish(
             )
         place = f"{counted(_find_topic(log, topic, partitions if create else None), 'partition')}, {connect.where(settings)}"
         for line in rows.said:
-            err().print(f"[dim]{escape(line)}[/]")
+            err().print(f"[dim]{escape(printable(line))}[/]")
         info = log.topic(topic)
         largest = min(limit_of(info), settings.max_record_bytes + BARE_BYTES) if info is not None else settings.max_record_bytes
         sending = Sending(log, topic, place, run or f"publish:{topic}:stdin:{time.time_ns()}", source, rows, largest)
@@ -221,7 +222,7 @@ class Sending:
         out().print(", ".join(parts))
         missed = self._rows.key_missed()
         if tally.published and tally.without_key == tally.published and missed:
-            err().print(f"[yellow]warning:[/] {escape(missed)}")
+            err().print(f"[yellow]warning:[/] {escape(printable(missed))}")
 
 
 class Bar:
