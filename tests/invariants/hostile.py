@@ -198,7 +198,7 @@ class Open:
         for number in range(SHARDS):
             partition = Partition("open.dead-letters", number)
             for batch in log.scan(partition, *log.offsets(partition)):
-                found += [{name: (text or b"").decode() for name, text in m.headers() or ()} for m in batch]
+                found += [{name: (text or b"").decode(errors="replace") for name, text in m.headers() or ()} for m in batch]
         return found
 
 
