@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from . import keys
 from .ending import reply_of
 from .fingerprint import differ, fingerprint
-from .formats import COMMAND, Command, Header, Timer
+from .formats import COMMAND, ENDED, Command, Header, Timer
 from .formats import Invocation as Stored
 from .invocation import Live
 from .request import Attach, Failure, Invoke, Pending, Reply, Request
@@ -64,7 +64,7 @@ class Calls:
         if not command.caller_id:
             return
         complete = Command(kind="complete", id=command.caller_id, ref=command.ref, name=command.caller_app)
-        if existing.status in ("completed", "failed"):
+        if existing.status in ENDED:
             complete.payload, complete.failure = existing.result, existing.failure
             self._machine.route(complete, shard)
         elif (existing.caller_id, existing.caller_ref) != (command.caller_id, command.ref):
@@ -134,7 +134,7 @@ class Calls:
     def start_next(self, shard: Shard, id_: str) -> None:
         """It was in an inbox and holds the key now, or its turn has come under its handler's limit."""
         stored = self._machine.stored(shard, id_)
-        if stored is None or stored.status in ("running", "completed", "failed"):
+        if stored is None or stored.status in ("running", *ENDED):
             self._pass_over(shard, id_)
             return
         live = self._machine.revival.revive(shard, stored)
@@ -168,7 +168,7 @@ class Calls:
             self._reply(pending, Reply("other_body", id_))
         elif isinstance(request, Invoke) and not request.wait:
             self._reply(pending, Reply("previously_accepted", id_))
-        elif stored.status in ("completed", "failed"):
+        elif stored.status in ENDED:
             self._reply(pending, reply_of(id_, stored.result, stored.failure))
         elif request.wait:
             self._wait(shard, pending)

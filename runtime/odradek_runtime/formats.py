@@ -67,6 +67,11 @@ class Command(msgspec.Struct):
     topic_id: str = ""
 
 
+UNBEGUN = ("scheduled", "inboxed")
+ENDED = ("completed", "failed")
+"""Of an invocation's statuses: before it runs, and after."""
+
+
 class Invocation(msgspec.Struct):
     """An unfinished or kept invocation (schemas/invocation.avsc)."""
 

@@ -10,10 +10,11 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from odradek._bad_input import BadInput
+from odradek._service import NAME
 
 from . import keys
 from .ending import completion
-from .formats import Command, FormatError
+from .formats import ENDED, UNBEGUN, Command, FormatError
 from .inward import Forwarded
 from .journal import Journal, describe
 from .request import Failure
@@ -33,10 +34,6 @@ YEAR_10000_MS = 253_402_300_800_000
 REMEDY = "only odradek apps that call this one may write to its commands topic (docs/acls.md); the record is kept here"
 BARRIER = re.compile(r"\d{1,19}\.\d{1,19}")
 """The incarnation of a shard, and the epoch that wrote it."""
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
-"""Of an app, a service or a handler."""
-UNBEGUN = ("scheduled", "inboxed")
-OVER = ("completed", "failed")
 
 
 class Flaw(NamedTuple):
@@ -113,7 +110,7 @@ class Inspection:
         """A result comes for a call that waits for it. For what has ended, or a call that has its result, it comes too late."""
         live = shard.live.get(command.id)
         stored = live.stored if live is not None else self._machine.stored(shard, command.id)
-        if stored is None or stored.status in OVER:
+        if stored is None or stored.status in ENDED:
             return None
         if stored.status in UNBEGUN:
             return Flaw("id", f"{command.id} has not begun: it is {stored.status}, and waits for no result")

@@ -10,10 +10,10 @@ import logging
 from typing import TYPE_CHECKING
 
 from odradek import RetryableError, TerminalError
+from odradek._service import NAME
 
 from .ending import completion
 from .formats import COMMAND, Command
-from .inspection import NAME
 from .inward import Forwarded, origin_of, undeliverable
 from .log.port import LogError, Output
 from .metrics import NO_HANDLER

@@ -20,7 +20,7 @@ from odradek._port import Origin
 
 from . import keys
 from .epoch import StepRun
-from .formats import TIMER, Entry, Header, Timer
+from .formats import ENDED, TIMER, UNBEGUN, Entry, Header, Timer
 from .formats import Invocation as Stored
 from .invocation import Live
 from .journal import Diverged
@@ -339,7 +339,7 @@ class Runner:
         live = shard.live.get(id_)
         if live is None:
             stored = self._machine.stored(shard, id_)
-            if stored is None or stored.status in ("completed", "failed", "scheduled", "inboxed"):
+            if stored is None or stored.status in (*ENDED, *UNBEGUN):
                 return  # what has ended, or not begun, waits for nothing
             live = None if stored.status in ("paused", "backing_off") else self._machine.revival.rebuild(shard, stored)
             if live is None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from . import keys
-from .formats import INVOCATION, LOCK, SLOT, STORE_POSITION, TIMER, Lock, Slot, StorePosition, Timer
+from .formats import ENDED, INVOCATION, LOCK, SLOT, STORE_POSITION, TIMER, Lock, Slot, StorePosition, Timer
 from .log.port import ChangelogPosition, Partition
 from .store import Store, StoreError
 from .timers import Timers
@@ -210,7 +210,7 @@ class Shard:
     def _free(self, lock_key: bytes, lock: Lock) -> None:
         raw = self.read(keys.invocation(lock.holder))
         holder = INVOCATION.decode(raw) if raw is not None else None
-        if holder is not None and holder.status not in ("completed", "failed"):
+        if holder is not None and holder.status not in ENDED:
             return
         logger.error("shard %d: %s, which is held to have %r, is not there: it is free", self.number, lock.holder, lock_key[1:])
         following = self.pass_on(lock_key)

@@ -14,11 +14,12 @@ import logging
 import math
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+
+from odradek._service import NAME
 
 from . import keys
 from .formats import CHUNK, COMMAND, INVOCATION, LOCK, POSITIONS, SLOT, TIMER, FormatError, OtherVersion, of_a_format
-from .inspection import NAME
 from .log.port import LogError, Message, Partition
 from .request import Failure
 from .routing import id_hash, shard_of
@@ -38,7 +39,6 @@ DAYS_MS = 10**15
 STATE_KEY = re.compile(rb"[^/]+/[^/]+/[^/]+")
 STAMP = re.compile(rb"\d{1,19}\.\d{1,19}")
 ID_BYTES = 30
-KINDS = (b"i", b"j", b"l", b"q", b"t", b"a", b"z", b"o", b"p")
 _KIND_OF_REF = {keys.REF_RETRY: ("retry",), keys.REF_START: ("start",), keys.REF_PURGE: ("purge",), keys.REF_TIMEOUT: ("timeout",)}
 
 
@@ -67,6 +67,11 @@ class Sieve:
             b"o": self._owed,
             b"p": self._positions,
         }
+
+    @property
+    def kinds(self) -> Collection[bytes]:
+        """The letters that the journal's keys begin with."""
+        return self._kinds.keys()
 
     def journal(self, key: bytes, value: bytes | None) -> None:
         """One of the journal, or of what a store has of it. A deletion is of no version."""
@@ -291,7 +296,7 @@ def passes(sieve: Sieve, foreign: Foreign, restrain: Restrain, message: Message,
         foreign.note(message.offset(), why)
         return True
     except NotOurs as why:
-        known = key[:1] in KINDS and key != keys.POSITIONS
+        known = key[:1] in sieve.kinds and key != keys.POSITIONS
         foreign.note(message.offset(), why, key if known else None)
         return False
     if key == keys.POSITIONS and behind:

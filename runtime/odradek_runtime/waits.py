@@ -16,7 +16,7 @@ from odradek import RetryPolicy, TerminalError
 from . import keys
 from .clock import begun
 from .epoch import StepRun
-from .formats import TIMER, Entry, Timer
+from .formats import ENDED, TIMER, UNBEGUN, Entry, Timer
 from .formats import Invocation as Stored
 from .request import Failure, failure_of, plain_text
 
@@ -33,7 +33,7 @@ STEP = RetryPolicy()
 
 _UNENDED = ("running", "backing_off", "paused")
 _MEETS: Mapping[str, tuple[str, ...]] = {
-    "step": _UNENDED, "retry": _UNENDED, "timeout": _UNENDED, "start": ("scheduled", "inboxed"), "purge": ("completed", "failed"),
+    "step": _UNENDED, "retry": _UNENDED, "timeout": _UNENDED, "start": UNBEGUN, "purge": ENDED,
 }  # fmt: skip
 """In which status a timer may find its invocation: for another one it has come too late, or is nobody's."""
 
@@ -127,8 +127,6 @@ class Waits:
         return found[-1][0] + b"\0" if len(found) == most else None
 
     def _timed_out(self, shard: Shard, stored: Stored) -> None:
-        if stored.status in ("completed", "failed"):
-            return
         machine = self._machine
         live = shard.live.get(stored.id) or machine.revival.rebuild(shard, stored)
         if live is None:

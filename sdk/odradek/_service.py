@@ -25,7 +25,8 @@ V = TypeVar("V")
 C = TypeVar("C", bound=Context)
 AnyFn = TypeVar("AnyFn", bound=Callable[..., Coroutine[Any, Any, Any]])
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+"""Of an app, a service or a handler."""
 
 
 class On(Protocol[C, V]):
@@ -274,6 +275,6 @@ class Workflow(Object):
 
 def check_name(what: str, name: str) -> str:
     """Give `name` back; raises ValueError when it cannot stand in a URL and a topic name."""
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise ValueError(f"{what} {name!r}: a name is 1 to 200 ASCII letters, digits, '_', '.' or '-', the first no '.' or '-'")
     return name

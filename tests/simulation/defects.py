@@ -152,7 +152,7 @@ DEFECTS = (
     Defect(
         "done-again", "a call with the idempotency key of one that has ended runs again", "calls.py",
         "        if existing is not None:\n",
-        '        if existing is not None and existing.status not in ("completed", "failed"):\n',
+        '        if existing is not None and existing.status not in ENDED:\n',
     ),
     Defect(
         "key-not-passed-on", "the next in the inbox is not started", "ending.py",
