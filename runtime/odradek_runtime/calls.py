@@ -162,7 +162,9 @@ class Calls:
         self._machine.epoch.urgent = True
         stored = self._machine.stored(shard, request.invocation_id)
         id_ = request.invocation_id
-        if stored is None:
+        if self._hidden(request, stored):
+            self._reply(pending, Reply("not_found", id_))
+        elif stored is None:
             self._unknown(shard, request, pending)
         elif isinstance(request, Invoke) and request.idempotent and self._another_body(stored, request.payload):
             self._reply(pending, Reply("other_body", id_))
@@ -174,6 +176,19 @@ class Calls:
             self._wait(shard, pending)
         else:
             self._reply(pending, Reply("running", id_))
+
+    def _hidden(self, request: Request, stored: Stored | None) -> bool:
+        """Whether its handler is none of HTTP's business: then there is nothing, as under an id that never was.
+
+        The worker that keeps an invocation judges, by the code that it runs, whichever worker the client has asked. An id alone
+        shows nothing of a handler that this code does not have: it cannot be told whether that one was public.
+        """
+        handlers = self._machine.handlers
+        asked_for = handlers.get(request.target) if isinstance(request, Invoke) else None
+        found = handlers.get(stored.target) if stored is not None else None
+        if any(handler is not None and not handler.public for handler in (asked_for, found)):
+            return True
+        return isinstance(request, Attach) and stored is not None and found is None
 
     def _unknown(self, shard: Shard, request: Request, pending: Pending) -> None:
         """There is no such invocation: it begins, if that was asked for."""

@@ -97,7 +97,7 @@ class Invoke:
 
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """Wait for (`wait`), or look at, an invocation that exists."""
+    """A client waits for (`wait`), or looks at, an invocation of a public handler."""
 
     invocation_id: str
     wait: bool
@@ -111,7 +111,7 @@ class Reply:
     """The answer to a request.
 
     accepted / previously_accepted: durable, one-way. completed: `value` holds the result's bytes. failed: `failure` says why.
-    running: an `Attach(wait=False)` to one that has not ended. not_found: no such invocation. refused: it is too large to be
+    running: an `Attach(wait=False)` to one that has not ended. not_found: no such invocation, or its handler is not public. refused: it is too large to be
     kept, so there is none; `failure` says why. other_body: the idempotency key has started this invocation with another body.
     moved: the shard is not (any longer) this worker's, ask its owner again with the same invocation id; `doubtful` then says that
     the request may have been taken into an epoch that committed.

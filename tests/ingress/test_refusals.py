@@ -32,7 +32,8 @@ def refused(site: Site, method: str, path: str, **how: Any) -> tuple[int, str]:
         ("/", "no service ''; services: customer, shop"),
         ("/shop/pya", "'shop' has no handler 'pya'; did you mean 'pay'?"),
         ("/shop", "'shop' has no handler ''; handlers: pay, ping, raw"),
-        ("/shop/inner", "handler 'shop/inner' is not public"),
+        ("/shop/inner", "'shop' has no handler 'inner'; handlers: pay, ping, raw"),
+        ("/shop/inne", "'shop' has no handler 'inne'; handlers: pay, ping, raw"),
         ("/customer/add", "'customer' is addressed by key: /customer/{key}/{handler}"),
         ("/customer/a/b/add", "'customer' has no handler 'b'; handlers: add, total"),
         (

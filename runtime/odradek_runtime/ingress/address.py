@@ -30,21 +30,21 @@ class Address:
 
 
 class Directory:
-    """The public face of an app's handlers: finds one by its path, or says what there is."""
+    """The public face of an app's handlers: finds one by its path, or says what there is. It knows of no other."""
 
     def __init__(self, handlers: Mapping[str, Handler]) -> None:
         self._services: dict[str, dict[str, Handler]] = {}
         for handler in handlers.values():
-            self._services.setdefault(handler.service, {})[handler.name] = handler
+            if handler.public:
+                self._services.setdefault(handler.service, {})[handler.name] = handler
 
     def find(self, raw_path: bytes) -> Address:
         """Raises HttpError 404 (no such service, handler or form of path) or 400 (an empty key)."""
         segments = raw_path.decode("latin-1").removeprefix("/").split("/")
         service = unquote(segments[0])
         handlers = self._services.get(service)
-        if handlers is None or not any(h.public for h in handlers.values()):
-            public = [name for name, group in self._services.items() if any(h.public for h in group.values())]
-            raise HttpError(404, f"no service {service!r}{suggestion(service, public, 'services')}")
+        if handlers is None:
+            raise HttpError(404, f"no service {service!r}{suggestion(service, self._services, 'services')}")
         keyed = next(iter(handlers.values())).keyed
         rest = segments[1:]
         key = b""
@@ -60,10 +60,7 @@ class Directory:
         name = unquote(rest[0]) if rest else ""
         handler = handlers.get(name)
         if handler is None:
-            public = [n for n, h in handlers.items() if h.public]
-            raise HttpError(404, f"{service!r} has no handler {name!r}{suggestion(name, public, 'handlers')}")
-        if not handler.public:
-            raise HttpError(404, f"handler {handler.target!r} is not public")
+            raise HttpError(404, f"{service!r} has no handler {name!r}{suggestion(name, handlers, 'handlers')}")
         return handler
 
     def _action(self, service: str, rest: list[str], *, keyed: bool) -> Action:

@@ -10,6 +10,8 @@ import msgspec
 from odradek_runtime.request import Attach, Invoke, Reply, Request
 
 ASK_PATH = "/odradek/private/ask"
+_INVOKE, _ATTACH = b"I", b"L"
+"""Kinds of requests. `A` was an attachment to any invocation, public or not: a worker of that time answers this one with a 400."""
 ACCEPTED = b"A"
 """Sent ahead of a reply that has to wait: the invocation is durable. No reply, a map, begins with it."""
 _encoder = msgspec.msgpack.Encoder()
@@ -20,16 +22,16 @@ _reply = msgspec.msgpack.Decoder(Reply)
 
 def encode_request(request: Request) -> bytes:
     """One byte of kind, then the fields."""
-    return (b"I" if isinstance(request, Invoke) else b"A") + _encoder.encode(request)
+    return (_INVOKE if isinstance(request, Invoke) else _ATTACH) + _encoder.encode(request)
 
 
 def decode_request(body: bytes) -> Request:
     """Raises ValueError when a peer of another version, or nobody's peer, speaks."""
     kind, fields = body[:1], body[1:]
-    if kind not in {b"I", b"A"}:
+    if kind not in {_INVOKE, _ATTACH}:
         raise ValueError(f"unknown kind {kind!r} of request")
     try:
-        return _invoke.decode(fields) if kind == b"I" else _attach.decode(fields)
+        return _invoke.decode(fields) if kind == _INVOKE else _attach.decode(fields)
     except msgspec.MsgspecError as error:
         raise ValueError(f"not a request of a peer: {error}") from error
 
