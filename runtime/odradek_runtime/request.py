@@ -111,8 +111,9 @@ class Reply:
     """The answer to a request.
 
     accepted / previously_accepted: durable, one-way. completed: `value` holds the result's bytes. failed: `failure` says why.
-    running: an `Attach(wait=False)` to one that has not ended. not_found: no such invocation, or its handler is not public. refused: it is too large to be
-    kept, so there is none; `failure` says why. other_body: the idempotency key has started this invocation with another body.
+    running: an `Attach(wait=False)` to one that has not ended. not_found: no such invocation, or its handler is not public.
+    refused: it is too large to be kept, so there is none; `failure` says why. other_body: the idempotency key has started this
+    invocation with another body.
     moved: the shard is not (any longer) this worker's, ask its owner again with the same invocation id; `doubtful` then says that
     the request may have been taken into an epoch that committed.
     """

@@ -31,7 +31,8 @@ def respond(reply: Reply, handler: Handler | None) -> Response:
     if reply.status == "failed":
         return failure_response(reply.failure or Failure(500, "failed without a reason"), reply.invocation_id)
     if reply.status == "not_found":
-        raise HttpError(404, f"no invocation {reply.invocation_id!r} of a public handler: it never was, or its retention has passed")
+        id_ = reply.invocation_id
+        raise HttpError(404, f"no invocation {id_!r} of a public handler: it never was, or its retention has passed")
     if reply.status == "other_body":
         raise HttpError(
             409,
