@@ -6,6 +6,8 @@ decides. It is that of librdkafka 2.16; an option that is newer is given by `--k
 
 from __future__ import annotations
 
+import re
+
 _NAMES = """
     acks allow.auto.create.topics api.version.fallback.ms api.version.request api.version.request.timeout.ms
     auto.commit.enable auto.commit.interval.ms auto.offset.reset batch.num.messages batch.size bootstrap.servers
@@ -56,3 +58,24 @@ def option_of(variable: str) -> str | None:
     ('sasl.username', 'log_level', None)
     """
     return _BY_VARIABLE.get(variable.upper())
+
+
+_SECRET = re.compile(r"(password|passphrase|secret|token|credential|key\.pem)$|^sasl\.oauthbearer\.config$", re.IGNORECASE)
+
+
+def is_secret(option: str) -> bool:
+    """Whether an option's value is for nobody else to see. By its name, so that one that librdkafka adds counts, too.
+
+    >>> is_secret("sasl.password"), is_secret("ssl.key.pem"), is_secret("ssl.key.location"), is_secret("sasl.username")
+    (True, True, False, False)
+    """
+    return bool(_SECRET.search(option.strip()))
+
+
+def variable_of(option: str) -> str:
+    """The variable that gives this option.
+
+    >>> variable_of("sasl.password")
+    'ODRADEK_KAFKA_SASL_PASSWORD'
+    """
+    return "ODRADEK_KAFKA_" + option.strip().replace(".", "_").upper()

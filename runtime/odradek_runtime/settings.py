@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from odradek_runtime.kafka_options import option_of
+from odradek_runtime.secret_files import SUFFIX, SecretFileError, read_secret
 
 
 class SettingsError(Exception):
@@ -86,7 +87,7 @@ class Settings:
     """A handler that keeps the worker's loop for longer is reported with its stack; 0 = never."""
     fsync: bool = True
     """Embedded log only: every commit reaches the disk before it is acknowledged."""
-    kafka: Mapping[str, str] = field(default_factory=dict[str, str])
+    kafka: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """Any librdkafka option, passed through (`--kafka key=value`, `ODRADEK_KAFKA_SASL_USERNAME` = sasl.username)."""
 
     @classmethod
@@ -101,13 +102,15 @@ class Settings:
         """Merge flags (None values are absent), the environment and `[tool.odradek]`.
 
         Variables that look like ours and are none (Kubernetes sets such for a Service named odradek) are left out, and `warn` is
-        told. Raises SettingsError naming the setting that is unknown or whose value does not fit its type, and ProjectFileError.
+        told. A variable that ends in `_FILE` names the file that holds the value. Raises SettingsError naming the setting that is
+        unknown or whose value does not fit its type, or the file that cannot be used, and ProjectFileError.
 
         >>> Settings.load({"port": 9000}, env={"ODRADEK_PORT": "1", "ODRADEK_EPOCH_EVENTS": "5"}, project=Path("/none")).port
         9000
         """
         known = {f.name: f for f in fields(cls)}
-        variables = Variables(os.environ if env is None else env, known)
+        texts = {name for name in known if isinstance(getattr(cls(), name), str) and name not in _CHOICES}
+        variables = Variables(os.environ if env is None else env, known, texts)
         for line in variables.warnings():
             warn(line)
         merged: dict[str, Any] = _from_project(project or Path("pyproject.toml"))
@@ -146,15 +149,21 @@ _OF_A_SERVICE = re.compile(r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT_[0-9]+_
 class Variables:
     """The ODRADEK_* variables of an environment, sorted: settings, librdkafka's options, and those that are none of ours."""
 
-    def __init__(self, environ: Mapping[str, str], known: Collection[str]) -> None:
+    def __init__(self, environ: Mapping[str, str], known: Collection[str], texts: Collection[str]) -> None:
         self._known = known
+        self._texts = texts
         self.settings: dict[str, Any] = {}
         self.kafka: dict[str, str] = {}
         self._links: list[str] = []
         self._unknown: list[str] = []
+        files: dict[str, str] = {}
         for variable, value in environ.items():
-            if variable.startswith(_PREFIX):
+            if self._names_file(variable):
+                files[variable] = value
+            elif variable.startswith(_PREFIX):
                 self._take(variable, value)
+        for variable, path in files.items():
+            self._take_file(variable, path, environ)
 
     def warnings(self) -> list[str]:
         """One line for all that Kubernetes set, one for each other variable that is no setting."""
@@ -175,6 +184,24 @@ class Variables:
             self.settings[name] = value
         elif name not in _COMMANDS and not name.startswith("test_"):
             self._unknown.append(variable)
+
+    def _names_file(self, variable: str) -> bool:
+        """Whether the variable names a file with the value of another: an option of librdkafka, or a setting that is text."""
+        other = variable.removesuffix(SUFFIX)
+        if other == variable or not variable.startswith(_PREFIX):
+            return False
+        if variable.startswith(_KAFKA):  # sasl.oauthbearer.assertion.file is an option itself
+            return option_of(variable.removeprefix(_KAFKA)) is None and option_of(other.removeprefix(_KAFKA)) is not None
+        return other.removeprefix(_PREFIX).lower() in self._texts
+
+    def _take_file(self, variable: str, path: str, environ: Mapping[str, str]) -> None:
+        other = variable.removesuffix(SUFFIX)
+        if other in environ:
+            raise SettingsError(f"{variable} and {other} are both set: leave one out")
+        try:
+            self._take(other, read_secret(variable, path))
+        except SecretFileError as error:
+            raise SettingsError(str(error)) from None
 
     def _hint(self, variable: str) -> str:
         if variable.startswith(_KAFKA):

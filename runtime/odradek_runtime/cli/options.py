@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.markup import escape
@@ -11,6 +12,7 @@ from rich.markup import escape
 from odradek_runtime.cli.errors import USAGE, CommandError
 from odradek_runtime.cli.logs import set_up_logging
 from odradek_runtime.cli.speech import Speech
+from odradek_runtime.kafka_options import is_secret, variable_of
 from odradek_runtime.settings import ProjectFileError, Settings, SettingsError
 
 BootstrapServers = Annotated[
@@ -37,7 +39,7 @@ Kafka = Annotated[
     typer.Option(
         "--kafka",
         metavar="KEY=VALUE",
-        help="Any librdkafka option, e.g. security.protocol=SASL_SSL. Repeatable.",
+        help="Any librdkafka option, e.g. security.protocol=SASL_SSL. Repeatable. Secrets: ODRADEK_KAFKA_SASL_PASSWORD or …_FILE.",
         rich_help_panel="Log",
     ),
 ]
@@ -61,6 +63,8 @@ def settings(**flags: Any) -> Settings:
     pairs: dict[str, str] = {}
     for option in options:
         name, equals, value = option.partition("=")
+        if is_secret(first_word(name)):
+            _refuse_secret(first_word(name))
         if not equals or not name:
             raise CommandError(f"--kafka {option!r} is not KEY=VALUE", "e.g. --kafka security.protocol=SSL", code=USAGE)
         pairs[name] = value
@@ -78,6 +82,20 @@ def settings(**flags: Any) -> Settings:
     for line in lines:
         Speech(loaded).warn(escape(line))
     return loaded
+
+
+def first_word(name: str) -> str:
+    """An option's name, also where a space or a colon stands in place of the equals sign."""
+    return re.split(r"[\s:]", name.strip(), maxsplit=1)[0]
+
+
+def _refuse_secret(option: str) -> NoReturn:
+    variable = variable_of(option)
+    raise CommandError(
+        f"--kafka {option}=… is not taken: everybody on this machine can read a command line",
+        f"set {variable}, or {variable}_FILE to the path of a file that holds it; and change it, now that it was shown",
+        code=USAGE,
+    )
 
 
 def is_text(argument: str) -> bool:
