@@ -26,6 +26,7 @@ from odradek_runtime.ingress.budget import Budget
 from odradek_runtime.ingress.dispatch import Dispatcher
 from odradek_runtime.ingress.door import Door, Limits
 from odradek_runtime.ingress.forward import Forwarder
+from odradek_runtime.ingress.names import Names, host_name
 from odradek_runtime.ingress.peers import Owners
 from odradek_runtime.ingress.private import PrivateRoutes
 from odradek_runtime.ingress.routes import Routes
@@ -93,7 +94,7 @@ class Front:
         self._thread = HttpThread()
         self._admin_thread = HttpThread("odradek-admin-http")
         self._budget = Budget(max(settings.memory_bytes, 2 * settings.max_record_bytes))
-        self._door = Door(Limits.public(settings), self._budget)
+        self._doors = _doors(settings, at, self._budget)
         self._engine = engine
         self._drain_s = drain_s
         self._at = at
@@ -116,7 +117,7 @@ class Front:
         routes = Routes(Directory(app.handlers()), self.dispatcher, engine, max_record_bytes=largest, budget=self._budget)
         self._public = public_app(routes)
         self._topics = TopicRoutes(log_, token)
-        exposition = Exposition(engine, lambda: self.dispatcher.waiting, self._door)
+        exposition = Exposition(engine, lambda: self.dispatcher.waiting, self._doors["public"])
         admin = AdminRoutes(engine, exposition, Siblings(place, settings.data_dir, self._admin_client))
         self._admin = admin_app(admin, self._topics)
         private = PrivateRoutes(self.dispatcher, max_record_bytes=largest, budget=self._budget)
@@ -125,12 +126,12 @@ class Front:
     def start(self) -> None:
         """Serve all three; until the worker is ready, requests wait or are told 503."""
         self._admin_thread.start()
-        self._admin_thread.serve("admin", self._admin, self._at.admin, grace_s=1)
+        self._admin_thread.serve("admin", self._admin, self._at.admin, grace_s=1, door=self._doors["admin"])
         self._thread.start()
         self._thread.call(self.dispatcher.start())
         grace_s = SHORT_S + self._drain_s + REPLY_S
-        self._thread.serve("private", self._private, self._at.private, grace_s=grace_s, door=Door(budget=self._budget))
-        self._thread.serve("public", self._public, self._at.public, grace_s=grace_s, door=self._door)
+        self._thread.serve("private", self._private, self._at.private, grace_s=grace_s, door=self._doors["private"])
+        self._thread.serve("public", self._public, self._at.public, grace_s=grace_s, door=self._doors["public"])
 
     def leave(self) -> None:
         """Take no new requests. Returns when all that wait are answered, or after SHORT_S: then they may follow their shards."""
@@ -153,6 +154,22 @@ class Front:
     async def _close_admin(self) -> None:
         await self._topics.close()
         await self._admin_client.aclose()
+
+
+def _doors(settings: Settings, at: Listening, budget: Budget) -> dict[str, Door]:
+    """Who may come in at each port. Pages of other origins are for the public one at most."""
+    names = settings.http_hosts
+    private = host_name(urlsplit(at.private_url).netloc.encode())
+    return {
+        "admin": Door(names=Names.of(at.admin, [settings.admin_host], names)),
+        "private": Door(budget=budget, names=Names.of(at.private, [settings.host, private], names)),
+        "public": Door(
+            Limits.public(settings),
+            budget,
+            Names.of(at.public, [settings.host], names),
+            frozenset(settings.http_cors_origins),
+        ),
+    }
 
 
 def _client() -> httpx.AsyncClient:

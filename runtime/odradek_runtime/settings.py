@@ -68,6 +68,10 @@ class Settings:
     """How long a connection is kept without a request; longer than usual clients keep it, so that the client is who closes."""
     http_head_bytes: int = 65_536
     """Of a request's line and headers."""
+    http_hosts: tuple[str, ...] = ()
+    """Names that the ports answer to, `*.` before one for all below it. Loopback's own count there anyway; elsewhere none = any."""
+    http_cors_origins: tuple[str, ...] = ()
+    """Origins such as https://app.example whose pages may ask the public port; those of the worker itself always may."""
     max_record_bytes: int = 8_000_000
     replication_factor: int = 0
     """Of the topics that odradek makes; 0 = the broker's default (at most the number of brokers)."""
@@ -122,7 +126,7 @@ class Settings:
         for name, value in merged.items():
             if name not in known:
                 raise SettingsError(f"unknown setting {name!r}: known are {', '.join(sorted(known))}")
-            values[name] = _chosen(name, _convert(name, value, getattr(cls(), name)))
+            values[name] = _fitting(name, _chosen(name, _convert(name, value, getattr(cls(), name))))
         return replace(cls(), **values)
 
 
@@ -223,13 +227,52 @@ def _chosen(name: str, value: Any) -> Any:
     return value.lower()
 
 
+_FORMS = {
+    "http_hosts": (
+        re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|[0-9a-f]*(:[0-9a-f.]*){2,}"),
+        "the name of a host, without scheme and port",
+    ),
+    "http_cors_origins": (
+        re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]+)?"),
+        "an origin such as https://app.example or http://localhost:3000",
+    ),
+}
+
+
+def _fitting(name: str, value: Any) -> Any:
+    """The value, each of its parts as it must look. Raises SettingsError."""
+    if name not in _FORMS:
+        return value
+    form, what = _FORMS[name]
+    parts = tuple(_as_browsers_write(part.lower()) for part in value)
+    for part in parts:
+        if not form.fullmatch(part):
+            raise SettingsError(f"setting {name}: {part!r} is not {what}")
+    return parts
+
+
+def _as_browsers_write(origin: str) -> str:
+    """Without the port that goes without saying; a host stays as it is."""
+    for scheme, port in (("http://", ":80"), ("https://", ":443")):
+        if origin.startswith(scheme):
+            return origin.removesuffix("/").removesuffix(port)
+    return origin
+
+
+def _list(value: Any) -> tuple[str, ...]:
+    parts: list[Any] = value.split(",") if isinstance(value, str) else list(value)
+    return tuple(text for part in parts if (text := str(part).strip()))
+
+
 def _convert(name: str, value: Any, default: Any) -> Any:
     try:
+        if name in _FORMS:
+            return _list(value)
         if isinstance(default, bool):
             if isinstance(value, bool):
                 return value
             return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[str(value).lower()]
         return type(default)(value) if not isinstance(default, Path) else Path(value)
     except (KeyError, TypeError, ValueError):
-        kind = type(default).__name__
+        kind = {"tuple": "list"}.get(type(default).__name__, type(default).__name__)
         raise SettingsError(f"setting {name}: {value!r} is not {'an' if kind == 'int' else 'a'} {kind}") from None

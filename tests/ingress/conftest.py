@@ -57,7 +57,7 @@ class Site:
 def running(engine: ScriptedEngine, place: Place = ALONE, data_dir: Path = DATA_DIR, **other: Any) -> Generator[Site]:
     """A front before this engine, with short limits, and `other` settings."""
     settings = replace(Settings(), port=0, admin_port=0, max_record_bytes=10_000, requests_waiting=4, data_dir=data_dir)
-    settings = replace(settings, **other)
+    settings = replace(settings, **{"http_hosts": ("x",), **other})
     log = TalkedAboutLog()
     at = Listening(settings, share_ports=False)
     front = Front(make_app(), settings, engine, log, at, TOKEN, drain_s=1, place=place)

@@ -199,7 +199,9 @@ def written(value: object) -> str:
     """A default as the documentation writes it."""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.15g}" if isinstance(value, float) else str(value) or "empty"
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    return (",".join(value) if isinstance(value, tuple) else str(value)) or "empty"
 
 
 def test_the_docs_have_every_setting_with_its_default() -> None:

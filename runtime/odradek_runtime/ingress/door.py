@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from odradek_runtime.ingress.budget import Budget
 from odradek_runtime.ingress.descriptors import places_for
+from odradek_runtime.ingress.names import Names
 
 if TYPE_CHECKING:
     from odradek_runtime.settings import Settings
@@ -27,8 +28,10 @@ REASONS = {
     "framing": "bodies in pieces far too small",
     "pipelined": "too many requests sent ahead of their answers",
     "malformed": "what is no HTTP as it should be",
+    "host": "requests for a host that is no name of the port",
+    "origin": "what a browser sent for a page of another origin",
 }
-"""Why a connection is refused or ended, as the metric's label says it."""
+"""Why a connection or a request is refused, as the metric's label says it."""
 IPV6_NETWORK_BITS = 64
 """Who has one IPv6 address has all of its network."""
 
@@ -60,9 +63,18 @@ class Limits:
 class Door:
     """The door of one port: who is in, and who was turned away. Counted in the loop of its server, read anywhere."""
 
-    def __init__(self, limits: Limits | None = None, budget: Budget | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        budget: Budget | None = None,
+        names: Names | None = None,
+        origins: frozenset[str] | None = None,
+    ) -> None:
         self.limits = limits or Limits()
         self.budget = budget or Budget(sys.maxsize)
+        self.names = names or Names([], loopback=False)
+        self.origins = origins
+        """Whose pages may have a browser ask: besides the port's own; None: nobody's ever."""
         self.open = 0
         self.refused = dict.fromkeys(REASONS, 0)
         self._by_address: dict[str, int] = {}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import uvicorn
 
+from odradek_runtime.ingress.browsers import Browsers
 from odradek_runtime.ingress.door import Door
 from odradek_runtime.ingress.guard import Guard
 from odradek_runtime.ingress.protocol import BoundedProtocol
@@ -74,7 +75,7 @@ class HttpThread:
 
     async def _serve(self, name: str, app: ASGIApp, sock: socket.socket, grace_s: int, door: Door) -> None:
         config = uvicorn.Config(
-            Guard(app),
+            Guard(Browsers(app, door)),
             http=cast("Any", partial(BoundedProtocol, door=door)),
             log_config=None,
             log_level="warning",
