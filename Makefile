@@ -11,7 +11,7 @@ ARGS    ?=
 TESTERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help venv broker-jars lint format test test-faults soak eos fuzz sim sim-mutants k8s mutants demo demo-kafka bench broker-start broker-stop \
+.PHONY: help venv broker-jars lint format test test-faults soak eos fuzz siege sim sim-mutants k8s mutants demo demo-kafka bench broker-start broker-stop \
         constraints clean
 
 help: ## show this
@@ -57,6 +57,9 @@ soak: broker-jars ## load and faults for a long time
 
 eos: broker-jars ## Kafka's own exactly-once test (StreamsEosTest) around odradek; ARGS="storm --seconds 90 --drivers 3", ARGS=--help
 	@$(BIN)/python -m tests.eos $(ARGS)
+
+siege: broker-jars ## an app under every attack at once, on both logs, and a judgement; ARGS="--minutes 30 --log kafka"
+	@$(BIN)/python -m tests.siege $(ARGS)
 
 fuzz: venv ## bytes of strangers for every decoder: a minute for each; ARGS="embedded --seconds 10"
 	@$(BIN)/python -m tests.fuzz $(ARGS)

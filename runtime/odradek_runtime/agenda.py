@@ -22,9 +22,18 @@ URGENT = 4 * SHARE
 
 
 class Agenda:
-    """Queues of events, taken in fair shares. `full`: the epoch has no room; `one_by_one`: a culprit is looked for."""
+    """Queues of events, taken in fair shares.
 
-    def __init__(self, machine: Machine, full: Callable[[], bool], one_by_one: Callable[[], bool]) -> None:
+    `full`: the epoch has no room; `one_by_one`: a culprit is looked for; `took` hears of each step's result that leaves its queue.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        full: Callable[[], bool],
+        one_by_one: Callable[[], bool],
+        took: Callable[[StepEnded], None],
+    ) -> None:
         self.ended: deque[StepEnded] = deque()
         self.questions: deque[tuple[int, Pending]] = deque()
         self.wakes: deque[tuple[Shard, str]] = deque()
@@ -32,6 +41,7 @@ class Agenda:
         self._machine = machine
         self._full = full
         self._one_by_one = one_by_one
+        self._took = took
 
     @property
     def waiting(self) -> bool:
@@ -78,6 +88,7 @@ class Agenda:
             if not self.ended or self._full():
                 return
             event = self.ended.popleft()
+            self._took(event)
             shard = machine.shards.get(event.run.shard)
             if shard is not None and shard.incarnation == event.run.incarnation and shard.phase == "open":
                 self._begin_event()

@@ -75,11 +75,12 @@ class Engine:
         self._executor = executor
         self._ownership = ownership
         self._settings = settings
+        self._shares = settings.shares
         self._clock = clock
         machine.look_at_clock = self._let_time_pass
         self._sent_ms = self._sent_steady_ms = 0.0
         self.intake = Intake(machine, member)
-        self._agenda = Agenda(machine, self._full, lambda: bool(self._isolation.split))
+        self._agenda = Agenda(machine, self._full, lambda: bool(self._isolation.split), executor.took)
         self._asked = Asked()
         self._handover = Handover(machine, ownership, self.intake, self._asked, self.flags)
         self._isolation = Isolation(machine, settings.epoch_events)
@@ -235,10 +236,13 @@ class Engine:
                 self.machine.touch(shard)
 
     def _regulate(self) -> None:
-        """Too many steps, or starts under a limit, wait: the inputs pause, nothing is dropped (invariant 7)."""
+        """Too many steps, or starts under a limit, wait, or hold too much: the inputs pause, nothing is dropped (invariant 7)."""
         waiting = len(self.machine.targets.unavailable.waiting)
         load, limit = self._executor.load + self.machine.limits.backlog + waiting, self._settings.steps_queued
-        if self.flags.paused != (load > limit if not self.flags.paused else load > limit // 2):
+        half = 2 if self.flags.paused else 1
+        if self.flags.paused != (
+            load > limit // half or self._executor.load_bytes > self._shares.suspended_bytes // half
+        ):
             self.flags.paused = not self.flags.paused
             inputs = self.intake.inputs()
             (self._member.pause if self.flags.paused else self._member.resume)(inputs)
@@ -281,8 +285,9 @@ class Engine:
         machine.committed_epoch = epoch.number
         self.flags.refused = ""
         self.intake.done_commands.update(self._sent_commands)
+        recent_bytes = self._shares.recent_bytes // max(len(machine.shards), 1)
         for number, shard in epoch.touched.items():
-            shard.committed(event.positions[number], int(self._sent_ms), self._sent_steady_ms)
+            shard.committed(event.positions[number], int(self._sent_ms), self._sent_steady_ms, recent_bytes)
         for answer, reply in epoch.replies:
             answer(reply)
         for pending in epoch.accepted:

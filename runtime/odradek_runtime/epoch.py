@@ -36,6 +36,8 @@ class StepRun:
     first_ms: int
     created_ms: int = 0
     """Of its invocation: an id may be used again once its completion is no longer kept."""
+    held_bytes: int = 0
+    """What its invocation holds in memory, about: the body cannot be run without it."""
 
 
 @dataclass(slots=True)

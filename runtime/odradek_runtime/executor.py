@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from odradek._current import STEP_KEY
@@ -30,6 +31,8 @@ LIFESPAN_S = 10.0
 """How long the app's lifespan has to end then."""
 MARGIN_S = 1.0
 """Beyond these, for a loop that a body blocks."""
+USUAL_OF = 16
+"""One large result among many small ones says little of the next."""
 
 Done = Callable[[StepRun, bytes | None, BaseException | None], None]
 
@@ -48,25 +51,42 @@ class Executor(Protocol):
 
     def submit(self, runs: Sequence[StepRun]) -> None: ...
 
+    def took(self, event: StepEnded) -> None:
+        """The epoch has its result, or needs it no more. Called in the engine's thread, once for each that has ended."""
+        ...
+
     @property
     def load(self) -> int:
         """Steps that run or wait to run."""
+        ...
+
+    @property
+    def load_bytes(self) -> int:
+        """What their invocations hold in memory, about."""
         ...
 
 
 class StepExecutor:
     """The real one: a thread with an event loop, and threads beside it.
 
-    `running` bounds how many bodies run at once, `threads` how many of them may be synchronous ones.
+    `running` bounds how many bodies run at once, `threads` how many of them may be synchronous ones. None begins while the results
+    that wait to be taken, and those to be expected of the bodies that run, are more than `results_bytes`.
     """
 
-    def __init__(self, done: Done, *, running: int, threads: int) -> None:
+    def __init__(self, done: Done, *, running: int, threads: int, results_bytes: int) -> None:
         self._done = done
         self._limit = running
+        self._most_bytes = results_bytes
+        self._made_bytes = 0  # written by the loop's thread
+        self._taken_bytes = 0  # written by the engine's
+        self._usual_bytes = 0.0
+        """Of a result: a mean that follows the last few dozen."""
         self._waiting: deque[StepRun] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._submitted = 0
+        self._submitted_bytes = 0
         self._ended = 0
+        self._ended_bytes = 0
         self._loop = asyncio.new_event_loop()
         self._threads = StepThreads(self._loop, threads)
         self._lifespan: Lifespan | None = None
@@ -103,9 +123,24 @@ class StepExecutor:
     def load(self) -> int:
         return self._submitted - self._ended
 
+    @property
+    def load_bytes(self) -> int:
+        return self._submitted_bytes - self._ended_bytes
+
+    @property
+    def results_bytes(self) -> int:
+        """Of results that have not been taken."""
+        return self._made_bytes - self._taken_bytes
+
     def submit(self, runs: Sequence[StepRun]) -> None:
         self._submitted += len(runs)
+        self._submitted_bytes += sum(run.held_bytes for run in runs)
         self._loop.call_soon_threadsafe(self._enqueue, runs)
+
+    def took(self, event: StepEnded) -> None:
+        self._taken_bytes += len(event.value or b"")
+        if self._waiting:  # or the loop looks after it has put something there
+            self._loop.call_soon_threadsafe(self._fill)
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -143,14 +178,20 @@ class StepExecutor:
         self._fill()
 
     def _fill(self) -> None:
-        while self._waiting and len(self._tasks) < self._limit:
-            task = self._loop.create_task(self._run(self._waiting.popleft()))
+        while self._waiting and len(self._tasks) < self._limit and self._has_room():
+            run = self._waiting.popleft()
+            task = self._loop.create_task(self._run(run))
             self._tasks.add(task)
-            task.add_done_callback(self._ended_one)
+            task.add_done_callback(partial(self._ended_one, run.held_bytes))
 
-    def _ended_one(self, task: asyncio.Task[None]) -> None:
+    def _has_room(self) -> bool:
+        held_bytes, running = self.results_bytes, len(self._tasks)
+        return held_bytes + running * self._usual_bytes < self._most_bytes or held_bytes + running == 0
+
+    def _ended_one(self, held_bytes: int, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._ended += 1
+        self._ended_bytes += held_bytes
         self._fill()
 
     async def _run(self, run: StepRun) -> None:
@@ -159,6 +200,9 @@ class StepExecutor:
         value, error = await self._outcome(run)
         if os.getpid() != process:
             end_fork(error)
+        made_bytes = len(value or b"")
+        self._made_bytes += made_bytes
+        self._usual_bytes += (made_bytes - self._usual_bytes) / USUAL_OF
         self._done(run, value, error)
 
     async def _outcome(self, run: StepRun) -> tuple[bytes | None, BaseException | None]:

@@ -93,7 +93,7 @@ class Front:
     ) -> None:
         self._thread = HttpThread()
         self._admin_thread = HttpThread("odradek-admin-http")
-        self._budget = Budget(max(settings.memory_bytes, 2 * settings.max_record_bytes))
+        self._budget = Budget(settings.shares.clients_bytes)
         self._doors = _doors(settings, at, self._budget)
         self._engine = engine
         self._drain_s = drain_s

@@ -30,7 +30,7 @@ class Diverged(BaseException):
 class Journal:
     """The recorded part, and how far replay has come in it."""
 
-    __slots__ = ("chunks", "commands", "completed", "completions", "cursor", "delivered", "unwritten")
+    __slots__ = ("chunks", "commands", "completed", "completions", "cursor", "delivered", "held_bytes", "unwritten")
 
     def __init__(self) -> None:
         self.commands: list[Entry] = []
@@ -40,6 +40,8 @@ class Journal:
         self.delivered = 0
         self.unwritten: list[Entry] = []
         self.chunks: list[bytes] = []
+        self.held_bytes = 0
+        """What its entries hold, about."""
 
     @classmethod
     def load(cls, chunks: Iterable[tuple[bytes, bytes]]) -> Journal:
@@ -50,7 +52,9 @@ class Journal:
             for entry in CHUNK.decode(value).entries:
                 if entry.kind != "completion":
                     journal.commands.append(entry)
+                    journal.held_bytes += _size(entry)
                 elif entry.ref not in journal.completed:  # the first result of an entry is final
+                    journal.held_bytes += _size(entry)
                     journal.completed.add(entry.ref)
                     journal.completions.append(entry)
         return journal
@@ -81,12 +85,14 @@ class Journal:
             entry = Entry(kind, len(self.commands), name, key, value, refusals.get(index) if refusals else None, at_ms)
             self.commands.append(entry)
             self.unwritten.append(entry)
+            self.held_bytes += _size(entry)
         self.cursor = len(self.commands)
 
     def add_completion(self, completion: Entry) -> None:
         self.completions.append(completion)
         self.completed.add(completion.ref)
         self.unwritten.append(completion)
+        self.held_bytes += _size(completion)
 
     def take_unwritten(self, most_bytes: int = CHUNK_BYTES) -> list[bytes]:
         """What this epoch adds, in chunks that the log takes."""
@@ -94,15 +100,18 @@ class Journal:
         chunks: list[bytes] = []
         begin = size = 0
         for index, entry in enumerate(entries):
-            added = ENTRY_BYTES + len(entry.name) + len(entry.key or b"") + len(entry.value or b"")
-            if entry.failure is not None:
-                added += entry.failure.held_bytes
+            added = _size(entry)
             if size and size + added > most_bytes:
                 chunks.append(CHUNK.encode(Chunk(entries[begin:index])))
                 begin, size = index, 0
             size += added
         chunks.append(CHUNK.encode(Chunk(entries[begin:])))
         return chunks
+
+
+def _size(entry: Entry) -> int:
+    size = ENTRY_BYTES + len(entry.name) + len(entry.key or b"") + len(entry.value or b"")
+    return size if entry.failure is None else size + entry.failure.held_bytes
 
 
 def describe(kind: str, name: str, key: bytes | None) -> str:

@@ -26,6 +26,7 @@ def open_log(settings: Settings) -> Log:
             group_instance_id=settings.group_instance_id,
             replication_factor=settings.replication_factor,
             producer_processes=settings.producer_processes,
+            fetched_bytes=settings.shares.fetched_bytes,
         )
     from odradek_runtime.log_embedded import EmbeddedLog
 

@@ -75,7 +75,7 @@ class Machine:
         self.commands_topic = f"{app.name}.commands"
         self.dead_letters = f"{app.name}.dead-letters"
         self.shards: dict[int, Shard] = {}
-        self.runner = Runner(self, settings.coroutine_cache)
+        self.runner = Runner(self, settings.coroutine_cache, settings.shares.suspended_bytes)
         self.revival = Revival(self)
         self.ending = Ending(self)
         self.outward = Outward(self)

@@ -161,5 +161,7 @@ class Snapshot(TypedDict, total=False):
     """Too much waits (steps, starts under a limit): nothing is read but commands."""
     refused: Sequence[tuple[str, str]]
     """(topic or other resource, operation) that the brokers refuse at the moment."""
+    held_bytes: Mapping[str, int]
+    """Share of `memory_bytes` -> what is held of it now."""
     queues: Mapping[str, int]
     """Name of a bounded queue -> its length now."""

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .shard import Shard
 
+SUSPENDED_BYTES = 2_048
+"""What an invocation that waits takes beside its payload and its journal, about: a coroutine, its context, futures."""
+PINNED = 100
+"""So many that cannot go yet are passed over: the result of each is on its way, and they are gone at the next epoch's end."""
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _ENDED = object()
 
@@ -42,10 +46,12 @@ _ENDED = object()
 class Runner:
     """Drives coroutines for the machine; keeps the suspended ones, least recently used first to go."""
 
-    def __init__(self, machine: Machine, cache: int) -> None:
+    def __init__(self, machine: Machine, cache: int, cache_bytes: int) -> None:
         self._machine = machine
         self._cache = cache
+        self._cache_bytes = cache_bytes
         self._suspended: dict[tuple[int, str], Live] = {}
+        self.suspended_bytes = 0
 
     # --- starting ---
 
@@ -272,7 +278,9 @@ class Runner:
         body = live.bodies[ref]
         live.shard.running.add((live.id, ref))
         shard = live.shard
-        epoch.steps.append(StepRun(shard.number, shard.incarnation, live.id, ref, body, key, attempt, first_ms, created_ms))
+        held_bytes = len(live.payload or b"") + live.journal.held_bytes
+        run = StepRun(shard.number, shard.incarnation, live.id, ref, body, key, attempt, first_ms, created_ms, held_bytes)
+        epoch.steps.append(run)
         self._machine.touch(live.shard)
 
     def _suspend(self, live: Live) -> None:
@@ -291,9 +299,10 @@ class Runner:
             self.persist(live)
         self.merge(live)
         let_ask(live.context, waiting(live))
-        slot = (live.shard.number, live.id)
-        self._suspended.pop(slot, None)
-        self._suspended[slot] = live
+        self._release(live)
+        live.held_bytes = SUSPENDED_BYTES + 2 * (len(live.payload or b"") + live.journal.held_bytes)
+        self.suspended_bytes += live.held_bytes
+        self._suspended[live.shard.number, live.id] = live
 
     def _unfinished(self, live: Live) -> str:
         entry = live.journal.commands[live.journal.cursor]
@@ -301,9 +310,14 @@ class Runner:
 
     def forget(self, live: Live) -> None:
         """It has ended, or its coroutine is of no use any more."""
-        self._suspended.pop((live.shard.number, live.id), None)
+        self._release(live)
         live.shard.live.pop(live.id, None)
         close(live)
+
+    def _release(self, live: Live) -> None:
+        """It is not among the suspended any more: it goes on, or has ended."""
+        if self._suspended.pop((live.shard.number, live.id), None) is not None:
+            self.suspended_bytes -= live.held_bytes
 
     def flush(self, live: Live) -> None:
         """Write what this epoch added to its journal."""
@@ -314,14 +328,18 @@ class Runner:
                 live.shard.put(key, chunk)
 
     def evict(self) -> None:
-        """Drop the coroutines beyond the cache's size; a replay rebuilds them. Called between epochs."""
-        while len(self._suspended) > self._cache:
-            slot = next(iter(self._suspended))
+        """Drop the coroutines beyond the cache's size and its bytes; a replay rebuilds them. Called between epochs."""
+        pinned = 0
+        while pinned < PINNED and (len(self._suspended) > self._cache or self.suspended_bytes > self._cache_bytes):
+            slot = next(iter(self._suspended), None)
+            if slot is None:
+                return
             live = self._suspended[slot]
             if live.journal.unwritten or live.held:
                 self._suspended[slot] = self._suspended.pop(slot)
-                return
-            self.forget(live)
+                pinned += 1
+            else:
+                self.forget(live)
 
     def drop_shard(self, shard: Shard) -> None:
         """The shard goes, or starts over: nothing in memory counts any more."""

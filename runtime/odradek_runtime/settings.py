@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from odradek_runtime.kafka_options import option_of
+from odradek_runtime.memory import Shares
 from odradek_runtime.secret_files import SUFFIX, SecretFileError, read_secret
 
 
@@ -54,8 +55,8 @@ class Settings:
     step_threads: int = 32
     steps_queued: int = 10_000
     requests_waiting: int = 10_000
-    memory_bytes: int = 128 * 1024 * 1024
-    """What may be held for HTTP clients: bodies as they arrive, requests until they are answered, answers until they are read."""
+    memory_bytes: int = 512 * 1024 * 1024
+    """What a worker may hold of the data that goes through it, beside the interpreter and the app: see `memory.Shares`."""
     http_connections: int = 10_000
     """Of the public port. Each request that waits is one."""
     http_connections_per_address: int = 1_000
@@ -93,6 +94,11 @@ class Settings:
     """Embedded log only: every commit reaches the disk before it is acknowledged."""
     kafka: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """Any librdkafka option, passed through (`--kafka key=value`, `ODRADEK_KAFKA_SASL_USERNAME` = sasl.username)."""
+
+    @property
+    def shares(self) -> Shares:
+        """What may be held of `memory_bytes` for each purpose."""
+        return Shares.of(self.memory_bytes, largest_bytes=self.max_record_bytes)
 
     @classmethod
     def load(

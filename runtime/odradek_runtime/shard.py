@@ -37,7 +37,6 @@ ABSENT: bytes = b"\x00absent"
 _CHUNK = ord("j")
 Changes = dict[bytes, bytes | None]
 Bases = dict[bytes, bytes]
-RECENT_BYTES = 16 * 1024 * 1024
 RECENT_KEYS = 50_000
 WRITE_BACK_MS = 500
 """How long what is committed may wait for the store: a crash costs far more of it, for the store has no log of its own."""
@@ -244,8 +243,11 @@ class Shard:
         self._chunks_committing, self._chunks = self._chunks, {}
         self.advanced = set()
 
-    def committed(self, position: ChangelogPosition, time_ms: int, steady_ms: float) -> None:
-        """The commit, sent at that time by either clock, is durable: from now on it may go into the store."""
+    def committed(self, position: ChangelogPosition, time_ms: int, steady_ms: float, recent_bytes: int) -> None:
+        """The commit, sent at that time by either clock, is durable: from now on it may go into the store.
+
+        `recent_bytes`: so much may be kept of what is not in it yet, and so much of what is and may be read again.
+        """
         if position.journal is not None:
             self.at.journal_offset = position.journal
         if position.state is not None:
@@ -253,10 +255,10 @@ class Shard:
         self.at.time_ms = time_ms
         if not self.unstored:
             self._stored_ms = steady_ms
-        self._remember(self.committing)
+        self._remember(self.committing, recent_bytes)
         self.committing = {}
         self._chunks_committing = {}
-        if self._unstored_bytes > RECENT_BYTES or len(self.unstored) > RECENT_KEYS:
+        if self._unstored_bytes > recent_bytes or len(self.unstored) > RECENT_KEYS:
             self.write_back()
 
     def overdue(self, steady_ms: float) -> bool:
@@ -275,12 +277,12 @@ class Shard:
             self.unstored = {}
             self._unstored_bytes = 0
 
-    def _remember(self, changes: Changes) -> None:
+    def _remember(self, changes: Changes, recent_bytes: int) -> None:
         size = sum(map(len, changes)) + sum(map(len, filter(None, changes.values())))
         self._unstored_bytes += size
         self.unstored.update(changes)
         self._recent_bytes += size
-        if self._recent_bytes > RECENT_BYTES or len(self.recent) > RECENT_KEYS:
+        if self._recent_bytes > recent_bytes or len(self.recent) > RECENT_KEYS:
             self.recent, self._recent_bytes = dict(self.unstored), self._unstored_bytes
         else:
             self.recent.update(changes)

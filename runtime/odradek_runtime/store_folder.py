@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from .store import MemoryStore, RocksStore, Store, StoreError
+from .store import MemoryStore, RocksStore, Store, StoreError, StoreMemory
 
 logger = logging.getLogger("odradek")
 
@@ -46,13 +46,14 @@ class Stores(Protocol):
 
 
 class StoreFolder:
-    """Stores below a directory, each in a folder that is named after its shard."""
+    """Stores below a directory, each in a folder that is named after its shard; `memory` is that of all together."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, memory: StoreMemory | None = None) -> None:
         self._directory = directory
+        self._memory = memory
 
     def open(self, number: int) -> Store:
-        return RocksStore(self._path(number))
+        return RocksStore(self._path(number), self._memory)
 
     def wipe(self, number: int) -> None:
         path = self._path(number)

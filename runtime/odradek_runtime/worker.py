@@ -31,7 +31,7 @@ from .request import Answer, Question, Reply, Request, unheard
 from .settings import Settings
 from .shard import Shard
 from .startup import Making, letters, prepare
-from .store import StoreError
+from .store import StoreError, StoreMemory
 from .store_folder import MemoryStores, StoreFolder, Stores, stores_of
 from .takeover import Takeover
 from .targets import PRODUCER_BYTES, Targets
@@ -74,6 +74,8 @@ class Worker:
         self._url = url
         self._in_memory = in_memory
         self._clock = clock
+        shares = settings.shares
+        self._store_memory = StoreMemory(shares.tables_bytes, shares.blocks_bytes)
         self._queue: queue.SimpleQueue[Input | None] = queue.SimpleQueue()
         self._engine: Engine | None = None
         self._ownership: Ownership | None = None
@@ -97,7 +99,12 @@ class Worker:
         self.shards = prepare(self.app, self._log, make=making, stores=stores, max_record_bytes=largest)
         internal = Internal.look(self._log, self.app.name)
         self._member = self._log.member(self.app.name, self.shards, self._url)
-        self._executor = StepExecutor(self._step_done, running=self._settings.steps_running, threads=self._settings.step_threads)
+        self._executor = StepExecutor(
+            self._step_done,
+            running=self._settings.steps_running,
+            threads=self._settings.step_threads,
+            results_bytes=self._settings.shares.results_bytes,
+        )
         self._executor.start(partial(self.app.lifespan, self.app) if self.app.lifespan is not None else None)
         absent = self._create if create else None
         producer_bytes = int(self._settings.kafka.get("message.max.bytes", PRODUCER_BYTES))
@@ -106,7 +113,7 @@ class Worker:
         )
         machine = Machine(self.app, self.shards, self._settings, targets, self.metrics, handler_loop())
         machine.sizes.learn(letters(self.app), self._clock.steady_ms())
-        self._stores: Stores = MemoryStores() if stores is None else StoreFolder(stores)
+        self._stores: Stores = MemoryStores() if stores is None else StoreFolder(stores, self._store_memory)
         takeover = Takeover(
             self.app.name,
             self.shards,
@@ -214,6 +221,13 @@ class Worker:
             "coroutines_cached": machine.runner.suspended,
             "inputs_paused": engine.flags.paused,
             "refused": [found[:2] for found in machine.targets.unavailable.refusals.current(machine.steady_ms)],
+            "held_bytes": {
+                "suspended": machine.runner.suspended_bytes,
+                "steps": self._executor.load_bytes,
+                "results": self._executor.results_bytes,
+                "tables": self._store_memory.tables.get_usage(),
+                "blocks": self._store_memory.blocks.get_usage(),
+            },
             "queues": {"steps": self._executor.load, "limited": machine.limits.backlog, "events": self._queue.qsize()},
         }
 

@@ -61,6 +61,7 @@ class ScriptedEngine:
             "in_flight": 3,
             "coroutines_cached": 2,
             "inputs_paused": False,
+            "held_bytes": {"suspended": 77},
             "queues": {"steps": 5},
         }
 

@@ -95,6 +95,7 @@ def test_metrics(site: Site) -> None:
         "odradek_restore_remaining_records{shard=2}": 80,
         "odradek_invocations_in_flight": 3,
         "odradek_coroutines_cached": 2,
+        "odradek_held_bytes{share=suspended}": 77,
         "odradek_queue_length{queue=steps}": 5,
         "odradek_ready": 1,
         "odradek_http_requests_waiting": 0,

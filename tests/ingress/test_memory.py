@@ -28,7 +28,7 @@ ONE = 900_000
 
 @pytest.fixture
 def site() -> Generator[Site]:
-    with running(ScriptedEngine(), max_record_bytes=1_000_000, memory_bytes=LIMIT, requests_waiting=1_000) as site:
+    with running(ScriptedEngine(), max_record_bytes=1_000_000, memory_bytes=4 * LIMIT, requests_waiting=1_000) as site:
         yield site
 
 

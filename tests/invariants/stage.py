@@ -132,9 +132,13 @@ class IdleExecutor:
 
     submitted: list[StepRun] = field(default_factory=list[StepRun])
     load: int = 0
+    load_bytes: int = 0
 
     def submit(self, runs: Sequence[StepRun]) -> None:
         self.submitted.extend(runs)
+
+    def took(self, event: StepEnded) -> None:
+        """Results have no bound here."""
 
 
 class Stage:

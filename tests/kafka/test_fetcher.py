@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException
 from odradek_runtime.log.port import Event, Partition, Records
 from odradek_runtime.log_kafka.clients import Clients
 from odradek_runtime.log_kafka.cluster import Cluster
-from odradek_runtime.log_kafka.fetcher import BATCH, OUTSTANDING, Fetcher
+from odradek_runtime.log_kafka.fetcher import BATCH, FETCHED_BYTES, OUTSTANDING, Fetcher
 from odradek_runtime.log_kafka.trouble import TroubleReporter
 from tests.kafka.raw import eventually
 
@@ -25,7 +25,8 @@ INPUT = Partition("input", 0)
 class StubMessage:
     """A record, or an error event."""
 
-    def __init__(self, offset: int, error: KafkaError | None = None) -> None:
+    def __init__(self, offset: int, error: KafkaError | None = None, size: int = 0) -> None:
+        self._size = size
         self._offset = offset
         self._error = error
 
@@ -37,6 +38,9 @@ class StubMessage:
 
     def offset(self) -> int:
         return self._offset
+
+    def value(self) -> bytes:
+        return bytes(self._size)
 
     def error(self) -> KafkaError | None:
         return self._error
@@ -125,6 +129,23 @@ def test_who_takes_a_batch_fetches_the_next_one(fetcher: Fetcher, consumer: Stub
     assert set(consumer.looks) == {threading.current_thread().name}
     assert offsets(posted) == list(range((OUTSTANDING + 5) * BATCH))
     assert {records.generation for records in posted} == {1}
+
+
+def test_fewer_records_make_a_batch_where_they_are_large(
+    fetcher: Fetcher, consumer: StubConsumer, posted: list[Records]
+) -> None:
+    size = FETCHED_BYTES // 100
+    consumer.queue.append(StubMessage(0, size=size))
+    fetcher.read({INPUT: 0}, 1)
+    eventually(lambda: len(posted) == 1)
+    posted[0].taken()
+    consumer.queue.extend(StubMessage(number, size=size) for number in range(1, 401))
+    for taken in range(1, 20):
+        eventually(lambda most=taken + OUTSTANDING: len(posted) == most)
+        outstanding = sum(len(records.messages) for records in posted[taken:])
+        assert 10 < outstanding <= 50, "half of what may be fetched is here, the other half in the client library"
+        posted[taken].taken()
+    assert offsets(posted) == list(range(len(offsets(posted))))
 
 
 def test_the_thread_goes_on_when_nothing_was_there(fetcher: Fetcher, consumer: StubConsumer, posted: list[Records]) -> None:

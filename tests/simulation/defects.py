@@ -188,8 +188,8 @@ DEFECTS = (
     ),
     Defect(
         "answer-dates-store", "a store is as old as the commit's answer, not as the commit", "engine.py",
-        "            shard.committed(event.positions[number], int(self._sent_ms), self._sent_steady_ms)\n",
-        "            shard.committed(event.positions[number], int(self.machine.now_ms), self._sent_steady_ms)\n",
+        "            shard.committed(event.positions[number], int(self._sent_ms), self._sent_steady_ms, recent_bytes)\n",
+        "            shard.committed(event.positions[number], int(self.machine.now_ms), self._sent_steady_ms, recent_bytes)\n",
     ),
     Defect(
         "ended-step-runs", "a step runs though its invocation has ended in the epoch that would have started it", "ending.py",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from odradek._current import STEP_KEY
 from odradek_runtime.epoch import StepRun
+from odradek_runtime.executor import StepEnded
 
 from .model import Wrong
 
@@ -23,11 +24,19 @@ class SimExecutor:
     def __init__(self, worker: SimWorker) -> None:
         self._worker = worker
         self._load = 0
+        self._load_bytes = 0
         self._running: set[tuple[int, int, str, int]] = set()
 
     @property
     def load(self) -> int:
         return self._load
+
+    @property
+    def load_bytes(self) -> int:
+        return self._load_bytes
+
+    def took(self, event: StepEnded) -> None:
+        """Results have no bound here."""
 
     def submit(self, runs: Sequence[StepRun]) -> None:
         world = self._worker.world
@@ -38,6 +47,7 @@ class SimExecutor:
                 raise Wrong(f"{self._worker.name} starts step {run.key} a second time while it runs")
             self._running.add(_identity(run))
             self._load += 1
+            self._load_bytes += run.held_bytes
             slow_ms = world.faults.rng.uniform(100.0, HANG_MS) if world.faults.hit("step_slow") else 0.0
             name = f"{self._worker.name} runs step {run.body.name} {run.key}"
             took_ms = slow_ms + world.scheduler.delay_ms(world.scheduler.rng.choice((5.0, 60.0)))
@@ -49,6 +59,7 @@ class SimExecutor:
         if not self._worker.alive:
             return
         self._load -= 1
+        self._load_bytes -= run.held_bytes
         self._running.discard(_identity(run))
         try:
             self._worker.effect("a step runs")

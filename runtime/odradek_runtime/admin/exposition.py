@@ -205,6 +205,8 @@ def _gauges(snapshot: Snapshot) -> Iterator[Metric]:
         for resource, operation in refused:
             family.add_metric([resource, operation], 1)
         yield family
+    if (held := snapshot.get("held_bytes")) is not None:
+        yield _by_label("odradek_held_bytes", "What is held of memory_bytes, about", "share", held)
     if (queues := snapshot.get("queues")) is not None:
         yield _by_label("odradek_queue_length", "Entries of a bounded queue", "queue", queues)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from odradek_runtime.allocator import give_back_what_is_freed
 from odradek_runtime.cli.announce import Announcer
 from odradek_runtime.cli.appref import load_app
 from odradek_runtime.cli.connect import make_data_dir
@@ -48,6 +49,7 @@ class CutShort(BaseException):
 
 def run_worker(reference: str, *, lifeline: int, index: int, workers: int, voice: int, sources: int) -> None:
     """Blocks until SIGTERM or the supervisor's end. Raises CommandError: it cannot start, or the engine died."""
+    give_back_what_is_freed()
     stopping = StopRequest()
     starting = Starting()
     _listen(stopping, starting)

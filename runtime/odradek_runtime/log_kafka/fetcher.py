@@ -21,6 +21,9 @@ from odradek_runtime.log_kafka.trouble import TroubleReporter, vital
 BATCH = 2_000
 """At most: whatever is there is posted at once. Each fetch takes the interpreter's lock from the engine several times."""
 OUTSTANDING = 3
+SAMPLED = 8
+"""Every so manieth record of a batch says how large records are."""
+FETCHED_BYTES = 64 * 1024 * 1024
 POLL_S = 0.02
 """How long an order may wait behind an empty fetch."""
 METADATA_TIMEOUT_S = 5.0
@@ -31,7 +34,6 @@ FETCH_OPTIONS: Options = {
     "fetch.queue.backoff.ms": 20,
     "fetch.error.backoff.ms": 100,
     "queued.min.messages": 100_000,
-    "queued.max.messages.kbytes": 65_536,
     "fetch.message.max.bytes": 4_194_304,
     "check.crcs": False,
     "enable.partition.eof": True,  # says how far a partition has been read where its last offsets hold no record
@@ -39,13 +41,27 @@ FETCH_OPTIONS: Options = {
 
 
 class Fetcher:
-    """Reads for one member. Orders return at once and are carried out by the thread, in order."""
+    """Reads for one member. Orders return at once and are carried out by the thread, in order.
 
-    def __init__(self, clients: Clients, cluster: Cluster, trouble: TroubleReporter, group: str, sink: Sink) -> None:
+    `fetched_bytes`: about so much may be fetched and not taken yet; half of it here, half in the client library.
+    """
+
+    def __init__(
+        self,
+        clients: Clients,
+        cluster: Cluster,
+        trouble: TroubleReporter,
+        group: str,
+        sink: Sink,
+        fetched_bytes: int = FETCHED_BYTES,
+    ) -> None:
+        self._fetched_bytes = fetched_bytes
+        self._usual_bytes = 1
         self._cluster = cluster
         self._trouble = trouble
         self._sink = sink
-        self._consumer = clients.consumer(group, FETCH_OPTIONS, trouble.error)
+        queued = {"queued.max.messages.kbytes": max(fetched_bytes // 2048, 1)}  # as much as may be outstanding
+        self._consumer = clients.consumer(group, {**FETCH_OPTIONS, **queued}, trouble.error)
         self._orders: deque[Callable[[], None]] = deque()
         self._wake = threading.Event()
         self._reading: set[Partition] = set()
@@ -116,7 +132,7 @@ class Fetcher:
     def _fetch(self, batch: list[Fetched]) -> None:
         """Post these and what else is there; these in any case, for the consumer is past them."""
         try:
-            batch += self._consumer.consume(BATCH - 1, 0)
+            batch += self._consumer.consume(self._most() - 1, 0)
         finally:
             self._post(batch)
 
@@ -135,7 +151,14 @@ class Fetcher:
         partition = Partition(message.topic(), message.partition())
         self._sink(Records((), self._generation, _nothing, {partition: message.offset()}))
 
+    def _most(self) -> int:
+        """Records of the next batch: fewer where they are large, for several batches are outstanding at once."""
+        return min(max(self._fetched_bytes // (2 * OUTSTANDING * self._usual_bytes), 2), BATCH)
+
     def _post_records(self, records: list[Fetched]) -> None:
+        sample = records[::SAMPLED]
+        usual_bytes = sum(len(message.value() or b"") for message in sample) // len(sample)
+        self._usual_bytes = max(usual_bytes, self._usual_bytes // 2, 1)
         self._posted += 1
         self._sink(Records(records, self._generation, self._take))
 
@@ -155,7 +178,7 @@ class Fetcher:
         try:
             if self._orders or self._closing:
                 return False
-            batch = self._consumer.consume(BATCH, 0)
+            batch = self._consumer.consume(self._most(), 0)
             if _has_errors(batch):  # what to do about them may take a while
                 self._orders.append(lambda: self._post(batch))
                 return False

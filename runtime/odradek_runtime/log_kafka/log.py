@@ -11,6 +11,7 @@ from typing import Literal
 from odradek_runtime.log.port import LogError, Message, Partition, Peer, TopicInfo
 from odradek_runtime.log_kafka.clients import Clients
 from odradek_runtime.log_kafka.cluster import Cluster
+from odradek_runtime.log_kafka.fetcher import FETCHED_BYTES
 from odradek_runtime.log_kafka.member import KafkaMember
 from odradek_runtime.log_kafka.membership import MembershipOptions
 from odradek_runtime.log_kafka.owner import read_client_id
@@ -37,6 +38,7 @@ class KafkaLog:
         request_timeout_s: of each request outside the hot path.
         producer_processes: a member's two producers run in processes of their own (19 MB each), so that handing records to
             librdkafka does not hold the interpreter's lock that the engine needs.
+        fetched_bytes: a member may have fetched about so much that has not been taken yet.
         scan_stall_s: a scan that has not moved for so long gives up.
 
     Raises:
@@ -57,6 +59,7 @@ class KafkaLog:
         group_instance_id: str = "",
         replication_factor: int = 0,
         producer_processes: bool = True,
+        fetched_bytes: int = FETCHED_BYTES,
         release_timeout_s: float = 5.0,
         request_timeout_s: float = 10.0,
         scan_stall_s: float = 30.0,
@@ -70,6 +73,7 @@ class KafkaLog:
         self._times = Times(self._clients, self._trouble)
         self._transaction_timeout_s = transaction_timeout_s
         self._producer_processes = producer_processes
+        self._fetched_bytes = fetched_bytes
         self._membership_options = MembershipOptions(
             group_protocol, session_timeout_s, group_instance_id, release_timeout_s, transaction_timeout_s
         )
@@ -147,6 +151,7 @@ class KafkaLog:
             self._membership_options,
             self._transaction_timeout_s,
             self._producer_processes,
+            self._fetched_bytes,
         )
 
     def publisher(self, name: str) -> KafkaPublisher:

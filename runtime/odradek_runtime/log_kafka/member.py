@@ -39,8 +39,10 @@ class KafkaMember:
         options: MembershipOptions,
         transaction_timeout_s: float,
         producer_processes: bool,
+        fetched_bytes: int,
     ) -> None:
         self.owner = Owner.new(app)
+        self._fetched_bytes = fetched_bytes
         self._producer_processes = producer_processes
         self._clients = clients
         self._cluster = cluster
@@ -60,7 +62,7 @@ class KafkaMember:
             raise LogError("this member has joined already: make another one", retriable=False)
         app = self.owner.app
         self._trouble.sink = sink
-        self._fetcher = Fetcher(self._clients, self._cluster, self._trouble, app, sink)
+        self._fetcher = Fetcher(self._clients, self._cluster, self._trouble, app, sink, self._fetched_bytes)
         membership = self._membership = Membership(
             self._clients,
             self._trouble,

@@ -1,0 +1,212 @@
+"""`python -m tests.siege --minutes 60 --log kafka`: an app under every attack at once; honest clients beside it; a judgement.
+
+What must hold: no 500 that the app did not ask for, no request without an answer, no worker that ends, probes within 100 ms, memory
+within the setting, everything honest exactly once, also after the workers have been killed amid what strangers left in the journal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from tests.broker import running_broker
+from tests.cli.conftest import command, environment
+from tests.siege.attackers import ATTACKERS, Target
+from tests.siege.watch import Honest, Probed, probe, resident_bytes, tree
+
+MIB = 1024 * 1024
+MEMORY_BYTES = 256 * MIB
+PROBE_MS = 100.0
+HONEST = 4
+PREFERRED = -10
+"""The workers' and the probes' nice value, where it may be set: on a machine that has no other cores for the attackers."""
+
+
+class Besieged:
+    """The app's supervisor and its workers."""
+
+    def __init__(self, folder: Path, kafka: str, name: str, workers: int) -> None:
+        on = ["-b", kafka, "--create-topics", "--workers", str(workers)] if kafka else []
+        places = [f"worker-{n}" for n in range(workers)] if kafka else [""]
+        self._files = [folder / place / "worker.json" for place in places]
+        self._args = command(["run", "tests.siege.app:app", *on, "--data-dir", str(folder), "--port", "0", "--admin-port", "0"])
+        self._env = {**environment(), "SIEGE_NAME": name, "ODRADEK_MEMORY_BYTES": str(MEMORY_BYTES)}
+        self._said = folder / "said.log"
+        self.start()
+
+    def start(self) -> None:
+        for file in self._files:
+            file.unlink(missing_ok=True)
+        with self._said.open("ab") as said:
+            self.process = subprocess.Popen(self._args, env=self._env, stdout=said, stderr=said, start_new_session=True)
+        until_s = time.monotonic() + 120
+        while not all(self._ready(file) for file in self._files):
+            if self.process.poll() is not None or time.monotonic() > until_s:
+                raise SystemExit(f"the app does not start:\n{self._said.read_text()[-3_000:]}")
+            time.sleep(0.2)
+        self.workers = [json.loads(file.read_text()) for file in self._files]
+
+    @staticmethod
+    def _ready(file: Path) -> bool:
+        try:
+            return httpx.get(json.loads(file.read_text())["admin_url"] + "/ready").is_success
+        except (OSError, ValueError, httpx.HTTPError):
+            return False
+
+    def prefer(self) -> None:
+        for pid in tree(self.process.pid):
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                os.setpriority(os.PRIO_PROCESS, int(task.name), PREFERRED)
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def said(self) -> str:
+        return self._said.read_text(errors="replace")
+
+
+@contextmanager
+def place(log: str) -> Iterator[str]:
+    """Kafka's address; "" for the embedded log."""
+    if log == "embedded":
+        yield ""
+    else:
+        with running_broker() as servers:
+            yield servers
+
+
+def listening(pids: list[int]) -> tuple[int, ...]:
+    """Every TCP port that these processes listen at."""
+    inodes: set[str] = set()
+    for pid in pids:
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                target = str(fd.readlink())
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return tuple(sorted({int(line[1].split(":")[1], 16) for line in lines if line[3] == "0A" and line[9] in inodes}))
+
+
+def besiege(log: str, kafka: str, folder: Path, minutes: float, seed: int, console: Console) -> list[str]:
+    """What was wrong."""
+    name = f"siege-{uuid.uuid4().hex[:6]}"
+    app = Besieged(folder, kafka, name, 2 if kafka else 1)
+    preferred = os.geteuid() == 0
+    if preferred:
+        app.prefer()
+    pids = [worker["pid"] for worker in app.workers]
+    urls = sorted({worker["url"] for worker in app.workers})
+    public = urlsplit(urls[0]).port or 0
+    ports = (public, *(port for port in listening(pids) if port != public))
+    base = {pid: resident_bytes(pid) for pid in pids}
+    until_s = time.time() + minutes * 60
+    console.print(f"{log}: {len(pids)} workers, ports {', '.join(map(str, ports))}, {minutes:g} minutes, seed {seed}")
+    honest = [Honest(urls, number) for number in range(HONEST)]
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(len(ATTACKERS), initializer=os.nice, initargs=(10,)) as pool, context.Pool(len(pids)) as probers:
+        nice = PREFERRED if preferred else 0
+        probing = [probers.apply_async(probe, (worker["admin_url"], until_s, nice)) for worker in app.workers]
+        targets = [Target(ports, kafka, name, until_s, f"127.0.0.{number + 2}") for number in range(len(ATTACKERS))]
+        pairs = zip(ATTACKERS.items(), targets, strict=True)
+        attacks = {kind: pool.apply_async(attack, (target, seed)) for (kind, attack), target in pairs}
+        for each in honest:
+            each.start()
+        highest, last_told_s = dict(base), 0.0
+        while time.time() < until_s:
+            time.sleep(0.25)
+            highest = {pid: max(most, resident_bytes(pid)) for pid, most in highest.items()}
+            if time.time() - last_told_s > 30:
+                last_told_s = time.time()
+                left_s = until_s - last_told_s
+                console.print(
+                    f"  {left_s / 60:5.1f} min left · honest {sum(each.added.total() for each in honest):,}"
+                    f" · memory {max(highest[pid] - base[pid] for pid in pids) // MIB} MiB above the start"
+                )
+        probes = [probed.get(300) for probed in probing]
+        wrong = [f"{kind}: {what}" for kind, attack in attacks.items() for what in attack.get(300)]
+    for each in honest:
+        each.ending.set()
+    for each in honest:
+        each.join(300)
+    return wrong + judged(app, pids, base, highest, probes, honest, urls[0], console)
+
+
+def judged(
+    app: Besieged, pids: list[int], base: dict[int, int], highest: dict[int, int],
+    probes: list[Probed], honest: list[Honest], url: str, console: Console,
+) -> list[str]:  # fmt: skip
+    """The rest of what was wrong; the app is killed and started once more for it."""
+    wrong = [f"probe failed: {what}" for probed in probes for what in probed.failed[:5]]
+    slowest_ms = max(probed.share_ms(1.0) for probed in probes)
+    if slowest_ms > PROBE_MS:
+        wrong.append(f"a probe took {slowest_ms:.0f} ms")
+    if [worker["pid"] for worker in app.workers] != pids or any(not resident_bytes(pid) for pid in pids):
+        wrong.append("a worker has ended")
+    above = max(highest[pid] - base[pid] for pid in pids)
+    if above > MEMORY_BYTES * 5 // 4:
+        wrong.append(f"{above // MIB} MiB above the start, of {MEMORY_BYTES // MIB}")
+    if "Traceback" in (said := app.said()):
+        wrong.append(f"said: {said[said.index('Traceback'):][:2_000]}")
+    app.kill()
+    app.start()
+    with httpx.Client(timeout=60) as client:
+        for each in honest:
+            each.check(client, app.workers[0]["url"])
+    wrong += [what for each in honest for what in each.wrong]
+    keys, added = sum(len(each.added) for each in honest), sum(each.added.total() for each in honest)
+    looks, p99_ms = sum(len(probed.took_ms) for probed in probes), max(probed.share_ms(0.99) for probed in probes)
+    table = Table("what", "figure")
+    table.add_row("honest requests, exactly once", f"{keys} keys, sum {added:,}")
+    table.add_row("repeated by honest clients", f"{sum(each.repeated for each in honest):,}")
+    table.add_row("probes", f"{looks:,}, p99 {p99_ms:.0f}, max {slowest_ms:.0f} ms")
+    table.add_row("memory above the start, most", f"{above // MIB} MiB of {MEMORY_BYTES // MIB}")
+    console.print(table)
+    return wrong
+
+
+def main() -> int:
+    """The exit code: 1 if anything was wrong."""
+    parser = argparse.ArgumentParser(prog="python -m tests.siege", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0, help="for each log (5)")
+    parser.add_argument("--log", choices=["kafka", "embedded", "both"], default="both")
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    options = parser.parse_args()
+    console, failed = Console(), 0
+    for log in ("embedded", "kafka") if options.log == "both" else (options.log,):
+        folder = Path(tempfile.mkdtemp(prefix="siege-"))
+        with place(log) as kafka:
+            wrong = besiege(log, kafka, folder, options.minutes, options.seed, console)
+        for what in wrong:
+            console.print(f"[red]✗[/] {what}", markup=True, highlight=False)
+        if wrong:
+            failed = 1
+            console.print(f"what it said is in {folder}/said.log")
+        else:
+            console.print(f"[green]✓[/] {log}: nothing was wrong")
+            shutil.rmtree(folder)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
