@@ -17,6 +17,7 @@ VALUES = sorted((Path(__file__).parent / "values").glob("*.yaml"), key=lambda pa
 # The chart's floor and the API server of these tests.
 KUBERNETES = ["1.27.0", "1.36.3"]
 SECURED = Path(__file__).parent / "values" / "secured.yaml"
+GUARDED = Path(__file__).parent / "values" / "guarded.yaml"
 SMALLEST = Path(__file__).parent / "values" / "smallest.yaml"
 EVERYTHING = {
     "networkpolicy.networking.k8s.io/w-odradek",
@@ -79,6 +80,10 @@ def test_the_api_server_accepts_the_chart_with_everything(cluster: ControlPlane)
     assert apply(cluster, render(SECURED)) == EVERYTHING
 
 
+def test_the_api_server_accepts_the_chart_with_all_that_limits_it(cluster: ControlPlane) -> None:
+    assert apply(cluster, render(GUARDED)) == EVERYTHING - {"servicemonitor.monitoring.coreos.com/w-odradek"}
+
+
 def test_the_api_server_accepts_the_chart_with_its_defaults(cluster: ControlPlane) -> None:
     assert apply(cluster, render(SMALLEST)) == EVERYTHING - OPTIONAL
 
@@ -115,6 +120,8 @@ def test_the_api_server_would_refuse_a_wrong_chart(cluster: ControlPlane, right:
         (["--set", "kafka.bootstrapServers=kafka"], "bootstrapServers"),
         (["--set", r"kafka.properties.sasl\.password=secret"], "sasl.password"),
         (["--set", "replicas=-1"], "replicas"),
+        (["--set", "image.digest=sha256:12"], "digest"),
+        (["--set", "networkPolicy.egress.kafkaPorts={70000}"], "kafkaPorts"),
         (["--set", "persistence.size=10GB"], "size"),
         (["--set", "app="], "module:app"),
         (["--set", "kafka.bootstrapServers="], "host:port"),
@@ -172,6 +179,64 @@ def test_a_worker_understands_its_environment() -> None:
 
 def test_a_worker_without_secrets_is_told_nothing_of_encryption() -> None:
     assert dict(Settings.load(env=environment(render(SMALLEST)), project=Path("/nonexistent")).kafka) == {}
+
+
+def pod(manifests: str) -> dict[str, Any]:
+    """The spec of a worker's pod."""
+    return cast("dict[str, Any]", documents(manifests)["StatefulSet/w-odradek"]["spec"]["template"]["spec"])
+
+
+def test_passwords_come_from_files_where_that_is_asked_for(tmp_path: Path) -> None:
+    spec, told = pod(render(GUARDED)), environment(render(GUARDED))
+    assert not {"ODRADEK_KAFKA_SASL_PASSWORD", "ODRADEK_KAFKA_SSL_KEY_PASSWORD"} & told.keys()
+    mounts = {mount["name"]: mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
+    secrets = {volume["name"]: volume["secret"] for volume in spec["volumes"] if "secret" in volume}
+    assert [secrets[name]["secretName"] for name in ("kafka-sasl", "kafka-tls")] == ["kafka-login", "kafka-tls"]
+    assert [item["path"] for item in secrets["kafka-sasl"]["items"]] == ["pass"]
+    for name, path in (("SASL_PASSWORD", f"{mounts['kafka-sasl']}/pass"), ("SSL_KEY_PASSWORD", f"{mounts['kafka-tls']}/password")):
+        assert told[f"ODRADEK_KAFKA_{name}_FILE"] == path
+        file = tmp_path / name
+        file.write_text("from a file\n")
+        told[f"ODRADEK_KAFKA_{name}_FILE"] = str(file)
+    settings = Settings.load(env=told, project=Path("/nonexistent"))
+    assert settings.kafka["sasl.password"] == settings.kafka["ssl.key.password"] == "from a file"
+    assert settings.http_cors_origins == ("https://app.example",)
+
+
+def test_an_image_by_its_digest() -> None:
+    assert pod(render(GUARDED))["containers"][0]["image"].startswith("registry.example/shop@sha256:0123")
+    assert pod(render(SECURED))["containers"][0]["image"] == "registry.example/shop:1.4.2-rc1"
+
+
+@pytest.mark.parametrize("values", [SMALLEST, SECURED, GUARDED], ids=lambda path: path.stem)
+def test_what_a_container_asks_for(values: Path) -> None:
+    found = documents(render(values))
+    for spec in (found["StatefulSet/w-odradek"]["spec"]["template"]["spec"], found["Pod/w-odradek-test"]["spec"]):
+        for container in spec["containers"]:
+            assert {"cpu", "memory", "ephemeral-storage"} <= container["resources"]["requests"].keys()
+
+
+def test_where_workers_may_connect_to() -> None:
+    policy = documents(render(GUARDED))["NetworkPolicy/w-odradek"]["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    workers, names, kafka, further = policy["egress"]
+    assert workers == {"ports": [{"port": 9071, "protocol": "TCP"}], "to": [{"podSelector": policy["podSelector"]}]}
+    assert {(port["port"], port["protocol"]) for port in names["ports"]} == {(53, "UDP"), (53, "TCP")}
+    assert names["to"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "kube-system"}
+    assert [port["port"] for port in kafka["ports"]] == [9093, 9094]
+    assert kafka["to"] == [{"ipBlock": {"cidr": "10.1.0.0/16"}}]
+    assert further["ports"] == [{"port": 443, "protocol": "TCP"}]
+
+
+def test_egress_is_open_until_it_is_limited() -> None:
+    policy = documents(render(SECURED))["NetworkPolicy/w-odradek"]["spec"]
+    assert policy["policyTypes"] == ["Ingress"]
+    assert "egress" not in policy
+    given = render(SECURED, "--set", "networkPolicy.egress.enabled=true,networkPolicy.egress.kafkaPorts={9092,9094}")
+    _, names, kafka = documents(given)["NetworkPolicy/w-odradek"]["spec"]["egress"]
+    assert [port["port"] for port in kafka["ports"]] == [9092, 9094]
+    assert "to" not in names
+    assert "to" not in kafka
 
 
 def test_services_named_like_the_app_do_not_reach_the_settings() -> None:

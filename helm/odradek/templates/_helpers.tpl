@@ -30,7 +30,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{- define "odradek.image" -}}
+{{- with .Values.image.digest -}}
+{{ $.Values.image.repository }}@{{ . }}
+{{- else -}}
 {{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end -}}
 {{- end -}}
 
 {{- define "odradek.containerSecurity" -}}
@@ -71,9 +75,14 @@ seccompProfile:
 - name: ODRADEK_KAFKA_SASL_USERNAME
   valueFrom:
     secretKeyRef: {name: {{ . | quote }}, key: {{ $sasl.usernameKey | quote }}}
+{{- if $.Values.kafka.secretsAsFiles }}
+- name: ODRADEK_KAFKA_SASL_PASSWORD_FILE
+  value: {{ printf "/etc/odradek/kafka-sasl/%s" $sasl.passwordKey | quote }}
+{{- else }}
 - name: ODRADEK_KAFKA_SASL_PASSWORD
   valueFrom:
     secretKeyRef: {name: {{ . | quote }}, key: {{ $sasl.passwordKey | quote }}}
+{{- end }}
 {{- end }}
 {{- if and $tls.enabled $tls.existingSecret }}
 {{- range $option, $key := dict "SSL_CA_LOCATION" $tls.caKey "SSL_CERTIFICATE_LOCATION" $tls.certKey "SSL_KEY_LOCATION" $tls.keyKey }}
@@ -83,9 +92,14 @@ seccompProfile:
 {{- end }}
 {{- end }}
 {{- with $tls.keyPasswordKey }}
+{{- if $.Values.kafka.secretsAsFiles }}
+- name: ODRADEK_KAFKA_SSL_KEY_PASSWORD_FILE
+  value: {{ printf "%s/%s" $folder . | quote }}
+{{- else }}
 - name: ODRADEK_KAFKA_SSL_KEY_PASSWORD
   valueFrom:
     secretKeyRef: {name: {{ $tls.existingSecret | quote }}, key: {{ . | quote }}}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- range $option, $value := .Values.kafka.properties }}
@@ -97,4 +111,12 @@ seccompProfile:
 {{/* A number as written: values arrive as floats, and 1000000 would become 1e+06. */}}
 {{- define "odradek.text" -}}
 {{- if and (kindIs "float64" .) (eq . (floor .)) -}}{{ int64 . }}{{- else -}}{{ . }}{{- end -}}
+{{- end -}}
+
+{{/* Ports of the brokers, as JSON: given, or those of kafka.bootstrapServers. */}}
+{{- define "odradek.kafkaPorts" -}}
+{{- $ports := list -}}
+{{- range .Values.networkPolicy.egress.kafkaPorts }}{{ $ports = append $ports (int .) }}{{ end -}}
+{{- if not $ports }}{{ range splitList "," .Values.kafka.bootstrapServers }}{{ $ports = append $ports (last (splitList ":" .) | int) }}{{ end }}{{ end -}}
+{{- uniq $ports | toJson -}}
 {{- end -}}
