@@ -1,7 +1,7 @@
-"""The front of a node: its three sockets, and everything that speaks HTTP behind them, in two threads.
+"""The front of a node: its sockets, and everything that speaks HTTP behind them, in two threads.
 
-public port: the ingress, for clients. private port: for the app's other workers. admin port: probes, metrics, commands; it has a
-thread and a loop of its own, so that a probe is answered whatever clients do at the public one.
+public port: the ingress, for clients. private port: for the app's other workers, where there can be any. admin port: probes,
+metrics, commands; it has a thread and a loop of its own, so that a probe is answered whatever clients do at the public one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from odradek_runtime.ingress.address import Directory
 from odradek_runtime.ingress.app import private_app, public_app
 from odradek_runtime.ingress.bridge import Bridge
 from odradek_runtime.ingress.budget import Budget
+from odradek_runtime.ingress.credential import Credential
 from odradek_runtime.ingress.dispatch import Dispatcher
 from odradek_runtime.ingress.door import Door, Limits
 from odradek_runtime.ingress.forward import Forwarder
@@ -51,11 +52,16 @@ REPLY_S = 2
 
 
 class Listening:
-    """The three sockets of a node and their URLs. Bound before the worker joins, so that nothing is started in vain."""
+    """The sockets of a node and their URLs. Bound before the worker joins, so that nothing is started in vain.
+
+    On the embedded log there is no other worker, and so no private port; its URL is "".
+    """
 
     def __init__(self, settings: Settings, *, share_ports: bool) -> None:
-        self.private = listen(settings.host, settings.private_port, what="private port")
+        self.private: socket.socket | None = None
         try:
+            if settings.bootstrap_servers:
+                self.private = listen(settings.host, settings.private_port, what="private port")
             self.public = listen(settings.host, settings.port, what="HTTP port", shared=share_ports)
             self.admin = listen(settings.admin_host, settings.admin_port, what="admin port", shared=share_ports)
         except OSError:
@@ -63,7 +69,12 @@ class Listening:
             raise
         self.url = _url(settings.host, self.public)
         self.admin_url = _url(settings.admin_host, self.admin)
-        self.private_url = _advertised(settings.advertised_url, self.private) or _private_url(settings.host, self.private)
+        self.private_url = "" if self.private is None else _private_url(settings, self.private)
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """Those that listen."""
+        return tuple(sock for sock in (self.public, self.admin, self.private) if sock is not None)
 
     def close(self) -> None:
         """Close what is bound."""
@@ -101,6 +112,8 @@ class Front:
         self._client = _client()
         self._admin_client = _client()
         self._owners = Owners(lambda: log_.peers(app.name))
+        own_secret = settings.private_token.encode()
+        self.credential = Credential(lambda: own_secret or log_.shared_secret(app.name) or b"", at.private_url)
         self._commands = CommandsTopic(
             app.name, lambda: log_.publisher(publisher_name(app.name, settings.data_dir)), log_.topic
         )
@@ -108,7 +121,7 @@ class Front:
             engine,
             self._owners,
             Bridge(engine, self._thread.loop),
-            Forwarder(self._client),
+            Forwarder(self._client, self.credential),
             url=at.private_url,
             waiting_limit=settings.requests_waiting,
             acceptor=self._commands,
@@ -118,19 +131,20 @@ class Front:
         self._public = public_app(routes)
         self._topics = TopicRoutes(log_, token)
         exposition = Exposition(engine, lambda: self.dispatcher.waiting, self._doors["public"])
-        admin = AdminRoutes(engine, exposition, Siblings(place, settings.data_dir, self._admin_client))
+        admin = AdminRoutes(engine, exposition, Siblings(place, settings.data_dir, self._admin_client, self.credential.headers))
         self._admin = admin_app(admin, self._topics)
         private = PrivateRoutes(self.dispatcher, max_record_bytes=largest, budget=self._budget)
-        self._private = private_app(private, sibling_routes(admin))
+        self._private = private_app(private, sibling_routes(admin), self.credential)
 
     def start(self) -> None:
-        """Serve all three; until the worker is ready, requests wait or are told 503."""
+        """Serve at all of them; until the worker is ready, requests wait or are told 503."""
         self._admin_thread.start()
         self._admin_thread.serve("admin", self._admin, self._at.admin, grace_s=1, door=self._doors["admin"])
         self._thread.start()
         self._thread.call(self.dispatcher.start())
         grace_s = SHORT_S + self._drain_s + REPLY_S
-        self._thread.serve("private", self._private, self._at.private, grace_s=grace_s, door=self._doors["private"])
+        if self._at.private is not None:
+            self._thread.serve("private", self._private, self._at.private, grace_s=grace_s, door=self._doors["private"])
         self._thread.serve("public", self._public, self._at.public, grace_s=grace_s, door=self._doors["public"])
 
     def leave(self) -> None:
@@ -146,6 +160,7 @@ class Front:
         self._thread.stop(self._close)
         self._admin_thread.stop(self._close_admin)
         self._owners.close()
+        self.credential.close()
 
     async def _close(self) -> None:
         await self._commands.close()
@@ -159,10 +174,8 @@ class Front:
 def _doors(settings: Settings, at: Listening, budget: Budget) -> dict[str, Door]:
     """Who may come in at each port. Pages of other origins are for the public one at most."""
     names = settings.http_hosts
-    private = host_name(urlsplit(at.private_url).netloc.encode())
-    return {
+    doors = {
         "admin": Door(names=Names.of(at.admin, [settings.admin_host], names)),
-        "private": Door(budget=budget, names=Names.of(at.private, [settings.host, private], names)),
         "public": Door(
             Limits.public(settings),
             budget,
@@ -170,6 +183,10 @@ def _doors(settings: Settings, at: Listening, budget: Budget) -> dict[str, Door]
             frozenset(settings.http_cors_origins),
         ),
     }
+    if at.private is not None:
+        private = host_name(urlsplit(at.private_url).netloc.encode())
+        doors["private"] = Door(budget=budget, names=Names.of(at.private, [settings.host, private], names))
+    return doors
 
 
 def _client() -> httpx.AsyncClient:
@@ -187,8 +204,11 @@ def _url(host: str, sock: socket.socket) -> str:
     return f"http://{authority(host, port_of(sock))}"
 
 
-def _private_url(host: str, sock: socket.socket) -> str:
-    """Where peers reach the private port when nothing is advertised: a wildcard address by this machine's own."""
+def _private_url(settings: Settings, sock: socket.socket) -> str:
+    """Where peers reach the private port; when nothing is advertised, a wildcard address by this machine's own."""
+    host = settings.host
+    if settings.advertised_url:
+        return _advertised(settings.advertised_url, sock)
     if host.strip("[]") in WILDCARDS:
         try:
             host = socket.gethostbyname(socket.gethostname())
@@ -198,8 +218,6 @@ def _private_url(host: str, sock: socket.socket) -> str:
 
 
 def _advertised(url: str, sock: socket.socket) -> str:
-    """The advertised URL, with the private port added where it names none; "" when nothing is advertised."""
-    if not url:
-        return ""
+    """The advertised URL, with the private port added where it names none."""
     url = url.rstrip("/")
     return url if urlsplit(url).port is not None else f"{url}:{port_of(sock)}"

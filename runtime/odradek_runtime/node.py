@@ -66,8 +66,7 @@ class Node:
     @property
     def ports(self) -> tuple[int, ...]:
         """Those it listens on, once started."""
-        at = self._listening
-        return tuple(port_of(sock) for sock in (at.public, at.admin, at.private))
+        return tuple(port_of(sock) for sock in self._listening.sockets)
 
     @property
     def worker(self) -> Worker:
@@ -111,12 +110,12 @@ class Node:
     def _start(self) -> None:
         self._at = at = Listening(self._settings, share_ports=self._place.workers > 1)
         self._log = opened = open_log(self._settings)
-        self._worker = worker = Worker(self._app, opened, self._settings, url=at.private_url)
+        self._worker = worker = Worker(self._app, opened, self._settings, url=at.private_url or None)
         token = secrets.token_urlsafe(24)
         drain_s = DRAIN_S if self._settings.bootstrap_servers else ALONE_DRAIN_S
         self._front = Front(self._app, self._settings, worker, opened, at, token, drain_s, self._place)
         self._front.start()
-        worker.start()
+        worker.start(self._front.credential.load)
         self._file = WorkerFile(
             name=self._app.name,
             app=self._reference,

@@ -39,6 +39,8 @@ class Settings:
     """Where `host` listens for the app's other workers; 0 = a free port. Fixed where `advertised_url` names it: in containers."""
     advertised_url: str = ""
     """Where peers reach this worker's private HTTP port; empty = http://<host>:<private port chosen at start>."""
+    private_token: str = field(default="", repr=False)
+    """What the app's workers know each other by, the same at all of them; empty = a secret in the app's own topic <app>.secret."""
     group_protocol: str = "classic"
     group_instance_id: str = ""
     session_timeout_s: float = 6.0
@@ -220,6 +222,7 @@ class Variables:
         return f": did you mean {near[0]}?" if near else ""
 
 
+_LEAST_TOKEN = 16
 _CHOICES = {"log_level": ("", "debug", "info", "warning", "error", "critical"), "log_format": ("", "text", "json")}
 
 
@@ -247,6 +250,8 @@ _FORMS = {
 
 def _fitting(name: str, value: Any) -> Any:
     """The value, each of its parts as it must look. Raises SettingsError."""
+    if name == "private_token" and 0 < len(value) < _LEAST_TOKEN:
+        raise SettingsError(f"setting {name}: it has {len(value)} characters and needs {_LEAST_TOKEN} (openssl rand -hex 32)")
     if name not in _FORMS:
         return value
     form, what = _FORMS[name]

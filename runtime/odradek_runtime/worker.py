@@ -41,6 +41,10 @@ from .withdrawal import Withdrawal
 logger = logging.getLogger("odradek")
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
 class Worker:
     """Runs an app on a log.
 
@@ -90,14 +94,18 @@ class Worker:
         """Of the engine's loop: odd while it works, even while it waits."""
         self._watchdog = Watchdog(self._thread, lambda: self._turns, self.metrics, settings.handler_stall_s)
 
-    def start(self) -> None:
-        """Check and create topics, join the group, begin to work. Returns before the shards are restored (see `ready`)."""
+    def start(self, prepared: Callable[[], None] = _nothing) -> None:
+        """Check and create topics, join the group, begin to work. Returns before the shards are restored (see `ready`).
+
+        `prepared` is called when the topics are as they must be, before others learn of this worker.
+        """
         create = not self._settings.bootstrap_servers
         stores = None if self._in_memory else stores_of(self._settings.data_dir, self.app.name)
         largest = self._settings.max_record_bytes
         making: Making = "inputs" if create else "all" if self._settings.create_topics else "nothing"
         self.shards = prepare(self.app, self._log, make=making, stores=stores, max_record_bytes=largest)
         internal = Internal.look(self._log, self.app.name)
+        prepared()
         self._member = self._log.member(self.app.name, self.shards, self._url)
         self._executor = StepExecutor(
             self._step_done,

@@ -28,6 +28,7 @@ class WorkerFile(msgspec.Struct, frozen=True, kw_only=True):
     """The public port."""
     admin_url: str
     private_url: str
+    """Empty where there are no other workers: on the embedded log."""
     token: str
 
     def write(self, data_dir: Path) -> Path:

@@ -162,6 +162,9 @@ class FaultyLog:
     def peers(self, app: str) -> Sequence[Peer]:
         return self.inner.peers(app)
 
+    def shared_secret(self, app: str) -> bytes | None:
+        return None
+
     def publisher(self, name: str) -> Publisher:
         return self.inner.publisher(name)
 

@@ -201,7 +201,7 @@ def test_a_name_that_a_page_gave_to_this_machine(plain: Site, which: str, host: 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "shop.localhost:8080", "127.0.0.1", "127.9.9.9:8080", "[::1]:8080"])
 def test_names_of_loopback(plain: Site, host: str) -> None:
     for which, path in (("url", "/odradek/health"), ("admin_url", "/health"), ("private_url", "/odradek/private/ready")):
-        assert ask(getattr(plain.at, which), "GET", path, {}, host=host)[0] == 200
+        assert ask(getattr(plain.at, which), "GET", path, plain.shown, host=host)[0] == 200
 
 
 def test_names_that_were_given(start: Callable[..., Site]) -> None:
@@ -221,10 +221,11 @@ def test_elsewhere_than_on_loopback_names_count_where_they_are_given(start: Call
         assert ask(site.at.url, "POST", "/shop/raw", {}, host=host)[0] == status
         assert ask(site.at.admin_url, "GET", "/health", {}, host=host)[0] == status
     port = urlsplit(site.at.admin_url).port
+    assert site.at.private is not None
     private = f"http://127.0.0.1:{site.at.private.getsockname()[1]}"
     assert port is not None
-    assert ask(private, "GET", "/odradek/private/ready", {}, host="w-0.svc:1")[0] == 200
-    assert ask(private, "GET", "/odradek/private/ready", {}, host="w-1.svc:1")[0] == 403
+    assert ask(private, "GET", "/odradek/private/ready", site.shown, host="w-0.svc:1")[0] == 200
+    assert ask(private, "GET", "/odradek/private/ready", site.shown, host="w-1.svc:1")[0] == 403
 
 
 def test_a_host_that_is_a_name_for_loopback() -> None:

@@ -104,13 +104,14 @@ def test_requests_of_peers(site: Site) -> None:
     site.engine.rule = lambda request: None
     body = wire.encode_request(Invoke(fresh_id(None, b"0" * 12, hash_=0), "shop/raw", b"", b"x" * ONE, {}, wait=True))
     with ThreadPoolExecutor(20) as peers:
-        asks = [peers.submit(httpx.post, site.at.private_url + wire.ASK_PATH, content=body, timeout=60) for _ in range(20)]
+        url, shown = site.at.private_url + wire.ASK_PATH, site.shown
+        asks = [peers.submit(httpx.post, url, content=body, headers=shown, timeout=60) for _ in range(20)]
         until(lambda: sum(ask.done() for ask in asks) == 15)
         assert LIMIT - 2 * ONE < held(site) <= LIMIT
         assert {ask.result().status_code for ask in asks if ask.done()} == {429}
         until(lambda: bool(site.engine.waiting))
         site.engine.release(lambda request: Reply("completed", request.invocation_id, b"done"))
         assert {ask.result().status_code for ask in asks} == {200, 429}
-    refused = httpx.post(site.at.private_url + wire.ASK_PATH, content=b"?" * ONE)
+    refused = httpx.post(site.at.private_url + wire.ASK_PATH, content=b"?" * ONE, headers=site.shown)
     assert refused.status_code == 400
     until(lambda: held(site) == 0)

@@ -71,10 +71,10 @@ def test_a_stale_map_is_looked_up_again(pair: tuple[Site, Site], open_site: Open
 def test_a_peer_never_forwards(pair: tuple[Site, Site]) -> None:
     first, second = pair
     wanted = Invoke(fresh_id(b"bob", b"0" * 12), "customer/add", b"bob", b"1", {}, wait=True)
-    answer = httpx.post(first.at.private_url + wire.ASK_PATH, content=wire.encode_request(wanted))
+    answer = httpx.post(first.at.private_url + wire.ASK_PATH, content=wire.encode_request(wanted), headers=first.shown)
     assert wire.decode_reply(answer.content).status == "moved"
     assert second.engine.asked == []
-    assert httpx.post(first.at.private_url + wire.ASK_PATH, content=b"nonsense").status_code == 400
+    assert httpx.post(first.at.private_url + wire.ASK_PATH, content=b"nonsense", headers=first.shown).status_code == 400
 
 
 def waiting_call(pair: tuple[Site, Site], clients: ThreadPoolExecutor) -> Future[httpx.Response]:

@@ -29,7 +29,7 @@ EVERYTHING = {
     "servicemonitor.monitoring.coreos.com/w-odradek",
     "pod/w-odradek-test",
 }
-OPTIONAL = {name for name in EVERYTHING if name.startswith(("networkpolicy", "servicemonitor"))}
+OPTIONAL = {name for name in EVERYTHING if name.startswith("servicemonitor")}
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +127,8 @@ def test_the_api_server_would_refuse_a_wrong_chart(cluster: ControlPlane, right:
         (["--set", "kafka.bootstrapServers="], "host:port"),
         (["--set", "kafka.tls.existingSecret=kafka-tls"], "kafka.tls.enabled"),
         (["--set", "kafka.tls.enabled=true,kafka.tls.existingSecret=s,kafka.tls.certKey=tls.crt"], "keyKey"),
+        (["--set", "serviceMonitor.enabled=true"], "networkPolicy.adminFrom"),
+        (["--set", "settings.private_token=0123456789abcdef"], "private_token"),
     ],
     ids=lambda value: value if isinstance(value, str) else value[1],
 )
@@ -237,6 +239,23 @@ def test_egress_is_open_until_it_is_limited() -> None:
     assert [port["port"] for port in kafka["ports"]] == [9092, 9094]
     assert "to" not in names
     assert "to" not in kafka
+
+
+def allowed(manifests: str) -> dict[str, list[dict[str, Any]] | None]:
+    """Return who may reach each port of a worker, by its name; None: everybody."""
+    spec = documents(manifests)["NetworkPolicy/w-odradek"]["spec"]
+    assert spec["policyTypes"] == ["Ingress"]
+    pods = documents(manifests)["StatefulSet/w-odradek"]["spec"]["selector"]
+    assert spec["podSelector"] == pods
+    return {port["port"]: rule.get("from") for rule in spec["ingress"] for port in rule["ports"]}
+
+
+def test_by_default_only_workers_reach_the_private_port() -> None:
+    workers = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "odradek", "app.kubernetes.io/instance": "w"}}}
+    release = {"podSelector": {"matchLabels": {"app.kubernetes.io/instance": "w"}}}
+    assert allowed(render(SMALLEST)) == {"http": None, "private": [workers], "admin": [release]}
+    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    assert allowed(render(SECURED)) == {"http": None, "private": [workers], "admin": [release, monitoring]}
 
 
 def test_services_named_like_the_app_do_not_reach_the_settings() -> None:

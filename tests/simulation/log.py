@@ -252,6 +252,9 @@ class SimLog:
     def auditor(self, app: str) -> Auditor:
         return self._auditors.get(app) or Blind()
 
+    def shared_secret(self, app: str) -> bytes | None:
+        return None
+
     def peers(self, app: str) -> Sequence[Peer]:
         return self.groups[app].peers() if app in self.groups else []
 

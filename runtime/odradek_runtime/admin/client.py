@@ -130,6 +130,9 @@ class RemoteLog:
     def member(self, app: str, shards: int, url: str | None) -> Member:
         _refuse("member")
 
+    def shared_secret(self, app: str) -> bytes | None:
+        _refuse("shared_secret")
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()

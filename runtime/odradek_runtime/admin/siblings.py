@@ -14,6 +14,7 @@ import httpx
 from odradek_runtime.worker_file import read_worker_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 METRICS_PATH = "/odradek/private/metrics"
@@ -31,9 +32,15 @@ class Place:
 
 
 class Siblings:
-    """Asks each of the node's other workers. `data_dir` is this worker's, beside theirs (`worker-0`, `worker-1` …)."""
+    """Asks each of the node's other workers. `data_dir` is this worker's, beside theirs (`worker-0`, `worker-1` …).
 
-    def __init__(self, place: Place, data_dir: Path, client: httpx.AsyncClient) -> None:
+    `headers`: what a request to a worker's private URL carries.
+    """
+
+    def __init__(
+        self, place: Place, data_dir: Path, client: httpx.AsyncClient, headers: Callable[[str], dict[str, str]]
+    ) -> None:
+        self._headers = headers
         self.place = place
         self._data_dir = data_dir
         self._client = client
@@ -46,9 +53,10 @@ class Siblings:
 
     async def _ask(self, index: int, path: str) -> httpx.Response | None:
         file = read_worker_file(self._data_dir.parent / f"worker-{index}")
-        if file is None:
+        if file is None or not file.private_url:
             return None
         try:
-            return await self._client.get(file.private_url + path, timeout=ANSWER_S)
+            url = file.private_url
+            return await self._client.get(url + path, headers=self._headers(url), timeout=ANSWER_S)
         except httpx.TransportError:
             return None

@@ -8,11 +8,13 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
 from odradek_runtime.ingress import wire
+from odradek_runtime.ingress.credential import PeersOnly
 from odradek_runtime.ingress.errors import HANDLERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from odradek_runtime.ingress.credential import Credential
     from odradek_runtime.ingress.private import PrivateRoutes
     from odradek_runtime.ingress.routes import Routes
 
@@ -30,6 +32,7 @@ def public_app(routes: Routes) -> Starlette:
     return Starlette(routes=table, exception_handlers=HANDLERS)
 
 
-def private_app(routes: PrivateRoutes, others: Sequence[Route]) -> Starlette:
+def private_app(routes: PrivateRoutes, others: Sequence[Route], credential: Credential) -> PeersOnly:
     """What the app's other workers reach; `others`: what is not the ingress's."""
-    return Starlette(routes=[Route(wire.ASK_PATH, routes.ask, methods=["POST"]), *others], exception_handlers=HANDLERS)
+    table = [Route(wire.ASK_PATH, routes.ask, methods=["POST"]), *others]
+    return PeersOnly(Starlette(routes=table, exception_handlers=HANDLERS), credential)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import httpx
 
 from odradek_runtime.ingress import wire
+from odradek_runtime.ingress.credential import SAME
 from odradek_runtime.ingress.errors import too_many, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from odradek_runtime.ingress.credential import Credential
     from odradek_runtime.request import Reply, Request
 
 
@@ -21,23 +23,26 @@ class NotGiven(Exception):
 
 
 class Forwarder:
-    """Asks peers. `client` must wait for answers as long as they take."""
+    """Asks peers. `client` must wait for answers as long as they take; `credential` shows that a worker asks."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, credential: Credential) -> None:
         self._client = client
+        self._credential = credential
 
     async def ask(self, owner: str, request: Request, accepted: Callable[[], None]) -> Reply | None:
         """The peer's reply; None when it gave none that is understood, and may have done something or not.
 
         `accepted` is called when it says that the invocation is durable. Raises NotGiven, and HttpError 429 when it has no place.
         """
-        body = wire.encode_request(request)
+        body, headers = wire.encode_request(request), self._credential.headers(owner)
         try:
-            async with self._client.stream("POST", owner + wire.ASK_PATH, content=body) as response:
+            async with self._client.stream("POST", owner + wire.ASK_PATH, content=body, headers=headers) as response:
                 if response.status_code == 429:
                     raise too_many("too many requests wait at the owner of this key; retry later")
                 if response.status_code == 503:
                     raise unavailable(await _message(response), retry_after_s=5)
+                if response.status_code == 401:
+                    self._credential.doubt(f"the worker at {owner} refuses the token of this one: {SAME}")
                 if response.status_code != 200:
                     raise NotGiven(f"{owner} answered {response.status_code}")
                 return await _read(response, accepted)

@@ -1,6 +1,6 @@
 """The private port: where a peer's request arrives. This worker's engine answers it or nobody does, so nothing loops.
 
-It trusts its network: only the workers of the app should reach it (they find each other's URLs in the group).
+Whoever comes this far has shown the token of the app's workers (`credential`), which find each other's URLs in the group.
 """
 
 from __future__ import annotations

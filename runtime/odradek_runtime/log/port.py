@@ -312,6 +312,13 @@ class Log(Protocol):
 
     def publisher(self, name: str) -> Publisher: ...
 
+    def shared_secret(self, app: str) -> bytes | None:
+        """Blocks. What the app's workers alone know, made by the first that asks; None where one process has them all.
+
+        It may be another one later: then all workers are given that.
+        """
+        ...
+
     def ping(self, timeout_s: float) -> None:
         """Blocks. Raises LogError unless the cluster answers a question within this time."""
         ...

@@ -146,6 +146,9 @@ class EmbeddedLog:
     def publisher(self, name: str) -> EmbeddedPublisher:
         return EmbeddedPublisher(self._catalog, self._publishers, name, clock=self._clock, grown=self._grown)
 
+    def shared_secret(self, app: str) -> None:
+        """There is no other process that could ask."""
+
     def committed(self, app: str, partition: Partition) -> int | None:
         """The offset that the app's group has committed for a partition (what a lag tool would show)."""
         return self.committed_offsets(app, [partition]).get(partition)

@@ -17,6 +17,7 @@ from odradek_runtime.log_kafka.membership import MembershipOptions
 from odradek_runtime.log_kafka.owner import read_client_id
 from odradek_runtime.log_kafka.publisher import KafkaPublisher
 from odradek_runtime.log_kafka.scanner import Scanner
+from odradek_runtime.log_kafka.secret import SharedSecret
 from odradek_runtime.log_kafka.times import Times
 from odradek_runtime.log_kafka.trouble import TroubleReporter
 
@@ -157,6 +158,10 @@ class KafkaLog:
     def publisher(self, name: str) -> KafkaPublisher:
         """Writes records from outside an app, exactly once across interruptions."""
         return KafkaPublisher(self._clients, self._cluster, self._trouble, name, self._transaction_timeout_s)
+
+    def shared_secret(self, app: str) -> bytes:
+        """What the app's workers alone know; made by the first of them."""
+        return SharedSecret(app, self._clients, self._cluster, self._scanner, self._trouble).get()
 
     def close(self) -> None:
         """Free what is held; members and publishers are closed by their own means."""
