@@ -131,7 +131,7 @@ class Front:
         self._public = public_app(routes)
         self._topics = TopicRoutes(log_, token)
         exposition = Exposition(engine, lambda: self.dispatcher.waiting, self._doors["public"])
-        admin = AdminRoutes(engine, exposition, Siblings(place, settings.data_dir, self._admin_client, self.credential.headers))
+        admin = AdminRoutes(engine, exposition, Siblings(place, settings.data_dir, self._admin_client, self.credential))
         self._admin = admin_app(admin, self._topics)
         private = PrivateRoutes(self.dispatcher, max_record_bytes=largest, budget=self._budget)
         self._private = private_app(private, sibling_routes(admin), self.credential)

@@ -180,7 +180,7 @@ def test_any_form_of_a_host_is_listened_on_and_reached(run: Run, folder: Path, h
     args = ("run", "shop:app", "--host", host, "--admin-host", host)
     with Serving(*args) as serving:
         worker = serving.worker()
-        for url in (worker["url"], worker["private_url"], worker["admin_url"]):
+        for url in (worker["url"], worker["admin_url"]):
             assert urlsplit(url).port
             assert ("::" not in host) or ("[::1]" in url or host == "::")
         assert run("call", "customer/bob/pay", "5").stdout == "5\n"

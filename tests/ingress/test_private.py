@@ -14,14 +14,15 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from odradek_runtime.admin.siblings import METRICS_PATH, READY_PATH
+from odradek_runtime.admin.siblings import METRICS_PATH, READY_PATH, Place
 from odradek_runtime.ingress import wire
 from odradek_runtime.log.port import Peer
 from odradek_runtime.node import Node
 from odradek_runtime.request import Attach, Invoke, Request
 from odradek_runtime.routing import fresh_id
 from odradek_runtime.settings import Settings
-from tests.ingress.conftest import Site, running, until
+from odradek_runtime.worker_file import WorkerFile
+from tests.ingress.conftest import TOKEN, Site, running, until
 from tests.ingress.engine import ScriptedEngine
 from tests.ingress.shop import make_app
 
@@ -121,6 +122,25 @@ def test_a_new_secret_reaches_everybody_and_no_request_is_lost(open_site: OpenSi
     (first if ahead == "asking" else second).front.credential.load()
     assert first.http.post("/customer/bob/add", content=b"1").json() == 1
     assert len(second.engine.asked) == 1
+
+
+def test_workers_of_one_node_learn_a_new_secret_from_each_other(tmp_path: Path) -> None:
+    """One of them was started anew. Nothing else goes on, and the probe must not fail for ever."""
+    folders = [tmp_path / f"worker-{index}" for index in range(2)]
+    with (
+        running(ScriptedEngine(), Place(0, 2), folders[0]) as first,
+        running(ScriptedEngine(), Place(1, 2), folders[1]) as second,
+    ):
+        for site, folder in zip((first, second), folders, strict=True):
+            at = site.at
+            WorkerFile(
+                name="shop", app="", pid=1, url=at.url, admin_url=at.admin_url, private_url=at.private_url, token=TOKEN
+            ).write(folder)
+        assert [site.admin.get("/ready").status_code for site in (first, second)] == [200, 200]
+        first.log.secret = second.log.secret = b"another, that somebody has written"
+        second.front.credential.load()
+        until(lambda: first.admin.get("/ready").status_code == 200)
+        assert second.admin.get("/ready").status_code == 200
 
 
 def test_a_secret_that_cannot_be_looked_up_stays_as_it_was(open_site: OpenSite) -> None:

@@ -326,3 +326,29 @@ def test_an_app_that_may_not_be_told_stops_nobody_and_is_told_when_it_may(shop: 
     assert answer.failure is not None and answer.failure.code == 400
     assert again.failed is None
     assert shop.letters() == 0
+
+
+@pytest.mark.parametrize("right", ["own topics: Read", "own topics: Write", "own topics: Create", "transactional ids: Write"])
+def test_the_secret_of_the_workers_needs_no_further_right(shop: Shop, guarded: KafkaCluster, right: str) -> None:
+    """And where one is missing the worker does not start without: it says what to do, and has it when that is done."""
+    shop.grant(*(set(NEEDED) - {right}))
+    if right == "own topics: Read":  # where there is nothing yet, there is nothing to read
+        shop.log.shared_secret(shop.name)
+    log = KafkaLog(guarded.proxied_bootstrap_servers, options=SASL, request_timeout_s=5.0)
+    try:
+        with pytest.raises(LogError, match=rf"{shop.name}\.secret.*private_token") as refused:
+            log.shared_secret(shop.name)
+        assert refused.value.retriable and refused.value.refusal is not None, refused.value
+        assert "ACL" in refused.value.refusal.message
+        shop.grant(right)
+        eventually(lambda: len(secret_of(log, shop)) == 64, 60)
+        assert log.shared_secret(shop.name) == shop.log.shared_secret(shop.name)
+    finally:
+        log.close()
+
+
+def secret_of(log: KafkaLog, shop: Shop) -> bytes:
+    try:
+        return log.shared_secret(shop.name)
+    except LogError:  # brokers learn of a right in their own time
+        return b""

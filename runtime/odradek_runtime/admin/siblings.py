@@ -14,8 +14,9 @@ import httpx
 from odradek_runtime.worker_file import read_worker_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    from odradek_runtime.ingress.credential import Credential
 
 METRICS_PATH = "/odradek/private/metrics"
 READY_PATH = "/odradek/private/ready"
@@ -32,15 +33,10 @@ class Place:
 
 
 class Siblings:
-    """Asks each of the node's other workers. `data_dir` is this worker's, beside theirs (`worker-0`, `worker-1` …).
+    """Asks each of the node's other workers. `data_dir` is this worker's, beside theirs (`worker-0`, `worker-1` …)."""
 
-    `headers`: what a request to a worker's private URL carries.
-    """
-
-    def __init__(
-        self, place: Place, data_dir: Path, client: httpx.AsyncClient, headers: Callable[[str], dict[str, str]]
-    ) -> None:
-        self._headers = headers
+    def __init__(self, place: Place, data_dir: Path, client: httpx.AsyncClient, credential: Credential) -> None:
+        self._credential = credential
         self.place = place
         self._data_dir = data_dir
         self._client = client
@@ -57,6 +53,9 @@ class Siblings:
             return None
         try:
             url = file.private_url
-            return await self._client.get(url + path, headers=self._headers(url), timeout=ANSWER_S)
+            answer = await self._client.get(url + path, headers=self._credential.headers(url), timeout=ANSWER_S)
         except httpx.TransportError:
             return None
+        if answer.status_code == 401:
+            self._credential.refused_at(url)
+        return answer

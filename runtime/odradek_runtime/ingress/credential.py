@@ -61,6 +61,10 @@ class Credential:
         """Whether this is the `authorization` of a worker of this app."""
         return bool(self._secret) and hmac.compare_digest(shown, SCHEME + self._token(self._own_url).encode())
 
+    def refused_at(self, url: str) -> None:
+        """A peer has refused this worker's token."""
+        self.doubt(f"the worker at {url} refuses the token of this one: {SAME}")
+
     def doubt(self, said: str) -> None:
         """A token was refused, by this worker or by a peer: the secret may be another by now, and is looked up in a while."""
         now_s = self._clock()

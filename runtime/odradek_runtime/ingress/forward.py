@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import httpx
 
 from odradek_runtime.ingress import wire
-from odradek_runtime.ingress.credential import SAME
 from odradek_runtime.ingress.errors import too_many, unavailable
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ class Forwarder:
                 if response.status_code == 503:
                     raise unavailable(await _message(response), retry_after_s=5)
                 if response.status_code == 401:
-                    self._credential.doubt(f"the worker at {owner} refuses the token of this one: {SAME}")
+                    self._credential.refused_at(owner)
                 if response.status_code != 200:
                     raise NotGiven(f"{owner} answered {response.status_code}")
                 return await _read(response, accepted)
