@@ -15,6 +15,7 @@ from odradek._port import Origin
 from . import keys
 from .clock import begun
 from .dead_letter import dead_letter
+from .disclosure import log_cause, log_whole, whole
 from .formats import COMMAND, SLOT, Command, Slot, Timer
 from .formats import Invocation as Stored
 from .invocation import Live
@@ -59,10 +60,13 @@ class Ending:
         try:
             result = live.handler.encode_result(value)
         except TerminalError as error:  # it says which field is wrong, and the way out
+            log_cause(error, live.id, live.handler.target)
             self.failed(live, Failure(error.code, plain_text(error)))
             return
         except BaseException as error:  # noqa: BLE001  (whatever the serde raises, no retry mends it)
-            self.failed(live, Failure(500, f"{live.handler.target}: its result cannot be encoded: {plain_text(error)}"))
+            target = live.handler.target
+            what = f"{target}: its result cannot be encoded"
+            self.failed(live, Failure(500, self._machine.disclosure.referred(what, error, live.id, target)))
             return
         over = self._machine.sizes.why_no_result(live.stored, result) if live.stored is not None else ""
         if over:
@@ -244,13 +248,16 @@ class Ending:
         stored.attempts += 1
         machine.look_at_clock()  # its delay begins now, not when the turn began: an attempt may take long
         stored.failed_ms = begun(stored.failed_ms, machine.now_ms)
-        stored.reason = f"{type(error).__name__}: {plain_text(error)}"
+        stored.reason = machine.disclosure.of(error)
         policy = _policy(live)
         elapsed_s = (machine.now_ms - stored.failed_ms) / 1000
         if not policy.retries(error) or policy.gives_up(stored.attempts, elapsed_s):
-            self._exhausted(live, stored)
+            self._exhausted(live, stored, error)
             return
-        if self.unkept(live, f"no second attempt after {stored.reason[:1_000]}"):
+        if self.why_unkept(live):
+            what = "no second attempt"
+            log_whole(what, error, stored.id, live.handler.target)
+            self.unkept(live, f"{what} after {stored.reason[:1_000]}")
             return
         delay_s = policy.delay_after_s(error, stored.attempts)
         log_attempt(live, stored, error, delay_s)
@@ -276,11 +283,13 @@ class Ending:
         timer = Timer("retry", created_ms=stored.created_ms)
         live.shard.set_timer(keys.timer(int(due_ms), stored.id, keys.REF_RETRY), timer)
 
-    def _exhausted(self, live: Live, stored: Stored) -> None:
+    def _exhausted(self, live: Live, stored: Stored, error: BaseException) -> None:
+        what, first = f"gave up after {stored.attempts} attempts", stored.attempts == 1
+        said = self._machine.disclosure.referred(what, error, stored.id, live.handler.target, trace=first)
         if live.handler.on_exhausted == "pause":
-            self.paused(live, "exhausted", f"gave up after {stored.attempts} attempts: {stored.reason}")
+            self.paused(live, "exhausted", f"{what}: {stored.reason}")
         else:
-            self.failed(live, Failure(500, f"gave up after {stored.attempts} attempts: {stored.reason}"))
+            self.failed(live, Failure(500, said))
 
     def paused(self, live: Live, kind: str, reason: str) -> None:
         """It cannot go on without somebody's help; it keeps its key, and nothing else waits for it."""
@@ -341,9 +350,9 @@ def drop_segment(live: Live) -> None:
 def log_attempt(live: Live, stored: Stored, error: BaseException, delay_s: float) -> None:
     """The traceback at the first failed attempt, a line at the others."""
     origin = live.origin
-    where = f"{origin.topic}[{origin.partition}]@{origin.offset}" if origin else stored.id
+    where = f"{origin.topic}[{origin.partition}]@{origin.offset} {stored.id}" if origin else stored.id
     logger.warning(
-        "%s (%s): attempt %d failed, again in %.2f s: %s", where, stored.target, stored.attempts, delay_s, stored.reason,
+        "%s (%s): attempt %d failed, again in %.2f s: %s", where, stored.target, stored.attempts, delay_s, whole(error),
         exc_info=error if stored.attempts == 1 else None, extra={"handler": stored.target},
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ from odradek_runtime.admin.exposition import Exposition
 from odradek_runtime.admin.routes import AdminRoutes
 from odradek_runtime.admin.siblings import Place, Siblings
 from odradek_runtime.admin.topics import TopicRoutes
+from odradek_runtime.disclosure import Disclosure
 from odradek_runtime.ingress.acceptance import CommandsTopic, publisher_name
 from odradek_runtime.ingress.address import Directory
 from odradek_runtime.ingress.app import private_app, public_app
@@ -33,6 +34,7 @@ from odradek_runtime.ingress.private import PrivateRoutes
 from odradek_runtime.ingress.routes import Routes
 from odradek_runtime.ingress.server import HttpThread
 from odradek_runtime.ingress.sockets import authority, listen, port_of
+from odradek_runtime.withheld import Withheld
 
 if TYPE_CHECKING:
     from odradek import App
@@ -127,7 +129,15 @@ class Front:
             acceptor=self._commands,
         )
         largest = settings.max_record_bytes
-        routes = Routes(Directory(app.handlers()), self.dispatcher, engine, max_record_bytes=largest, budget=self._budget)
+        routes = Routes(
+            Directory(app.handlers()),
+            self.dispatcher,
+            engine,
+            max_record_bytes=largest,
+            budget=self._budget,
+            disclosure=Disclosure(shown=settings.errors_shown),
+            withheld=Withheld(settings.headers_withheld),
+        )
         self._public = public_app(routes)
         self._topics = TopicRoutes(log_, token)
         exposition = Exposition(engine, lambda: self.dispatcher.waiting, self._doors["public"])

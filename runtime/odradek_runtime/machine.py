@@ -19,6 +19,7 @@ from odradek._definition import Handler, Subscription
 from . import keys
 from .calls import Calls
 from .concurrency import Limits
+from .disclosure import Disclosure
 from .ending import Ending
 from .epoch import Epoch
 from .formats import COMMAND, INVOCATION, Command, Entry, FormatError
@@ -59,6 +60,7 @@ class Machine:
         self.n = shards
         self.targets = targets
         self.max_record_bytes = settings.max_record_bytes
+        self.disclosure = Disclosure(shown=settings.errors_shown)
         self.sizes = Sizes(self)
         self.metrics = metrics
         self.loop = loop
@@ -240,7 +242,9 @@ class Machine:
         return live
 
     def _bad_record(self, shard: Shard, subscription: Subscription, message: Message, error: BadInput) -> None:
-        failure = Failure(400, str(error), {"field": error.field})
+        where = f"{message.topic()}[{message.partition()}]@{message.offset()}"
+        said = self.disclosure.bad_input(error, where, subscription.handler.target)
+        failure = Failure(400, said, {"field": error.field})
         barred = self.ending.barred(subscription)
         if subscription.on_error != "pause" and barred is None:
             self.ending.reject(subscription, origin_of(message), message.value(), failure)

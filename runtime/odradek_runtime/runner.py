@@ -19,6 +19,7 @@ from odradek._future import Future
 from odradek._port import Origin
 
 from . import keys
+from .disclosure import log_cause
 from .epoch import StepRun
 from .formats import ENDED, TIMER, UNBEGUN, Entry, Header, Timer
 from .formats import Invocation as Stored
@@ -101,7 +102,8 @@ class Runner:
             else:
                 live.context, live.coroutine = live.handler.start(live, live.payload or b"")
         except BadInput as error:
-            failure = Failure(400, str(error), {"field": error.field})
+            said = self._machine.disclosure.bad_input(error, live.id, live.handler.target)
+            failure = Failure(400, said, {"field": error.field})
             self._machine.ending.rejected(live, failure)
             return
         self._run_on(live, None)
@@ -192,6 +194,7 @@ class Runner:
         elif live.diverged or isinstance(error, Diverged):
             ending.paused(live, "divergence", live.diverged or str(error))
         elif isinstance(error, TerminalError):
+            log_cause(error, live.id, live.handler.target)
             ending.failed(live, failure_of(error))
         else:
             ending.attempt_failed(live, error)
@@ -226,7 +229,13 @@ class Runner:
         try:
             future.set_result(decode(entry.value or b""))
         except BaseException as error:  # noqa: BLE001  (a recorded result that today's type refuses is the awaiting code's to see)
-            self._fail(live, future, TerminalError(f"the recorded result does not fit its type: {error}", code=500))
+            self._fail(live, future, TerminalError(self._unfit(live, error), code=500))
+
+    def _unfit(self, live: Live, error: BaseException) -> str:
+        what, disclosure = "the recorded result does not fit its type", self._machine.disclosure
+        if isinstance(error, BadInput):
+            return f"{what}: {disclosure.bad_input(error, live.id, live.handler.target)}"
+        return disclosure.referred(what, error, live.id, live.handler.target)
 
     def _fail(self, live: Live, future: Future[Any], error: TerminalError) -> None:
         live.raised += (error,)

@@ -14,6 +14,7 @@ from typing import Any, cast
 from odradek_runtime.kafka_options import option_of
 from odradek_runtime.memory import Shares
 from odradek_runtime.secret_files import SUFFIX, SecretFileError, read_secret
+from odradek_runtime.withheld import Withheld
 
 
 class SettingsError(Exception):
@@ -75,6 +76,9 @@ class Settings:
     """Names that the ports answer to, `*.` before one for all below it. Loopback's own count there anyway; elsewhere none = any."""
     http_cors_origins: tuple[str, ...] = ()
     """Origins such as https://app.example whose pages may ask the public port; those of the worker itself always may."""
+    headers_withheld: str = ""
+    """Beside credentials, the headers of requests that handlers do without, and nothing journals: names, patterns (x-tenant-*), and
+    with `!` before it one that they get all the same; commas between them."""
     max_record_bytes: int = 8_000_000
     replication_factor: int = 0
     """Of the topics that odradek makes; 0 = the broker's default (at most the number of brokers)."""
@@ -90,6 +94,8 @@ class Settings:
     """The least that is logged: debug, info, warning, error or critical; empty = what the app has set up, else info."""
     log_format: str = ""
     """text or json (one object a line); empty = what the app has set up, else text."""
+    errors_shown: bool = False
+    """Callers and topics get the text of any exception, not its class and an id alone: for development (`odradek dev`)."""
     handler_stall_s: float = 2.0
     """A handler that keeps the worker's loop for longer is reported with its stack; 0 = never."""
     fsync: bool = True
@@ -228,6 +234,11 @@ _CHOICES = {"log_level": ("", "debug", "info", "warning", "error", "critical"), 
 
 def _chosen(name: str, value: Any) -> Any:
     """The value, if the setting takes it; names of levels are written in any case."""
+    if name == "headers_withheld":
+        try:
+            Withheld(value)
+        except ValueError as error:
+            raise SettingsError(f"setting {name}: {error}") from None
     choices = _CHOICES.get(name)
     if choices is None:
         return value

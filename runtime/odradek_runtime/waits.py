@@ -15,10 +15,11 @@ from odradek import RetryPolicy, TerminalError
 
 from . import keys
 from .clock import begun
+from .disclosure import log_cause, whole
 from .epoch import StepRun
 from .formats import ENDED, TIMER, UNBEGUN, Entry, Timer
 from .formats import Invocation as Stored
-from .request import Failure, failure_of, plain_text
+from .request import Failure, failure_of
 
 if TYPE_CHECKING:
     from .invocation import Live
@@ -152,10 +153,12 @@ class Waits:
         attempt = run.attempt + 1
         run.first_ms = begun(run.first_ms, self._machine.now_ms)
         if isinstance(error, TerminalError):
+            log_cause(error, run.id, stored.target)
             failure = failure_of(error)
         elif not policy.retries(error) or policy.gives_up(attempt, (self._machine.now_ms - run.first_ms) / 1000):
-            why = f"{type(error).__name__}: {plain_text(error)}"
-            failure = Failure(500, f"step {run.body.name} failed after {attempt} attempt(s): {why}")
+            what = f"step {run.body.name} failed after {attempt} attempt(s)"
+            said = self._machine.disclosure.referred(what, error, run.id, stored.target, trace=attempt == 1)
+            failure = Failure(500, said)
         else:
             self._again(shard, stored.target, run, error, attempt, policy)
             return
@@ -175,8 +178,8 @@ class Waits:
         delay_s = policy.delay_after_s(error, attempt)
         self._machine.epoch.count("step_retries", target)
         logger.warning(
-            "step %s of %s (%s): attempt %d failed, again in %.2f s: %s: %s", run.body.name, run.id, target, attempt, delay_s,
-            type(error).__name__, plain_text(error), exc_info=error if attempt == 1 else None, extra={"handler": target},
+            "step %s of %s (%s): attempt %d failed, again in %.2f s: %s", run.body.name, run.id, target, attempt, delay_s,
+            whole(error), exc_info=error if attempt == 1 else None, extra={"handler": target},
         )  # fmt: skip
         shard.put(first, None)
         again = keys.timer(int(self._machine.now_ms + delay_s * 1000), run.id, run.ref)

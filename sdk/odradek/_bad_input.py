@@ -21,18 +21,24 @@ class BadInput(ValueError):
 
     field: str
     message: str
+    hidden: BaseException | None
+    """What a type or a function of the app raised, of which the message tells no more than its class: it is for the log."""
 
-    def __init__(self, field: str, message: str) -> None:
+    def __init__(self, field: str, message: str, hidden: BaseException | None = None) -> None:
         super().__init__(field, message)
         self.field = field
         self.message = message
+        self.hidden = hidden
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}"
 
 
 def explain(error: BaseException, expected: str) -> BadInput:
-    """Say where decoding failed and what was expected there."""
+    """Say where decoding failed and what was expected there.
+
+    A ValueError is a type's own word about a value, and is told; whatever else its code raises is not.
+    """
     if isinstance(error, BadInput):
         return error
     errors: Any = getattr(error, "errors", None)
@@ -43,7 +49,7 @@ def explain(error: BaseException, expected: str) -> BadInput:
     if isinstance(error, UnicodeDecodeError):
         return BadInput("$", f"expected UTF-8 text, got byte {error.object[error.start]:#04x} at offset {error.start}")
     if not isinstance(error, ValueError):
-        return BadInput("$", f"{expected} does not take this value: {error!r}")
+        return BadInput("$", f"{expected} does not take this value: {type(error).__name__}", error)
     return BadInput("$", f"expected {expected} as JSON, but: {error}")
 
 

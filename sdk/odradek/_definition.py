@@ -318,7 +318,7 @@ class Subscription:
         try:
             key = self.key(value)
         except BaseException as error:  # whatever the user's function raises is this record's fault
-            raise BadInput("key", f"key= raised {error!r}") from error
+            raise BadInput("key", f"key= raised {type(error).__name__}", error) from error
         if not isinstance(key, str) or not key:  # pyright: ignore[reportUnnecessaryIsInstance]  (untyped callers)
             raise BadInput("key", f"key= must give a str that is not empty, not {key!r}")
         return encode_key(key)

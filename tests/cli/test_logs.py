@@ -54,6 +54,13 @@ def test_a_flood_of_one_line_of_ours_is_counted_and_others_pass() -> None:
     assert lines.say("bad %d", 101) == ["bad 101"]
 
 
+def test_lines_that_somebody_was_referred_to_by_an_id_are_not_counted() -> None:
+    """An answer says no more than "ValueError (in the worker's log: inv_…)"."""
+    lines = Lines()
+    shown = [lines.say("gave up: %s", f"ValueError: {number}", invocation_id=f"inv_{number}") for number in range(100)]
+    assert shown == [[f"gave up: ValueError: {number}"] for number in range(100)]
+
+
 def test_the_count_of_a_flood_that_has_ended_is_written_with_the_next_line_or_at_the_end() -> None:
     lines = Lines()
     for number in range(8):

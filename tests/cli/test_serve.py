@@ -90,6 +90,26 @@ def test_a_worker_whose_supervisor_is_killed_stops_by_itself(folder: Path) -> No
     assert not (folder / ".odradek" / "worker.json").exists()
 
 
+@pytest.mark.parametrize("how", ["dev", "run", "run, with errors shown"])
+def test_only_dev_tells_what_an_exception_says(run: Run, folder: Path, how: str) -> None:
+    failing = """
+from odradek import App, Context, RetryPolicy
+app = App("failing")
+@app.handler(retry=RetryPolicy(max_attempts=1))
+async def go(ctx: Context) -> None:
+    raise ConnectionError("postgres://bob:hunter2@db")
+"""
+    (folder / "failing.py").write_text(failing)
+    env = {"ODRADEK_ERRORS_SHOWN": "1"} if "shown" in how else {}
+    with Serving(how.partition(",")[0], "failing:app", env=env) as serving:
+        serving.worker()
+        said = run("call", "failing/go", ok=False).output
+        serving.hears("ConnectionError: postgres://bob:hunter2@db")
+    assert ("hunter2" in said) is (how != "run")
+    assert "gave up after 1 attempts: ConnectionError" in " ".join(said.split())
+    assert ("(in the worker's log: inv_" in said) is (how == "run")
+
+
 def test_ctrl_c_stops_it_cleanly(folder: Path) -> None:
     with Serving("dev", "shop:app") as serving:
         pid = serving.worker()["pid"]

@@ -56,7 +56,8 @@ def test_a_failed_engine_is_neither_alive_nor_ready(site: Site) -> None:
     site.engine.failed = RuntimeError("disk full")
     for path in ("/health", "/ready"):
         reply = site.admin.get(path)
-        assert (reply.status_code, reply.json()["message"]) == (503, "the engine has failed: disk full")
+        assert reply.status_code == 503
+        assert reply.json()["message"] == "the engine has failed: RuntimeError (the worker's log has more)"
 
 
 def test_metrics(site: Site) -> None:

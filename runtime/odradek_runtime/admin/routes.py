@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from odradek_runtime.admin.exposition import Exposition, joined
 from odradek_runtime.admin.siblings import METRICS_PATH, READY_PATH
+from odradek_runtime.disclosure import ours_only
 from odradek_runtime.ingress.errors import unavailable
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class AdminRoutes:
     async def health(self, request: HttpRequest) -> Response:
         """`GET /health`: 200 while the engine lives, whatever it is doing."""
         if (error := self._engine.failed) is not None:
-            raise unavailable(f"the engine has failed: {error}", retry_after_s=5)
+            raise unavailable(f"the engine has failed: {ours_only(error)}", retry_after_s=5)
         return Response(b'{"status":"ok"}', media_type="application/json")
 
     async def ready(self, request: HttpRequest) -> Response:
@@ -70,7 +71,7 @@ class AdminRoutes:
 
     def _why_not_ready(self) -> str:
         if (error := self._engine.failed) is not None:
-            return f"the engine has failed: {error}"
+            return f"the engine has failed: {ours_only(error)}"
         snapshot = self._engine.snapshot()
         if why := snapshot.get("withdrawn"):
             return f"this worker has given its shards to others until its disk takes stores again: {why}"

@@ -158,7 +158,7 @@ def dev(
     flags: dict[str, Any] = dict(locals())
     for own in ("ctx", "reference", "reload", "start_anew", "yes"):
         del flags[own]
-    settings = replace(options.settings(**flags), bootstrap_servers="")
+    settings = replace(options.settings(**flags), bootstrap_servers="", errors_shown=True)
     if start_anew:
         confirm_and_start_anew(reference, [settings], yes=yes)
     _supervise(ctx, reference, [settings], reload=reload)

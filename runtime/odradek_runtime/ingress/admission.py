@@ -12,9 +12,10 @@ from odradek._bad_input import BadInput
 from odradek_runtime.ingress.errors import HttpError, bad_field
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from odradek._definition import Handler
+    from odradek_runtime.disclosure import Disclosure
     from odradek_runtime.ingress.budget import Share
 
 IDEMPOTENCY_HEADER = "idempotency-key"
@@ -22,14 +23,13 @@ HEADERS_LIMIT_BYTES = 16 * 1024
 """Of the headers a handler is given; with the payload they must fit into one record."""
 IDEMPOTENCY_KEY_LIMIT = 1024
 _NO_JSON = re.compile(r"(multipart|image|audio|video|font)/|(application|text)/(xml|html|css|javascript|zip|gzip|pdf)|[^;]*\+xml")
-_OF_THE_CONNECTION = {
-    *("host", "connection", "content-length", "content-type", "transfer-encoding", "te", "trailer", "upgrade"),
-    *("keep-alive", "expect", "proxy-connection", "proxy-authenticate", "user-agent", IDEMPOTENCY_HEADER),
-    *("accept", "accept-encoding", "accept-language"),
-}
-_CREDENTIALS = {"authorization", "proxy-authorization", "cookie"}
-_NOT_FOR_HANDLERS = frozenset(_OF_THE_CONNECTION | _CREDENTIALS)
-"""Credentials least of all: what a handler is given is written into a log that others read."""
+_OF_THE_CONNECTION = frozenset(
+    {
+        *("host", "connection", "content-length", "content-type", "transfer-encoding", "te", "trailer", "upgrade"),
+        *("keep-alive", "expect", "proxy-connection", "proxy-authenticate", "user-agent", IDEMPOTENCY_HEADER),
+        *("accept", "accept-encoding", "accept-language"),
+    }
+)
 
 
 def check_content_type(handler: Handler, content_type: str | None) -> None:
@@ -60,12 +60,13 @@ async def read_body(request: HttpRequest, limit_bytes: int, share: Share | None 
     return bytes(body)
 
 
-def check_payload(handler: Handler, payload: bytes) -> None:
-    """400 naming the field when the body does not decode as the handler's argument."""
+def check_payload(handler: Handler, payload: bytes, id_: str, disclosure: Disclosure) -> None:
+    """400 naming the field when the body does not decode as the argument of the handler, for which `id_` was to begin."""
     try:
         handler.decode(payload)
     except BadInput as error:
-        raise HttpError(400, str(error), metadata={"field": error.field}) from error
+        said = disclosure.bad_input(error, id_, handler.target)
+        raise HttpError(400, said, metadata={"field": error.field}) from error
 
 
 def idempotency_key(request: HttpRequest) -> str | None:
@@ -76,12 +77,12 @@ def idempotency_key(request: HttpRequest) -> str | None:
     return value
 
 
-def handler_headers(request: HttpRequest) -> Mapping[str, str]:
+def handler_headers(request: HttpRequest, withheld: Callable[[str], bool]) -> Mapping[str, str]:
     """What the handler finds in `ctx.headers`: lower-case names, repeated ones joined. Raises HttpError 413."""
     kept: dict[str, str] = {}
     size = 0
     for name, value in request.headers.items():
-        if name in _NOT_FOR_HANDLERS:
+        if name in _OF_THE_CONNECTION or withheld(name):
             continue
         kept[name] = f"{kept[name]}, {value}" if name in kept else value
         size += len(name) + len(value)

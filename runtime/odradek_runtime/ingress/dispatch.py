@@ -12,6 +12,7 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from odradek_runtime.disclosure import ours_only
 from odradek_runtime.ingress.errors import HttpError, too_many, unavailable
 from odradek_runtime.ingress.forward import NotGiven
 from odradek_runtime.ingress.standing import Standing
@@ -215,7 +216,7 @@ class Dispatcher:
 
     def _check_alive(self) -> None:
         if (error := self._engine.failed) is not None:
-            raise unavailable(f"this worker has failed and is about to end: {error}", retry_after_s=5)
+            raise unavailable(f"this worker has failed and is about to end: {ours_only(error)}", retry_after_s=5)
 
     def _nobody(self, request: Request) -> HttpError:
         if not self._engine.shards:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from starlette.responses import Response
 
+from odradek_runtime.disclosure import ours_only
 from odradek_runtime.ingress.admission import (
     IDEMPOTENCY_HEADER,
     check_content_type,
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request as HttpRequest
 
+    from odradek_runtime.disclosure import Disclosure
     from odradek_runtime.ingress.address import Address, Directory
     from odradek_runtime.ingress.budget import Budget, Share
     from odradek_runtime.ingress.dispatch import Dispatcher
     from odradek_runtime.ingress.port import Engine, Entropy
+    from odradek_runtime.withheld import Withheld
 
 T = TypeVar("T")
 CLIENT_LEFT = 499
@@ -49,6 +52,8 @@ class Routes:
         *,
         max_record_bytes: int,
         budget: Budget,
+        disclosure: Disclosure,
+        withheld: Withheld,
         clock: Callable[[], float] = time.time,
         entropy: Entropy | None = None,
     ) -> None:
@@ -57,6 +62,8 @@ class Routes:
         self._engine = engine
         self._max_record_bytes = max_record_bytes
         self._budget = budget
+        self._disclosure = disclosure
+        self._withheld = withheld
         self._clock = clock
         self._entropy = entropy or RandomBytes()
         self._next_shard = 0
@@ -64,7 +71,7 @@ class Routes:
     async def health(self, request: HttpRequest) -> Response:
         """`GET /odradek/health`: 200 while the engine lives."""
         if (error := self._engine.failed) is not None:
-            raise unavailable(f"the engine has failed: {error}", retry_after_s=5)
+            raise unavailable(f"the engine has failed: {ours_only(error)}", retry_after_s=5)
         return Response(b'{"status":"ok"}', media_type="application/json")
 
     async def invocation(self, request: HttpRequest) -> Response:
@@ -98,11 +105,11 @@ class Routes:
     async def _invoke(self, request: HttpRequest, address: Address, share: Share) -> Invoke:
         handler = address.handler
         check_content_type(handler, request.headers.get("content-type"))
-        headers, repeatable = handler_headers(request), idempotency_key(request)
+        headers, repeatable = handler_headers(request, self._withheld), idempotency_key(request)
         at_ms = self._at_ms(request, address)
         payload = await read_body(request, self._max_record_bytes, share)
-        check_payload(handler, payload)
         id_ = request_id(handler.target, address.key, repeatable) if repeatable is not None else self._fresh_id(address.key)
+        check_payload(handler, payload, id_, self._disclosure)
         return Invoke(
             invocation_id=id_,
             target=handler.target,
