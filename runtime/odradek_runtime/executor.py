@@ -46,6 +46,10 @@ class StepEnded:
     error: BaseException | None
 
 
+class StepTimeoutError(TimeoutError):
+    """A body took longer than its timeout. Of our own, so that others are told its text."""
+
+
 class Executor(Protocol):
     """The port: the engine submits, `done` is called (in any thread) once per submitted step."""
 
@@ -226,7 +230,7 @@ class StepExecutor:
                 return await (run.body.run() if ended is None else _result(ended))
         except TimeoutError as error:
             if limit.expired():
-                raise TimeoutError(f"it took longer than its timeout, {run.body.timeout_s:g} s") from error
+                raise StepTimeoutError(f"it took longer than its timeout, {run.body.timeout_s:g} s") from error
             raise
 
 

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("odradek")
 
 
+class AppNotStarted(RetryableError):
+    """Another app that is called has no topics yet. Of our own, so that others are told its text."""
+
+
 class Outward:
     """Writes commands into the epoch, for the machine."""
 
@@ -42,7 +46,7 @@ class Outward:
             try:
                 machine.targets.partitions(f"{parts[0]}.commands", machine.steady_ms)
             except AbsentTopic as error:
-                raise RetryableError(f"the app {parts[0]!r} has not been started yet: there is no {parts[0]}.commands") from error
+                raise AppNotStarted(f"the app {parts[0]!r} has not been started yet: there is no {parts[0]}.commands") from error
             return parts[0], f"{parts[1]}/{parts[2]}"
         local = "/".join(parts[-2:])
         handler = machine.handlers.get(local)

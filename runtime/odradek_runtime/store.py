@@ -27,6 +27,9 @@ from rocksdict import (
     WriteOptions,
 )
 
+from .data_folder import make_private
+from .lock_file import holder
+
 logger = logging.getLogger("odradek")
 
 Change = tuple[bytes, bytes | None]
@@ -114,7 +117,7 @@ class RocksStore:
             table.set_pin_l0_filter_and_index_blocks_in_cache(True)
             options.set_block_based_table_factory(table)
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            make_private(directory)
             self._db = Rdict(str(directory), options)
         except Exception as error:
             raise _explained(directory, error) from error
@@ -254,7 +257,8 @@ def _explained(directory: Path, error: Exception) -> StoreError:
     text = str(error)
     if "While lock file" in text or "lock hold by" in text:
         return StoreError(
-            f"the store {directory} is in use by another process: stop that worker, or give this one its own --data-dir", "in_use"
+            f"the store {directory} is in use by {holder(directory / 'LOCK')}: stop it, or give this worker its own --data-dir",
+            "in_use",
         )
     if SCARCE[0] in text:
         return StoreError(f"the disk that holds {directory} is full: free some room; the worker goes on by itself", "refused")

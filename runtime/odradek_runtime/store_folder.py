@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from .data_folder import make_private
 from .store import MemoryStore, RocksStore, Store, StoreError, StoreMemory
 
 logger = logging.getLogger("odradek")
@@ -79,8 +80,10 @@ class StoreFolder:
     def check(self) -> None:
         probe = self._directory / f"probe-{os.getpid()}"
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(bytes(4096))
+            make_private(self._directory)
+            probe.unlink(missing_ok=True)
+            with os.fdopen(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+                file.write(bytes(4096))
             probe.unlink()
             free = os.statvfs(self._directory)
         except OSError as error:

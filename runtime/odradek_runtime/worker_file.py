@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 NAME = "worker.json"
 
 
+class ForeignFileError(Exception):
+    """The file is another user's."""
+
+
 class WorkerFile(msgspec.Struct, frozen=True, kw_only=True):
     """What is written there."""
 
@@ -33,7 +37,7 @@ class WorkerFile(msgspec.Struct, frozen=True, kw_only=True):
 
     def write(self, data_dir: Path) -> Path:
         """Put it in place atomically; nobody sees half of it, and nobody else may read it."""
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = data_dir / NAME
         temporary = data_dir / f".{NAME}.{self.pid}"
         temporary.unlink(missing_ok=True)
@@ -54,8 +58,20 @@ def read_worker_file(data_dir: Path) -> WorkerFile | None:
     return _load(data_dir / NAME)
 
 
+def read_own(path: Path) -> bytes:
+    """What is in a file that is this user's or root's: another's would lead commands to a port of his.
+
+    Raises OSError, ForeignFileError.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        owner = os.fstat(file.fileno()).st_uid
+        if owner not in (os.geteuid(), 0):
+            raise ForeignFileError(f"it belongs to user {owner}")
+        return file.read()
+
+
 def _load(path: Path) -> WorkerFile | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=WorkerFile)
-    except (FileNotFoundError, msgspec.MsgspecError):
+        return msgspec.json.decode(read_own(path), type=WorkerFile)
+    except (FileNotFoundError, msgspec.MsgspecError, ForeignFileError):
         return None

@@ -267,8 +267,8 @@ def test_a_store_in_use_by_another_process_is_waited_for_and_said(
     for name, config in INTERNAL.items():  # the app has run before, as its store shows
         rig.log.create_topic(f"ledger.{name}", 2, config)
     worker: Worker = rig.begin(ledger())
-    rig.until(lambda: "is in use by another process" in caplog.text)
-    assert "stop that worker, or give this one its own --data-dir" in caplog.text
+    rig.until(lambda: f"is in use by process {holder.pid} (" in caplog.text)
+    assert "stop it, or give this worker its own --data-dir" in caplog.text
     assert not worker.ready
     holder.send_signal(signal.SIGKILL)
     rig.until(lambda: worker.ready)

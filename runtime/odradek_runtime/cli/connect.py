@@ -12,10 +12,11 @@ import msgspec
 
 from odradek_runtime.admin.client import RemoteLog
 from odradek_runtime.cli.errors import USAGE, CommandError
+from odradek_runtime.data_folder import DataFolderError, secure
 from odradek_runtime.log.port import Log, LogError
 from odradek_runtime.log_opening import open_log
 from odradek_runtime.settings import Settings
-from odradek_runtime.worker_file import NAME, WorkerFile
+from odradek_runtime.worker_file import NAME, ForeignFileError, WorkerFile, read_own
 
 PROBE_S = 2.0
 
@@ -24,10 +25,10 @@ def running(settings: Settings) -> WorkerFile | None:
     """The live worker of this data folder, or of its per-worker sub-folders; None when there is none."""
     for path in (settings.data_dir / NAME, *sorted(settings.data_dir.glob(f"worker-*/{NAME}"))):
         try:
-            found = msgspec.json.decode(path.read_bytes(), type=WorkerFile)
+            found = msgspec.json.decode(read_own(path), type=WorkerFile)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, ForeignFileError) as error:
             raise CommandError(f"{path} cannot be read: {error}", "remove it if no worker runs here") from None
         if _alive(found):
             return found
@@ -77,9 +78,11 @@ def make_data_dir(settings: Settings, *, code: int = USAGE) -> None:
     """Make the data folder if need be. Raises CommandError when it cannot be had or written to, with this exit code."""
     folder = settings.data_dir
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        secure(folder)
     except FileExistsError:
         reason = "it is a file, not a folder"
+    except DataFolderError as error:
+        reason = str(error)
     except OSError as error:
         reason = error.strerror or str(error)
     else:

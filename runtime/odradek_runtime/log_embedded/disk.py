@@ -5,12 +5,10 @@ Owns the folder, its lock file and the open database. Everything above it thinks
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
 import shutil
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -29,6 +27,8 @@ from rocksdict import (
     WriteBatch,
 )
 
+from odradek_runtime.data_folder import make_private
+from odradek_runtime.lock_file import Held, LockFileError, holder, take
 from odradek_runtime.log.port import LogError
 
 WRITE_BUFFER_BYTES = 16 * 1024 * 1024
@@ -93,6 +93,8 @@ class Disk:
         except Exception as error:
             if (damage := self._damaged(error)) is not None:
                 raise damage from error
+            if "While lock file" in str(error):
+                raise LogError(f"the log in {self.path} is open in {holder(folder / 'LOCK')}: stop it", retriable=False) from error
             message = f"cannot open the log in {self.path}: {error}. Free disk space or check its permissions"
             raise DiskError(message, reached=None) from error
 
@@ -267,18 +269,14 @@ def _options() -> Options:
 
 def _take_lock(folder: Path) -> int:
     """Raises LogError naming the process that has the folder open; the lock goes with its process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    fd = os.open(folder / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.read(fd, 4096).decode(errors="replace").strip() or "another process"
-        os.close(fd)
+        make_private(folder)
+        return take(folder / "LOCK")
+    except Held as held:
         raise LogError(
-            f"the log in {folder} is open in {holder}: stop that process, talk to it over HTTP,"
+            f"the log in {folder} is open in {held}: stop that process, talk to it over HTTP,"
             " or choose another folder with --data-dir",
             retriable=False,
         ) from None
-    os.ftruncate(fd, 0)
-    os.write(fd, f"process {os.getpid()} ({' '.join(sys.argv)[:200]})".encode(errors="replace"))
-    return fd
+    except LockFileError as error:
+        raise LogError(str(error), retriable=False) from None
