@@ -1,27 +1,29 @@
-# syntax=docker/dockerfile:1
 # The image of an odradek worker. Apps go into /app: see docs/deploy.md.
 
 # The Python that the tests run with. A journal notes its minor version, so change it between releases, not between restarts.
 ARG PYTHON_VERSION=3.11
+# sha256:… of that image where it shall be that one and no other: docker build --build-arg PYTHON_DIGEST=sha256:…
+ARG PYTHON_DIGEST=""
 
-FROM python:${PYTHON_VERSION}-slim AS build
+FROM python:${PYTHON_VERSION}-slim${PYTHON_DIGEST:+@$PYTHON_DIGEST} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
-RUN python -m venv /opt/odradek
-# Dependencies come first and alone: a change of the code does not fetch them again. Wheels only, as there is no compiler here.
-COPY pyproject.toml constraints.txt ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
-    && /opt/odradek/bin/pip install --only-binary :all: --constraint constraints.txt --requirement requirements.txt
-COPY README.md LICENSE ./
+# Dependencies come first and alone: a change of the code does not fetch them again. Each has the hash that was noted for it (make
+# constraints). Wheels only, as there is no compiler here.
+COPY deploy/requirements.txt deploy/build-requirements.txt ./
+RUN python -m venv /opt/odradek && python -m venv /opt/build \
+    && /opt/odradek/bin/pip install --require-hashes --only-binary :all: --requirement requirements.txt \
+    && /opt/build/bin/pip install --require-hashes --only-binary :all: --requirement build-requirements.txt
+COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
 COPY sdk sdk
 COPY runtime runtime
 COPY connectors connectors
-RUN python -m pip wheel --no-deps --wheel-dir wheels . \
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
     && /opt/odradek/bin/pip install --no-deps wheels/*.whl \
     && /opt/odradek/bin/odradek --help > /dev/null
 
-FROM python:${PYTHON_VERSION}-slim
+FROM python:${PYTHON_VERSION}-slim${PYTHON_DIGEST:+@$PYTHON_DIGEST}
 LABEL org.opencontainers.image.title="odradek" \
       org.opencontainers.image.description="Durable execution for Python, on Kafka" \
       org.opencontainers.image.licenses="Apache-2.0"

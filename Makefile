@@ -11,7 +11,7 @@ ARGS    ?=
 TESTERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help venv broker-jars lint format test test-faults soak eos fuzz siege sim sim-mutants k8s mutants demo demo-kafka bench broker-start broker-stop \
+.PHONY: help venv broker-jars lint format test test-faults soak eos fuzz fuzz-http browser siege sim sim-mutants k8s mutants demo demo-kafka bench broker-start broker-stop \
         constraints clean
 
 help: ## show this
@@ -29,7 +29,8 @@ $(VENV)/.made: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("odradek needs Python 3.11 or later, this is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
 	@echo "== $(VENV): odradek (editable) with its development tools, about a minute the first time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --version
 	@touch $@
 
@@ -47,7 +48,7 @@ format: venv ## let ruff put imports and layout in order
 	$(BIN)/ruff format $(SOURCES)
 
 test: broker-jars lint ## lint, then every test but the long fault suites and k8s, in TESTERS=3 processes (0: in one, as for a debugger)
-	$(PYTEST) --numprocesses $(TESTERS) --dist worksteal -m "not faults and not soak and not k8s" $(ARGS)
+	$(PYTEST) --numprocesses $(TESTERS) --dist worksteal -m "not faults and not soak and not k8s and not browser" $(ARGS)
 
 test-faults: broker-jars ## kill, freeze and cut off real brokers and workers
 	$(PYTEST) -m "faults and not soak" --durations=10 $(ARGS)
@@ -63,6 +64,17 @@ siege: broker-jars ## an app under every attack at once, on both logs, and a jud
 
 fuzz: venv ## bytes of strangers for every decoder: a minute for each; ARGS="embedded --seconds 10"
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+.cache/schemathesis/.made: tests/routes/requirements.txt
+	@test -x .cache/schemathesis/bin/python || $(PYTHON) -m venv .cache/schemathesis
+	@.cache/schemathesis/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --requirement $<
+	@touch $@
+
+fuzz-http: venv .cache/schemathesis/.made ## schemathesis over every route of a running worker; ARGS="--seconds 600 --seed 7"
+	@$(BIN)/python -m tests.routes $(ARGS)
+
+browser: venv ## what pages may do to a worker, tried with a real Chromium (Debian: apt-get install chromium)
+	$(PYTEST) -m browser tests/browser $(ARGS)
 
 k8s: venv ## the chart on a real API server, the compose file and the Dockerfile (needs Go; 10 minutes once, then 1)
 	@bash tests/k8s/build.sh
@@ -96,9 +108,19 @@ broker-start: broker-jars ## start a Kafka that stays, print its address
 broker-stop: venv ## stop it
 	@$(BIN)/python -m tests.broker stop
 
-constraints: venv ## write the versions in .venv to constraints.txt
-	@{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new
-	@mv constraints.new constraints.txt && touch $(VENV)/.made
+# uv asks the index for the hashes of every platform's wheels; what a file says already it keeps.
+LOCK := .cache/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+        --custom-compile-command 'make constraints' $(ARGS)
+
+.cache/uv/bin/uv:
+	@$(PYTHON) -m venv .cache/uv
+	@.cache/uv/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
+
+constraints: .cache/uv/bin/uv ## write versions and hashes of all that is installed: missing ones, or ARGS=--upgrade for the newest
+	@$(LOCK) --extra dev pyproject.toml --output-file constraints.txt
+	@$(LOCK) --constraint constraints.txt pyproject.toml --output-file deploy/requirements.txt
+	@echo hatchling | $(LOCK) --constraint constraints.txt - --output-file deploy/build-requirements.txt
+	@echo schemathesis | $(LOCK) - --output-file tests/routes/requirements.txt
 
 clean: ## remove all that make made, .venv and .cache included
 	rm -rf $(VENV) .cache .odradek dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -120,6 +120,43 @@ def test_the_image_has_all_that_the_wheel_is_made_of() -> None:
     assert copied <= {pattern.removeprefix("!") for pattern in patterns}, "let it through .dockerignore"
 
 
+def pinned(path: str) -> dict[str, tuple[str, int]]:
+    """Version and number of hashes of each package that a file for pip names."""
+    text = (PROJECT / path).read_text().replace("\\\n", " ")
+    lines = re.findall(r"^([A-Za-z][\w.-]*)==(\S+)(.*)$", text, re.MULTILINE)
+    named = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    assert len(lines) == len(named), f"{path} has lines that pin nothing"
+    return {name.lower().replace("_", "-"): (version, rest.count("--hash=sha256:")) for name, version, rest in lines}
+
+
+def test_every_package_is_installed_by_its_hash() -> None:
+    everything = pinned("constraints.txt")
+    others = ("deploy/requirements.txt", "deploy/build-requirements.txt", "tests/routes/requirements.txt")
+    locks = {path: pinned(path) for path in others}
+    for path, packages in {"constraints.txt": everything, **locks}.items():
+        assert packages
+        assert not [name for name, (_, hashes) in packages.items() if not hashes], path
+    for path in ("deploy/requirements.txt", "deploy/build-requirements.txt"):
+        differing = [name for name, (version, _) in locks[path].items() if everything[name][0] != version]
+        assert not differing, f"{path}: other versions than the tests run with; make constraints"
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[\[><=]", line)[0].lower() for line in project["dependencies"]}
+    assert needed <= locks["deploy/requirements.txt"].keys(), "make constraints"
+    more = {re.split(r"[\[><=]", line)[0].lower() for line in project["optional-dependencies"]["dev"]} - {"odradek"}
+    assert needed | more <= everything.keys(), "make constraints"
+
+
+def test_nothing_is_installed_without_hashes() -> None:
+    installs = re.findall(r"pip (?:install|wheel) [^&|]*", DOCKERFILE)
+    makefile = (PROJECT / "Makefile").read_text()
+    installs += re.findall(r"pip install .*", makefile)
+    assert len(installs) >= 6
+    for line in installs:
+        assert "--require-hashes" in line or "--no-deps" in line or "uv==" in line, line
+    for line in re.findall(r"^FROM python.*$", DOCKERFILE, re.MULTILINE):
+        assert "PYTHON_DIGEST" in line
+
+
 def test_the_image_listens_where_it_says() -> None:
     settings = Settings.load(env=dockerfile_environment(), project=Path("/nonexistent"))
     assert settings.data_dir == Path("/data")

@@ -38,9 +38,8 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for name in names:
                 copy(PROJECT / name, source / target)
         elif instruction == "RUN":
-            command = re.sub(r"(^|&& )python ", rf"\1{sys.executable} ", rest).replace(
-                "/opt/odradek", f"{root}/opt/odradek"
-            )
+            command = re.sub(r"(^|&& )python ", rf"\1{sys.executable} ", rest)
+            command = command.replace("/opt/", f"{root}/opt/")
             ended = subprocess.run(
                 ["/bin/sh", "-c", command], cwd=source, env=environment, text=True, capture_output=True, check=False
             )
