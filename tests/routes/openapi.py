@@ -59,7 +59,8 @@ def public() -> Document:
         once = [*key, _in("header", "idempotency-key", {"type": "string"})]
         kind = "application/octet-stream" if path.endswith("/raw") else "application/json"
         paths[path] = {"post": _operation(once, body, kind)}
-        paths[path + "/send"] = {"post": _operation([*once, _in("query", "delay", DELAY)], body, kind)}
+        # Without a key: who attaches to what starts in a year waits for a year.
+        paths[path + "/send"] = {"post": _operation([*key, _in("query", "delay", DELAY)], body, kind)}
         for action in ("attach", "output"):
             paths[f"{path}/{action}"] = {"get": _operation(once)}
     return _document(paths)

@@ -1,0 +1,1 @@
+"""Pages in a real Chromium, and what they can do to a worker (make browser)."""
