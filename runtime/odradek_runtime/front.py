@@ -115,7 +115,7 @@ class Front:
         self._admin_client = _client()
         self._owners = Owners(lambda: log_.peers(app.name))
         own_secret = settings.private_token.encode()
-        self.credential = Credential(lambda: own_secret or log_.shared_secret(app.name) or b"", at.private_url)
+        self.credential = Credential(app.name, lambda: own_secret or log_.shared_secret(app.name) or b"", at.private_url)
         self._commands = CommandsTopic(
             app.name, lambda: log_.publisher(publisher_name(app.name, settings.data_dir)), log_.topic
         )

@@ -109,8 +109,9 @@ def test_nobody_runs_or_reads_anything_at_the_private_port(nodes: list[Node], tm
     requests: list[Request] = [Attach(told, wait=True), Attach(told, wait=False)]
     requests += [Invoke(fresh_id(b"k0", os.urandom(12)), "safe/told", b"k0", b"", {}, wait=wait) for wait in (True, False)]
     requests += [Invoke(fresh_id(b"k0", os.urandom(12)), "safe/count", b"k0", b"", {}, wait=True)]
-    wrong = {"authorization": "Bearer " + hmac.new(b"0" * 64, urls[0].encode() if urls else b"", "sha256").hexdigest()}
+    app = nodes[0].worker.app.name
     for url in urls:
+        wrong = {"authorization": "Bearer " + hmac.new(b"0" * 64, f"{app} {url}".encode(), "sha256").hexdigest()}
         for request in requests:
             for headers in ({}, wrong):
                 reply = httpx.post(url + wire.ASK_PATH, content=wire.encode_request(request), headers=headers, timeout=20)

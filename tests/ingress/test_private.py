@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import socket
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -16,6 +17,7 @@ import pytest
 
 from odradek_runtime.admin.siblings import METRICS_PATH, READY_PATH, Place
 from odradek_runtime.ingress import wire
+from odradek_runtime.ingress.credential import Credential
 from odradek_runtime.log.port import Peer
 from odradek_runtime.node import Node
 from odradek_runtime.request import Attach, Invoke, Request
@@ -35,8 +37,8 @@ REQUESTS: list[Request] = [
 ]
 
 
-def token(secret: bytes, url: str) -> str:
-    return hmac.new(secret, url.encode(), hashlib.sha256).hexdigest()
+def token(secret: bytes, url: str, app: str = "shop") -> str:
+    return hmac.new(secret, f"{app} {url}".encode(), hashlib.sha256).hexdigest()
 
 
 def strangers(site: Site) -> dict[str, list[tuple[str, str]]]:
@@ -49,6 +51,7 @@ def strangers(site: Site) -> dict[str, list[tuple[str, str]]]:
         "empty": [("authorization", "")],
         "scheme alone": [("authorization", "Bearer")],
         "another app's": [("authorization", "Bearer " + token(b"another app's secret", url))],
+        "another app's with the same secret": [("authorization", "Bearer " + token(secret, url, "shop2"))],
         "for another worker": [("authorization", "Bearer " + token(secret, url.replace("127.0.0.1", "127.0.0.2")))],
         "of nothing": [("authorization", "Bearer " + token(b"", url))],
         "the secret": [("authorization", "Bearer " + secret.decode())],
@@ -70,6 +73,14 @@ def test_nobody_else_starts_or_reads_anything(site: Site) -> None:
     assert site.engine.asked == asked
     reply = httpx.post(site.at.private_url + wire.ASK_PATH, content=wire.encode_request(REQUESTS[0]), headers=site.shown)
     assert (reply.status_code, len(site.engine.asked)) == (200, len(asked) + 1)
+
+
+def test_a_worker_of_the_time_before_reads_nothing_by_an_id(site: Site) -> None:
+    """It would show what is not public, so neither asks the other for that: kinds of requests differ."""
+    asked = list(site.engine.asked)
+    old = b"A" + wire.encode_request(Attach(ID, wait=True))[1:]
+    assert httpx.post(site.at.private_url + wire.ASK_PATH, content=old, headers=site.shown).status_code == 400
+    assert site.engine.asked == asked
 
 
 def test_nobody_else_learns_what_there_is(site: Site) -> None:
@@ -149,6 +160,32 @@ def test_a_secret_that_cannot_be_looked_up_stays_as_it_was(open_site: OpenSite) 
     site.log.out_of_reach = True
     assert httpx.get(site.at.private_url + READY_PATH).status_code == 401
     assert httpx.get(site.at.private_url + READY_PATH, headers=shown).status_code == 200
+
+
+def test_strangers_have_the_secret_looked_up_once_at_a_time() -> None:
+    """However long the log takes to answer: nothing heaps up."""
+    looks, answer, now_s = list[float](), threading.Event(), [0.0]
+
+    def look_up() -> bytes:
+        looks.append(now_s[0])
+        answer.wait(60)
+        return b"a secret of the app"
+
+    credential = Credential("shop", look_up, "http://127.0.0.1:1", clock=lambda: now_s[0])
+    for _ in range(100):
+        now_s[0] += 10
+        credential.doubt("somebody asked")
+    until(lambda: looks == [10.0])
+    answer.set()
+    until(lambda: credential.admits(f"Bearer {token(b'a secret of the app', 'http://127.0.0.1:1')}".encode()))
+
+    def looked_again() -> bool:
+        now_s[0] += 10
+        credential.doubt("somebody asked")
+        return len(looks) == 2
+
+    until(looked_again)
+    credential.close()
 
 
 def listening() -> set[int]:

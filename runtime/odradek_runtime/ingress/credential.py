@@ -1,7 +1,7 @@
 """How the workers of an app know each other at their private ports: by tokens made of a secret that they alone share.
 
-A token is made of the secret and the URL that it is shown to. Whoever receives one, at an address that was a worker's once, can use
-it nowhere else, and learns nothing of the secret.
+A token is made of the secret, the app's name and the URL that it is shown to. Whoever receives one, at an address that was once a
+worker's, can use it nowhere else, and learns nothing of the secret.
 """
 
 from __future__ import annotations
@@ -33,18 +33,22 @@ SAME = "all workers of an app need the same private_token (or none), and the sam
 
 
 class Credential:
-    """The secret as one worker knows it. Any thread may use it; nothing but `load` blocks.
+    """The secret as one worker of an app knows it. Any thread may use it; nothing but `load` blocks.
 
     `look_up` blocks, and gives the secret as it is now. `own_url`: what peers know this worker's private port by.
     """
 
-    def __init__(self, look_up: Callable[[], bytes], own_url: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, app: str, look_up: Callable[[], bytes], own_url: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._app = app
         self._look_up = look_up
         self._own_url = own_url
         self._clock = clock
         self._secret = b""
         self._tokens: dict[str, str] = {}
         self._looked_s = self._said_s = float("-inf")
+        self._looking = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="odradek-credential")
 
     def load(self) -> None:
@@ -71,8 +75,8 @@ class Credential:
         if now_s - self._said_s > SAY_S:
             self._said_s = now_s
             log.warning("%s", said)
-        if now_s - self._looked_s > LOOK_S:
-            self._looked_s = now_s
+        if now_s - self._looked_s > LOOK_S and not self._looking:
+            self._looked_s, self._looking = now_s, True
             self._thread.submit(self._look_again)
 
     def close(self) -> None:
@@ -84,6 +88,8 @@ class Credential:
             self.load()
         except LogError as error:
             log.warning("the secret of the app's workers cannot be looked up: %s", error)
+        finally:
+            self._looking = False
 
     def _token(self, url: str) -> str:
         tokens = self._tokens
@@ -91,7 +97,7 @@ class Credential:
         if found is None:
             if len(tokens) >= KNOWN:
                 tokens.clear()
-            found = tokens[url] = hmac.new(self._secret, url.encode(), hashlib.sha256).hexdigest()
+            found = tokens[url] = hmac.new(self._secret, f"{self._app} {url}".encode(), hashlib.sha256).hexdigest()
         return found
 
 
