@@ -107,7 +107,9 @@ class ControlPlane:
         account = ["get", "serviceaccount", "default", "--namespace", "default", "--output", "name"]
         self.wait("controllers", *account, until="serviceaccount/default", timeout_s=UP_TIMEOUT_S)
         self.kubectl("apply", "--server-side", "--filename", str(home() / "crds")).succeeded()
-        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s").succeeded()
+        # Not by `kubectl wait`: it fails at once on a definition that has no conditions yet.
+        established = "jsonpath={.items[*].status.conditions[?(@.type=='Established')].status}"
+        self.wait("resource definitions", "get", "crd", "--output", established, until="True")
 
     def _identities(self, api_port: int) -> tuple[Path, Path]:
         """The key that signs service accounts, the administrator's token, and a kubeconfig with it."""
