@@ -38,6 +38,8 @@ _CHUNK = ord("j")
 Changes = dict[bytes, bytes | None]
 Bases = dict[bytes, bytes]
 RECENT_KEYS = 50_000
+AT_ONCE_BYTES = 4 * 1024 * 1024
+"""The store is written before so much has gathered: the library holds the interpreter's lock meanwhile, some 6 ms a MiB."""
 WRITE_BACK_MS = 500
 """How long what is committed may wait for the store: a crash costs far more of it, for the store has no log of its own."""
 
@@ -258,7 +260,7 @@ class Shard:
         self._remember(self.committing, recent_bytes)
         self.committing = {}
         self._chunks_committing = {}
-        if self._unstored_bytes > recent_bytes or len(self.unstored) > RECENT_KEYS:
+        if self._unstored_bytes > min(recent_bytes, AT_ONCE_BYTES) or len(self.unstored) > RECENT_KEYS:
             self.write_back()
 
     def overdue(self, steady_ms: float) -> bool:

@@ -10,6 +10,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from odradek import App
@@ -39,6 +40,9 @@ from .watchdog import Watchdog
 from .withdrawal import Withdrawal
 
 logger = logging.getLogger("odradek")
+
+EMBEDDED_EPOCH_BYTES = 4 * 1024 * 1024
+"""Of the embedded log: the library holds the interpreter's lock while it takes a commit, and no probe is answered meanwhile."""
 
 
 def _nothing() -> None:
@@ -74,7 +78,7 @@ class Worker:
         self.shards = 0
         self.failed: Exception | None = None
         self._log = log
-        self._settings = settings
+        self._settings = settings if settings.bootstrap_servers else _in_small_epochs(settings)
         self._url = url
         self._in_memory = in_memory
         self._clock = clock
@@ -338,3 +342,7 @@ def here(engine: Engine) -> list[Shard]:
 
 def _stalled(metrics: Metrics) -> str:
     return f"{metrics.stalled_by} has kept the worker's loop for {metrics.stalled_s:.0f} s" if metrics.stalled_by else ""
+
+
+def _in_small_epochs(settings: Settings) -> Settings:
+    return replace(settings, epoch_bytes=min(settings.epoch_bytes, EMBEDDED_EPOCH_BYTES))

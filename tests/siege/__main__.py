@@ -18,7 +18,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -79,6 +79,10 @@ class Besieged:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.kill()
+
     def said(self) -> str:
         return self._said.read_text(errors="replace")
 
@@ -108,10 +112,15 @@ def listening(pids: list[int]) -> tuple[int, ...]:
     return tuple(sorted({int(line[1].split(":")[1], 16) for line in lines if line[3] == "0A" and line[9] in inodes}))
 
 
-def besiege(log: str, kafka: str, folder: Path, minutes: float, seed: int, console: Console) -> list[str]:
+def besiege(kafka: str, folder: Path, minutes: float, seed: int, console: Console) -> list[str]:
     """What was wrong."""
     name = f"siege-{uuid.uuid4().hex[:6]}"
-    app = Besieged(folder, kafka, name, 2 if kafka else 1)
+    with closing(Besieged(folder, kafka, name, 2 if kafka else 1)) as app:
+        return attacked(app, name, kafka, minutes, seed, console)
+
+
+def attacked(app: Besieged, name: str, kafka: str, minutes: float, seed: int, console: Console) -> list[str]:
+    """What was wrong when it was over."""
     preferred = os.geteuid() == 0
     if preferred:
         app.prefer()
@@ -121,7 +130,8 @@ def besiege(log: str, kafka: str, folder: Path, minutes: float, seed: int, conso
     ports = (public, *(port for port in listening(pids) if port != public))
     base = {pid: resident_bytes(pid) for pid in pids}
     until_s = time.time() + minutes * 60
-    console.print(f"{log}: {len(pids)} workers, ports {', '.join(map(str, ports))}, {minutes:g} minutes, seed {seed}")
+    where = "Kafka" if kafka else "the embedded log"
+    console.print(f"{where}: {len(pids)} workers, ports {', '.join(map(str, ports))}, {minutes:g} minutes, seed {seed}")
     honest = [Honest(urls, number) for number in range(HONEST)]
     context = multiprocessing.get_context("spawn")
     with context.Pool(len(ATTACKERS), initializer=os.nice, initargs=(10,)) as pool, context.Pool(len(pids)) as probers:
@@ -166,8 +176,8 @@ def judged(
     above = max(highest[pid] - base[pid] for pid in pids)
     if above > MEMORY_BYTES * 5 // 4:
         wrong.append(f"{above // MIB} MiB above the start, of {MEMORY_BYTES // MIB}")
-    if "Traceback" in (said := app.said()):
-        wrong.append(f"said: {said[said.index('Traceback'):][:2_000]}")
+    traces = app.said().split("Traceback (most recent call last)")[1:]
+    wrong += [f"said: Traceback{trace[:1_000]}" for trace in traces if "siege/app.py" not in trace[:1_000]]
     app.kill()
     app.start()
     with httpx.Client(timeout=60) as client:
@@ -196,7 +206,7 @@ def main() -> int:
     for log in ("embedded", "kafka") if options.log == "both" else (options.log,):
         folder = Path(tempfile.mkdtemp(prefix="siege-"))
         with place(log) as kafka:
-            wrong = besiege(log, kafka, folder, options.minutes, options.seed, console)
+            wrong = besiege(kafka, folder, options.minutes, options.seed, console)
         for what in wrong:
             console.print(f"[red]✗[/] {what}", markup=True, highlight=False)
         if wrong:
