@@ -112,14 +112,14 @@ def listening(pids: list[int]) -> tuple[int, ...]:
     return tuple(sorted({int(line[1].split(":")[1], 16) for line in lines if line[3] == "0A" and line[9] in inodes}))
 
 
-def besiege(kafka: str, folder: Path, minutes: float, seed: int, console: Console) -> list[str]:
+def besiege(kafka: str, folder: Path, minutes: float, only: list[str], seed: int, console: Console) -> list[str]:
     """What was wrong."""
     name = f"siege-{uuid.uuid4().hex[:6]}"
     with closing(Besieged(folder, kafka, name, 2 if kafka else 1)) as app:
-        return attacked(app, name, kafka, minutes, seed, console)
+        return attacked(app, name, kafka, minutes, only, seed, console)
 
 
-def attacked(app: Besieged, name: str, kafka: str, minutes: float, seed: int, console: Console) -> list[str]:
+def attacked(app: Besieged, name: str, kafka: str, minutes: float, only: list[str], seed: int, console: Console) -> list[str]:
     """What was wrong when it was over."""
     preferred = os.geteuid() == 0
     if preferred:
@@ -137,9 +137,10 @@ def attacked(app: Besieged, name: str, kafka: str, minutes: float, seed: int, co
     with context.Pool(len(ATTACKERS), initializer=os.nice, initargs=(10,)) as pool, context.Pool(len(pids)) as probers:
         nice = PREFERRED if preferred else 0
         probing = [probers.apply_async(probe, (worker["admin_url"], until_s, nice)) for worker in app.workers]
-        targets = [Target(ports, kafka, name, until_s, f"127.0.0.{number + 2}") for number in range(len(ATTACKERS))]
-        pairs = zip(ATTACKERS.items(), targets, strict=True)
-        attacks = {kind: pool.apply_async(attack, (target, seed)) for (kind, attack), target in pairs}
+        attacks = {
+            kind: pool.apply_async(ATTACKERS[kind], (Target(ports, kafka, name, until_s, f"127.0.0.{number}"), seed))
+            for number, kind in enumerate(only, start=2)
+        }
         for each in honest:
             each.start()
         highest, last_told_s = dict(base), 0.0
@@ -200,13 +201,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.siege", description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0, help="for each log (5)")
     parser.add_argument("--log", choices=["kafka", "embedded", "both"], default="both")
+    parser.add_argument("--only", choices=sorted(ATTACKERS), nargs="*", default=sorted(ATTACKERS), help="these attackers")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
     console, failed = Console(), 0
     for log in ("embedded", "kafka") if options.log == "both" else (options.log,):
         folder = Path(tempfile.mkdtemp(prefix="siege-"))
         with place(log) as kafka:
-            wrong = besiege(kafka, folder, options.minutes, options.seed, console)
+            wrong = besiege(kafka, folder, options.minutes, options.only, options.seed, console)
         for what in wrong:
             console.print(f"[red]✗[/] {what}", markup=True, highlight=False)
         if wrong:
