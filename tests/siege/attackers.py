@@ -121,11 +121,11 @@ def _pour(target: Target, port: int, head: bytes, block: bytes) -> list[str]:
 
 
 def idle_and_slow(target: Target, seed: int) -> list[str]:
-    """As many connections as one gets: half of them silent, half with a byte of a head now and then."""
+    """As many connections of the public port as one gets: half of them silent, half with a byte of a head now and then."""
     held: list[socket.socket] = []
     while target.lasts:
         with contextlib.suppress(OSError):
-            held.append(target.connect(target.ports[len(held) % len(target.ports)], 5.0))
+            held.append(target.connect(target.ports[0], 5.0))
         for number, connection in enumerate(list(held[-50:])):
             try:
                 connection.send(b"G" if number % 2 else b"")
@@ -173,7 +173,7 @@ def strange_records(target: Target, seed: int) -> list[str]:
 
 
 def _command(chance: random.Random, name: str) -> Command:
-    kinds = ("invoke", "complete", "forward", "barrier", "attach", "cancel", "")
+    kinds = ("invoke", "complete", "forward", "barrier", "cancel", "kill", "pause", "resume", "purge", "signal", "attach", "unknown")
     return Command(
         kind=chance.choice(kinds),
         id=chance.choice((fresh_id(b"mallory", chance.randbytes(12)), "inv_\u017f", "", "a b")),
