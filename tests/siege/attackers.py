@@ -173,7 +173,7 @@ def strange_records(target: Target, seed: int) -> list[str]:
 
 
 def _command(chance: random.Random, name: str) -> Command:
-    kinds = ("invoke", "complete", "forward", "barrier", "cancel", "kill", "pause", "resume", "purge", "signal", "attach", "unknown")
+    kinds = ("invoke", "complete", "forward", "barrier", "cancel", "kill", "pause", "resume", "purge", "signal", "attach")
     return Command(
         kind=chance.choice(kinds),
         id=chance.choice((fresh_id(b"mallory", chance.randbytes(12)), "inv_\u017f", "", "a b")),
