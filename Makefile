@@ -48,7 +48,7 @@ format: venv ## let ruff put imports and layout in order
 	$(BIN)/ruff format $(SOURCES)
 
 test: broker-jars lint ## lint, then every test but the long fault suites and k8s, in TESTERS=3 processes (0: in one, as for a debugger)
-	$(PYTEST) --numprocesses $(TESTERS) --dist worksteal -m "not faults and not soak and not k8s and not browser" $(ARGS)
+	$(PYTEST) --numprocesses $(TESTERS) --dist worksteal --durations=15 -m "not faults and not soak and not k8s and not browser" $(ARGS)
 
 test-faults: broker-jars ## kill, freeze and cut off real brokers and workers
 	$(PYTEST) -m "faults and not soak" --durations=10 $(ARGS)
