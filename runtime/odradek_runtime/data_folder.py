@@ -15,13 +15,13 @@ import stat
 import struct
 from pathlib import Path
 
-from odradek_runtime.worker_file import NAME
-
 logger = logging.getLogger("odradek")
 
+WORKER_FILE = "worker.json"
+"""What the worker that runs there says of itself (`worker_file`)."""
 FOLDER, FILE = 0o700, 0o600
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
-OURS = re.compile(rf"log|store|\.?{re.escape(NAME)}(\.\d+)?|worker-\d+")
+OURS = re.compile(rf"log|store|\.?{re.escape(WORKER_FILE)}(\.\d+)?|worker-\d+")
 """The names of what odradek makes there."""
 _OWNER, _GROUP, _OTHER, _NOBODY = 0x01, 0x04, 0x20, 0xFFFFFFFF
 _ENTRIES = ((_OWNER, 7), (_GROUP, 0), (_OTHER, 0))

@@ -112,8 +112,11 @@ class Ending:
         """Whether it had to be given up, because it would have to be kept for later and is too large for that."""
         why = self.why_unkept(live)
         if why:
-            self.failed(live, Failure(413, f"{said}: with what started it the entry {why}"))
+            self._too_large(live, said, why)
         return bool(why)
+
+    def _too_large(self, live: Live, said: str, why: str) -> None:
+        self.failed(live, Failure(413, f"{said}: with what started it the entry {why}"))
 
     def barred(self, subscription: Subscription) -> Unavailable | None:
         """Why the topic for its dead letters takes none now; None if it does, or there is none."""
@@ -254,10 +257,11 @@ class Ending:
         if not policy.retries(error) or policy.gives_up(stored.attempts, elapsed_s):
             self._exhausted(live, stored, error)
             return
-        if self.why_unkept(live):
+        why = self.why_unkept(live)
+        if why:
             what = "no second attempt"
             log_whole(what, error, stored.id, live.handler.target)
-            self.unkept(live, f"{what} after {stored.reason[:1_000]}")
+            self._too_large(live, f"{what} after {stored.reason[:1_000]}", why)
             return
         delay_s = policy.delay_after_s(error, stored.attempts)
         log_attempt(live, stored, error, delay_s)

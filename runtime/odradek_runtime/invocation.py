@@ -65,8 +65,6 @@ class Live:
     sends: list[LogCommand] | None = None
     refusals: dict[int, Failure] | None = None
     """Of this segment's commands, those that were refused where they were made."""
-    held_bytes = 0
-    """What it holds in memory while it waits, about: its payload and its journal, as bytes and as the objects made of them."""
     left_out: int | None = None
     """The size of the value that it had: it was made to go without."""
     _id = ""

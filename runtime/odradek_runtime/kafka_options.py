@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+PREFIX = "ODRADEK_KAFKA_"
+"""Of the variables that give an option each."""
 _NAMES = """
     acks allow.auto.create.topics api.version.fallback.ms api.version.request api.version.request.timeout.ms
     auto.commit.enable auto.commit.interval.ms auto.offset.reset batch.num.messages batch.size bootstrap.servers
@@ -78,4 +80,4 @@ def variable_of(option: str) -> str:
     >>> variable_of("sasl.password")
     'ODRADEK_KAFKA_SASL_PASSWORD'
     """
-    return "ODRADEK_KAFKA_" + option.strip().replace(".", "_").upper()
+    return PREFIX + option.strip().replace(".", "_").upper()

@@ -19,6 +19,7 @@ from odradek._definition import Handler, Subscription
 from . import keys
 from .calls import Calls
 from .concurrency import Limits
+from .coroutine_cache import CoroutineCache
 from .disclosure import Disclosure
 from .ending import Ending
 from .epoch import Epoch
@@ -29,6 +30,7 @@ from .inspection import REMEDY, Inspection
 from .invocation import Live
 from .inward import Forwarded, forward, is_barrier, origin_of, refused_command
 from .lane import Lane
+from .log.parts import place_of
 from .log.port import Message, Output
 from .metrics import NO_HANDLER, Metrics
 from .outbox import Outbox
@@ -77,7 +79,7 @@ class Machine:
         self.commands_topic = f"{app.name}.commands"
         self.dead_letters = f"{app.name}.dead-letters"
         self.shards: dict[int, Shard] = {}
-        self.runner = Runner(self, settings.coroutine_cache, settings.shares.suspended_bytes)
+        self.runner = Runner(self, CoroutineCache(settings.coroutine_cache, settings.shares.suspended_bytes))
         self.revival = Revival(self)
         self.ending = Ending(self)
         self.outward = Outward(self)
@@ -242,8 +244,7 @@ class Machine:
         return live
 
     def _bad_record(self, shard: Shard, subscription: Subscription, message: Message, error: BadInput) -> None:
-        where = f"{message.topic()}[{message.partition()}]@{message.offset()}"
-        said = self.disclosure.bad_input(error, where, subscription.handler.target)
+        said = self.disclosure.bad_input(error, place_of(message), subscription.handler.target)
         failure = Failure(400, said, {"field": error.field})
         barred = self.ending.barred(subscription)
         if subscription.on_error != "pause" and barred is None:
@@ -294,11 +295,11 @@ class Machine:
     def suspect(self, message: Message) -> None:
         """This record may be what aborts the epoch. A barrier never is; it comes anew with every attempt."""
         if message.topic() != self.commands_topic or not is_barrier(message):
-            self.epoch.roots.append(f"{message.topic()}[{message.partition()}]@{message.offset()}")
+            self.epoch.roots.append(place_of(message))
 
     def _poisoned_record(self, message: Message) -> bool:
         """The record aborts every epoch before it has run anything: even its dead letter, or the command that forwards it."""
-        why = self.condemn(f"{message.topic()}[{message.partition()}]@{message.offset()}")
+        why = self.condemn(place_of(message))
         if why is None:
             return False
         why = f"the log refused to take it any further: {why}"

@@ -19,6 +19,7 @@ from odradek._future import Future
 from odradek._port import Origin
 
 from . import keys
+from .coroutine_cache import CoroutineCache, data_bytes
 from .disclosure import log_cause
 from .epoch import StepRun
 from .formats import ENDED, TIMER, UNBEGUN, Entry, Header, Timer
@@ -36,23 +37,16 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .shard import Shard
 
-SUSPENDED_BYTES = 2_048
-"""What an invocation that waits takes beside its payload and its journal, about: a coroutine, its context, futures."""
-PINNED = 100
-"""So many that cannot go yet are passed over: the result of each is on its way, and they are gone at the next epoch's end."""
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _ENDED = object()
 
 
 class Runner:
-    """Drives coroutines for the machine; keeps the suspended ones, least recently used first to go."""
+    """Drives coroutines for the machine; those that wait are kept in its cache."""
 
-    def __init__(self, machine: Machine, cache: int, cache_bytes: int) -> None:
+    def __init__(self, machine: Machine, cache: CoroutineCache) -> None:
         self._machine = machine
-        self._cache = cache
-        self._cache_bytes = cache_bytes
-        self._suspended: dict[tuple[int, str], Live] = {}
-        self.suspended_bytes = 0
+        self.cache = cache
 
     # --- starting ---
 
@@ -287,8 +281,7 @@ class Runner:
         body = live.bodies[ref]
         live.shard.running.add((live.id, ref))
         shard = live.shard
-        held_bytes = len(live.payload or b"") + live.journal.held_bytes
-        run = StepRun(shard.number, shard.incarnation, live.id, ref, body, key, attempt, first_ms, created_ms, held_bytes)
+        run = StepRun(shard.number, shard.incarnation, live.id, ref, body, key, attempt, first_ms, created_ms, data_bytes(live))
         epoch.steps.append(run)
         self._machine.touch(live.shard)
 
@@ -308,10 +301,7 @@ class Runner:
             self.persist(live)
         self.merge(live)
         let_ask(live.context, waiting(live))
-        self._release(live)
-        live.held_bytes = SUSPENDED_BYTES + 2 * (len(live.payload or b"") + live.journal.held_bytes)
-        self.suspended_bytes += live.held_bytes
-        self._suspended[live.shard.number, live.id] = live
+        self.cache.keep(live)
 
     def _unfinished(self, live: Live) -> str:
         entry = live.journal.commands[live.journal.cursor]
@@ -319,14 +309,9 @@ class Runner:
 
     def forget(self, live: Live) -> None:
         """It has ended, or its coroutine is of no use any more."""
-        self._release(live)
+        self.cache.release(live)
         live.shard.live.pop(live.id, None)
         close(live)
-
-    def _release(self, live: Live) -> None:
-        """It is not among the suspended any more: it goes on, or has ended."""
-        if self._suspended.pop((live.shard.number, live.id), None) is not None:
-            self.suspended_bytes -= live.held_bytes
 
     def flush(self, live: Live) -> None:
         """Write what this epoch added to its journal."""
@@ -337,18 +322,9 @@ class Runner:
                 live.shard.put(key, chunk)
 
     def evict(self) -> None:
-        """Drop the coroutines beyond the cache's size and its bytes; a replay rebuilds them. Called between epochs."""
-        pinned = 0
-        while pinned < PINNED and (len(self._suspended) > self._cache or self.suspended_bytes > self._cache_bytes):
-            slot = next(iter(self._suspended), None)
-            if slot is None:
-                return
-            live = self._suspended[slot]
-            if live.journal.unwritten or live.held:
-                self._suspended[slot] = self._suspended.pop(slot)
-                pinned += 1
-            else:
-                self.forget(live)
+        """Drop the coroutines that the cache has no room for; a replay rebuilds them. Called between epochs."""
+        for live in self.cache.surplus():
+            self.forget(live)
 
     def drop_shard(self, shard: Shard) -> None:
         """The shard goes, or starts over: nothing in memory counts any more."""
@@ -357,7 +333,7 @@ class Runner:
 
     @property
     def suspended(self) -> int:
-        return len(self._suspended)
+        return len(self.cache)
 
     # --- completions ---
 

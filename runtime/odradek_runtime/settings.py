@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
+from odradek_runtime.kafka_options import PREFIX as _KAFKA
 from odradek_runtime.kafka_options import option_of
 from odradek_runtime.memory import Shares
 from odradek_runtime.secret_files import SUFFIX, SecretFileError, read_secret
@@ -127,7 +128,8 @@ class Settings:
         9000
         """
         known = {f.name: f for f in fields(cls)}
-        texts = {name for name in known if isinstance(getattr(cls(), name), str) and name not in _CHOICES}
+        defaults = cls()
+        texts = {name for name in known if isinstance(getattr(defaults, name), str) and name not in _CHOICES}
         variables = Variables(os.environ if env is None else env, known, texts)
         for line in variables.warnings():
             warn(line)
@@ -140,8 +142,8 @@ class Settings:
         for name, value in merged.items():
             if name not in known:
                 raise SettingsError(f"unknown setting {name!r}: known are {', '.join(sorted(known))}")
-            values[name] = _fitting(name, _chosen(name, _convert(name, value, getattr(cls(), name))))
-        return replace(cls(), **values)
+            values[name] = _fitting(name, _chosen(name, _convert(name, value, getattr(defaults, name))))
+        return replace(defaults, **values)
 
 
 def _from_project(path: Path) -> dict[str, Any]:
@@ -157,7 +159,6 @@ def _from_project(path: Path) -> dict[str, Any]:
 
 
 _PREFIX = "ODRADEK_"
-_KAFKA = "ODRADEK_KAFKA_"
 _COMMANDS = {"app", "workers", "admin_url", "url", "debug"}
 """Variables that commands read themselves (ODRADEK_APP, ODRADEK_WORKERS ...)."""
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://")
@@ -234,11 +235,6 @@ _CHOICES = {"log_level": ("", "debug", "info", "warning", "error", "critical"), 
 
 def _chosen(name: str, value: Any) -> Any:
     """The value, if the setting takes it; names of levels are written in any case."""
-    if name == "headers_withheld":
-        try:
-            Withheld(value)
-        except ValueError as error:
-            raise SettingsError(f"setting {name}: {error}") from None
     choices = _CHOICES.get(name)
     if choices is None:
         return value
@@ -261,6 +257,11 @@ _FORMS = {
 
 def _fitting(name: str, value: Any) -> Any:
     """The value, each of its parts as it must look. Raises SettingsError."""
+    if name == "headers_withheld":
+        try:
+            Withheld(value)
+        except ValueError as error:
+            raise SettingsError(f"setting {name}: {error}") from None
     if name == "private_token" and 0 < len(value) < _LEAST_TOKEN:
         raise SettingsError(f"setting {name}: it has {len(value)} characters and needs {_LEAST_TOKEN} (openssl rand -hex 32)")
     if name not in _FORMS:

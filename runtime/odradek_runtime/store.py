@@ -42,6 +42,8 @@ PAGE_SKIPS = 2_000
 """A page passes over so many deleted keys: a millisecond, for which every other thread waits."""
 PAGE_KEY_BYTES = 48
 """No key of what is paged through is longer."""
+WRITE_BUFFER_BYTES = 32 * 1024 * 1024
+ALONE_BYTES = 2 * WRITE_BUFFER_BYTES
 ARENA_BYTES = 128 * 1024
 """What a store takes at a time for what it has been written: RocksDB's own mebibyte, of sixty stores, would be all there is."""
 PASSED_ALL = "Too many internal keys skipped"
@@ -92,30 +94,30 @@ class StoreMemory:
     Without it each store would take its own, and a worker with sixty shards sixty times as much.
     """
 
-    def __init__(self, tables_bytes: int, blocks_bytes: int) -> None:
+    def __init__(self, tables_bytes: int = ALONE_BYTES, blocks_bytes: int = ALONE_BYTES) -> None:
         self.tables = WriteBufferManager(tables_bytes, allow_stall=False)
         self.blocks = Cache(blocks_bytes)
 
 
 class RocksStore:
-    """A store in a directory of its own. `memory`: shared with the worker's other stores."""
+    """A store in a directory of its own. `memory`: shared with the worker's other stores, if there are any."""
 
     def __init__(self, directory: Path, memory: StoreMemory | None = None) -> None:
         self.directory = directory
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_paranoid_checks(True)
-        options.set_write_buffer_size(32 * 1024 * 1024)
         options.set_keep_log_file_num(2)
         options.set_max_open_files(256)
-        if memory is not None:
-            options.set_write_buffer_manager(memory.tables)
-            options.set_arena_block_size(ARENA_BYTES)
-            table = BlockBasedOptions()
-            table.set_block_cache(memory.blocks)
-            table.set_cache_index_and_filter_blocks(True)  # else they are held beside it
-            table.set_pin_l0_filter_and_index_blocks_in_cache(True)
-            options.set_block_based_table_factory(table)
+        memory = memory or StoreMemory()
+        options.set_write_buffer_size(WRITE_BUFFER_BYTES)
+        options.set_write_buffer_manager(memory.tables)
+        options.set_arena_block_size(ARENA_BYTES)
+        table = BlockBasedOptions()
+        table.set_block_cache(memory.blocks)
+        table.set_cache_index_and_filter_blocks(True)  # else they are held beside it
+        table.set_pin_l0_filter_and_index_blocks_in_cache(True)
+        options.set_block_based_table_factory(table)
         try:
             make_private(directory)
             self._db = Rdict(str(directory), options)

@@ -51,7 +51,7 @@ class StoreFolder:
 
     def __init__(self, directory: Path, memory: StoreMemory | None = None) -> None:
         self._directory = directory
-        self._memory = memory
+        self._memory = memory or StoreMemory()
 
     def open(self, number: int) -> Store:
         return RocksStore(self._path(number), self._memory)

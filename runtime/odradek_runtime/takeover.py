@@ -17,7 +17,7 @@ from odradek._definition import Subscription
 from . import keys
 from .formats import POSITIONS, STORE_POSITION, FormatError, Positions, StorePosition
 from .internal import Internal, held, made_again, refuse_another_journal, refuse_another_life
-from .log.parts import headers_of
+from .log.parts import headers_of, place_of
 from .log.port import Log, LogError, Member, Message, Partition, TopicInfo
 from .moved import Moved
 from .own_positions import last_positions
@@ -250,8 +250,8 @@ class Takeover:
         """Raise LogError for a copy of the state that has lost its headers: all of it would be left out."""
         if self._restored_topics and not stamp:
             raise LogError(
-                f"{message.topic()}[{message.partition()}]@{message.offset()} has no header odradek: restored topics must have the "
-                "headers that they were written with; copy them anew, with their headers",
+                f"{place_of(message)} has no header odradek: restored topics must have the headers that they were written with; "
+                "copy them anew, with their headers",
                 retriable=False,
             )
 

@@ -20,6 +20,7 @@ from types import FrameType
 import odradek
 
 from .invocation import Live
+from .log.parts import place_of
 from .metrics import Metrics
 
 logger = logging.getLogger("odradek")
@@ -131,7 +132,7 @@ def _where(live: Live) -> str:
     if live.stored is not None:
         return live.stored.id
     message = live.message
-    return "" if message is None else f"{message.topic()}[{message.partition()}]@{message.offset()}"
+    return "" if message is None else place_of(message)
 
 
 def _stack(frame: FrameType) -> str:

@@ -82,7 +82,7 @@ class Worker:
         self._url = url
         self._in_memory = in_memory
         self._clock = clock
-        shares = settings.shares
+        self._shares = shares = settings.shares
         self._store_memory = StoreMemory(shares.tables_bytes, shares.blocks_bytes)
         self._queue: queue.SimpleQueue[Input | None] = queue.SimpleQueue()
         self._engine: Engine | None = None
@@ -115,7 +115,7 @@ class Worker:
             self._step_done,
             running=self._settings.steps_running,
             threads=self._settings.step_threads,
-            results_bytes=self._settings.shares.results_bytes,
+            results_bytes=self._shares.results_bytes,
         )
         self._executor.start(partial(self.app.lifespan, self.app) if self.app.lifespan is not None else None)
         absent = self._create if create else None
@@ -234,7 +234,7 @@ class Worker:
             "inputs_paused": engine.flags.paused,
             "refused": [found[:2] for found in machine.targets.unavailable.refusals.current(machine.steady_ms)],
             "held_bytes": {
-                "suspended": machine.runner.suspended_bytes,
+                "suspended": machine.runner.cache.held_bytes,
                 "steps": self._executor.load_bytes,
                 "results": self._executor.results_bytes,
                 "tables": self._store_memory.tables.get_usage(),

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from odradek_runtime.data_folder import WORKER_FILE, make_private
+
 if TYPE_CHECKING:
     from pathlib import Path
-
-NAME = "worker.json"
 
 
 class ForeignFileError(Exception):
@@ -37,9 +37,9 @@ class WorkerFile(msgspec.Struct, frozen=True, kw_only=True):
 
     def write(self, data_dir: Path) -> Path:
         """Put it in place atomically; nobody sees half of it, and nobody else may read it."""
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = data_dir / NAME
-        temporary = data_dir / f".{NAME}.{self.pid}"
+        make_private(data_dir)
+        path = data_dir / WORKER_FILE
+        temporary = data_dir / f".{WORKER_FILE}.{self.pid}"
         temporary.unlink(missing_ok=True)
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(msgspec.json.format(msgspec.json.encode(self)) + b"\n")
@@ -48,14 +48,14 @@ class WorkerFile(msgspec.Struct, frozen=True, kw_only=True):
 
     def remove(self, data_dir: Path) -> None:
         """Remove it, unless another worker has written its own meanwhile."""
-        written = _load(data_dir / NAME)
+        written = _load(data_dir / WORKER_FILE)
         if written is not None and written.pid == self.pid:
-            (data_dir / NAME).unlink(missing_ok=True)
+            (data_dir / WORKER_FILE).unlink(missing_ok=True)
 
 
 def read_worker_file(data_dir: Path) -> WorkerFile | None:
     """The one in a worker's data directory; None where no worker has written any."""
-    return _load(data_dir / NAME)
+    return _load(data_dir / WORKER_FILE)
 
 
 def read_own(path: Path) -> bytes:

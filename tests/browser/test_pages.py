@@ -73,8 +73,8 @@ class Pages:
             name: urlsplit(url).port for name, url in (("T", site.at.url), ("A", site.at.admin_url), ("P", site.at.private_url))
         }
         consts = "".join(f"const {name} = 'http://{called}:{port}';" for name, port in ports.items())
-        html = Path(__file__).with_name(page).read_text()
-        self._html = html.replace("<script>", f"<script>{consts}", 1).encode()
+        html, tried = (Path(__file__).with_name(name).read_text() for name in (page, "tried.js"))
+        self._html = html.replace("<script>", f"<script>{consts}\n{tried}", 1).encode()
 
     def said(self) -> dict[str, object]:
         """What the page said, when it has."""

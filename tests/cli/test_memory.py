@@ -13,6 +13,7 @@ import pytest
 
 from tests.cli.conftest import odradek
 from tests.cli.workers import Serving, until
+from tests.processes import resident_bytes
 
 MIB = 1024 * 1024
 MEMORY_BYTES = 128 * MIB
@@ -42,12 +43,6 @@ async def made(ctx: Context, size: int) -> int:
 async def read(ctx: Context, text: str) -> None:
     await ctx.sleep(2.0)
 """
-
-
-def resident_bytes(pid: int, what: str) -> int:
-    """VmRSS now, or VmHWM at the most so far."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(what))
 
 
 def flood(url: str, path: str, body: bytes, requests: int) -> Counter[int]:

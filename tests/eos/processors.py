@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from odradek_runtime.worker_file import NAME
+from odradek_runtime.data_folder import WORKER_FILE
 from tests.eos.oracle import Oracle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,7 +120,7 @@ class Odradek(Processor):
     def _workers(self) -> list[int]:
         assert self._process is not None
         found: list[int] = []
-        for file in self._state.glob(f"*/{NAME}"):
+        for file in self._state.glob(f"*/{WORKER_FILE}"):
             with suppress(OSError, ValueError):
                 pid = json.loads(file.read_text())["pid"]
                 if os.getpgid(pid) == self._process.pid:  # not one that an earlier life has left

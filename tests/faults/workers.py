@@ -17,10 +17,10 @@ from pathlib import Path
 import httpx
 
 from odradek_runtime.cli import connect
+from odradek_runtime.data_folder import WORKER_FILE
 from odradek_runtime.log.port import Log, LogError, Partition
 from odradek_runtime.log_opening import open_log
 from odradek_runtime.settings import Settings
-from odradek_runtime.worker_file import NAME
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 APP = "tests.faults.apps:app"
@@ -168,7 +168,7 @@ class Worker:
     def shards(self) -> list[int] | None:
         """The shards that it owns and has restored; None while it is not ready."""
         try:
-            found = json.loads((self.data_dir / NAME).read_text())
+            found = json.loads((self.data_dir / WORKER_FILE).read_text())
             answer = httpx.get(found["admin_url"] + "/ready", timeout=2.0, trust_env=False)
         except (OSError, ValueError, httpx.TransportError):
             return None

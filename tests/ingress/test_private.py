@@ -7,7 +7,6 @@ import hmac
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,6 +26,7 @@ from odradek_runtime.worker_file import WorkerFile
 from tests.ingress.conftest import TOKEN, Site, running, until
 from tests.ingress.engine import ScriptedEngine
 from tests.ingress.shop import make_app
+from tests.processes import listening
 
 OpenSite = Callable[[ScriptedEngine], Site]
 ID = fresh_id(b"bob", b"0" * 12)
@@ -188,23 +188,13 @@ def test_strangers_have_the_secret_looked_up_once_at_a_time() -> None:
     credential.close()
 
 
-def listening() -> set[int]:
-    """The ports at which this process listens."""
-    own = set[str]()
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # the one that lists them
-            own.add(str(descriptor.readlink()))
-    rows = [line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]]
-    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in own}
-
-
 def test_beside_the_embedded_log_there_is_no_private_port(tmp_path: Path) -> None:
-    before = listening()
+    before = listening(["self"])
     node = Node(make_app(), replace(Settings(), data_dir=tmp_path, port=0, admin_port=0, private_port=0))
     node.start()
     try:
         until(lambda: node.worker.ready)
-        open_ = listening() - before
+        open_ = listening(["self"]) - before
         assert open_ == {urlsplit(node.url).port, urlsplit(node.admin_url).port} == set(node.ports)
         assert '"private_url": ""' in (tmp_path / "worker.json").read_text()
     finally:

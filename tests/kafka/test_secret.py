@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -30,13 +29,6 @@ secret.SharedSecret = Dying
 sys.modules["odradek_runtime.log_kafka.log"].SharedSecret = Dying
 KafkaLog(sys.argv[1]).shared_secret(sys.argv[2])
 """
-
-
-@pytest.fixture
-def log(kafka: str) -> Iterator[KafkaLog]:
-    opened = KafkaLog(kafka)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

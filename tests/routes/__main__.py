@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -22,13 +21,13 @@ import httpx
 from rich.console import Console
 
 from tests.cli.workers import Serving
+from tests.processes import resident_bytes
 from tests.routes import openapi
 
 PROJECT = Path(__file__).resolve().parents[2]
 HANGS_S = 60
-SETTLED_S = 10
 GROWTH = 2.0
-"""Resident memory may come to so many times what it is after the first seconds: stores and allocators fill up."""
+"""Resident memory may come to so many times what it is after the public port: stores and allocators fill up."""
 
 
 class Prober:
@@ -60,13 +59,6 @@ class Prober:
                 self.times_s.append(time.monotonic() - began)
 
 
-def resident_mb(pid: int) -> float:
-    """Of a process, without its children."""
-    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    assert found is not None
-    return int(found[1]) / 1024
-
-
 def ask(program: str, document: dict[str, Any], url: str, seconds: int, seed: int, token: str) -> int:
     """Run schemathesis; 1 when it found something."""
     Path("openapi.json").write_text(json.dumps(document))
@@ -90,13 +82,15 @@ def main() -> int:
         with Serving("run", "tests.routes.app:app", env={"PYTHONPATH": str(PROJECT)}) as serving:
             worker = serving.worker()
             with Prober(worker["admin_url"]) as prober:
-                early_mb = 0.0
+                early_bytes = 0
                 for name, document in (("url", openapi.public()), ("admin_url", openapi.admin())):
                     token = worker["token"] if name == "admin_url" else ""
                     if ask(options.schemathesis, document, worker[name], options.seconds, options.seed, token):
                         wrong.append(f"schemathesis found something at the {name} (seed {options.seed})")
-                    early_mb = early_mb or resident_mb(worker["pid"])
-            last_mb = resident_mb(worker["pid"])
+                    early_bytes = early_bytes or resident_bytes(worker["pid"])
+            last_bytes = resident_bytes(worker["pid"])
+            if last_bytes > GROWTH * early_bytes:
+                wrong.append("the worker grows")
             answer = httpx.post(worker["url"] + "/customer/last/pay", json=1, timeout=HANGS_S, trust_env=False)
             if answer.status_code != 200:
                 wrong.append(f"the last call: {answer.status_code} {answer.text}")
@@ -111,7 +105,7 @@ def main() -> int:
         os.chdir(PROJECT)
     times = sorted(prober.times_s)
     said = f"/health: {len(times)} times, p99 {times[len(times) * 99 // 100] * 1000:.0f} ms, at most {times[-1] * 1000:.0f} ms"
-    console.print(f"{said}; resident {early_mb:.0f} MB after the public port, {last_mb:.0f} MB at the end")
+    console.print(f"{said}; resident {early_bytes >> 20} MiB after the public port, {last_bytes >> 20} MiB at the end")
     for line in wrong:
         console.print(f"[red]{line}", markup=False)
     return 1 if wrong else 0

@@ -18,7 +18,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,8 +28,10 @@ from rich.table import Table
 
 from tests.broker import running_broker
 from tests.cli.conftest import command, environment
+from tests.cli.workers import alive
+from tests.processes import listening, resident_bytes, tree
 from tests.siege.attackers import ATTACKERS, Target
-from tests.siege.watch import Honest, Probed, probe, resident_bytes, tree
+from tests.siege.watch import Honest, Probed, probe
 
 MIB = 1024 * 1024
 MEMORY_BYTES = 256 * MIB
@@ -97,21 +99,6 @@ def place(log: str) -> Iterator[str]:
             yield servers
 
 
-def listening(pids: list[int]) -> tuple[int, ...]:
-    """Every TCP port that these processes listen at."""
-    inodes: set[str] = set()
-    for pid in pids:
-        for fd in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                target = str(fd.readlink())
-            except OSError:
-                continue
-            if target.startswith("socket:["):
-                inodes.add(target[8:-1])
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return tuple(sorted({int(line[1].split(":")[1], 16) for line in lines if line[3] == "0A" and line[9] in inodes}))
-
-
 def besiege(kafka: str, folder: Path, minutes: float, only: list[str], seed: int, console: Console) -> list[str]:
     """What was wrong."""
     name = f"siege-{uuid.uuid4().hex[:6]}"
@@ -127,7 +114,7 @@ def attacked(app: Besieged, name: str, kafka: str, minutes: float, only: list[st
     pids = [worker["pid"] for worker in app.workers]
     urls = sorted({worker["url"] for worker in app.workers})
     public = urlsplit(urls[0]).port or 0
-    ports = (public, *(port for port in listening(pids) if port != public))
+    ports = (public, *sorted(listening(pids) - {public}))
     base = {pid: resident_bytes(pid) for pid in pids}
     until_s = time.time() + minutes * 60
     where = "Kafka" if kafka else "the embedded log"
@@ -146,7 +133,9 @@ def attacked(app: Besieged, name: str, kafka: str, minutes: float, only: list[st
         highest, last_told_s = dict(base), 0.0
         while time.time() < until_s:
             time.sleep(0.25)
-            highest = {pid: max(most, resident_bytes(pid)) for pid, most in highest.items()}
+            for pid in pids:
+                with suppress(ProcessLookupError):  # the judgement says so
+                    highest[pid] = max(highest[pid], resident_bytes(pid))
             if time.time() - last_told_s > 30:
                 last_told_s = time.time()
                 left_s = until_s - last_told_s
@@ -172,7 +161,7 @@ def judged(
     slowest_ms = max(probed.share_ms(1.0) for probed in probes)
     if slowest_ms > PROBE_MS:
         wrong.append(f"a probe took {slowest_ms:.0f} ms")
-    if [worker["pid"] for worker in app.workers] != pids or any(not resident_bytes(pid) for pid in pids):
+    if [worker["pid"] for worker in app.workers] != pids or not all(alive(pid) for pid in pids):
         wrong.append("a worker has ended")
     above = max(highest[pid] - base[pid] for pid in pids)
     if above > MEMORY_BYTES * 5 // 4:

@@ -9,33 +9,11 @@ import time
 import uuid
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 
 AGAIN = {429, 500, 502, 503, 504}
 """Answers after which an honest client repeats its request under the same idempotency key."""
-
-
-def tree(root: int) -> list[int]:
-    """A process and all that descend from it."""
-    found = [root]
-    for pid in found:
-        for task in Path(f"/proc/{pid}/task").glob("*/children"):
-            try:
-                found.extend(int(child) for child in task.read_text().split())
-            except OSError:
-                continue
-    return found
-
-
-def resident_bytes(pid: int) -> int:
-    """0 when it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS")), 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,18 +12,18 @@ import msgspec
 
 from odradek_runtime.admin.client import RemoteLog
 from odradek_runtime.cli.errors import USAGE, CommandError
-from odradek_runtime.data_folder import DataFolderError, secure
+from odradek_runtime.data_folder import WORKER_FILE, DataFolderError, secure
 from odradek_runtime.log.port import Log, LogError
 from odradek_runtime.log_opening import open_log
 from odradek_runtime.settings import Settings
-from odradek_runtime.worker_file import NAME, ForeignFileError, WorkerFile, read_own
+from odradek_runtime.worker_file import ForeignFileError, WorkerFile, read_own
 
 PROBE_S = 2.0
 
 
 def running(settings: Settings) -> WorkerFile | None:
     """The live worker of this data folder, or of its per-worker sub-folders; None when there is none."""
-    for path in (settings.data_dir / NAME, *sorted(settings.data_dir.glob(f"worker-*/{NAME}"))):
+    for path in (settings.data_dir / WORKER_FILE, *sorted(settings.data_dir.glob(f"worker-*/{WORKER_FILE}"))):
         try:
             found = msgspec.json.decode(read_own(path), type=WorkerFile)
         except (FileNotFoundError, NotADirectoryError):

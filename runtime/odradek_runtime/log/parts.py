@@ -1,4 +1,6 @@
-"""The headers of a record as read, whatever its writer put there: the one place that asks a `Message` for them.
+"""The parts of a record that need care: its headers, whatever its writer put there, and its place as people read it.
+
+The one place that asks a `Message` for its headers.
 
 Kafka takes a header name of any bytes. The Kafka client wants UTF-8: for one other name it raises for the whole record, and asked
 again gives a list with a hole in it, which ends the process of whoever looks there. It does not even raise where the interpreter
@@ -22,6 +24,16 @@ _ask = methodcaller("headers")
 @runtime_checkable
 class _Settable(Protocol):
     def set_headers(self, headers: list[tuple[str, bytes | None]]) -> None: ...
+
+
+def place_of(message: Message) -> str:
+    """Where it stands.
+
+    >>> from confluent_kafka import Message
+    >>> place_of(Message("orders", 0, 17, b"k", b"v", []))
+    'orders[0]@17'
+    """
+    return f"{message.topic()}[{message.partition()}]@{message.offset()}"
 
 
 def headers_of(message: Message) -> Headers:
