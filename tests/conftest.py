@@ -1,13 +1,14 @@
 """What every test may ask for: a Kafka shared by the run, a cluster of one's own, names that nobody else uses.
 
 Stands before all tests. The broker is started by the first test that asks for one; none to be had is a failure.
+What a failed test says reaches its reader whatever it holds.
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -52,3 +53,19 @@ def kafka_cluster(tmp_path: Path) -> Iterator[ClusterFactory]:
 def topic_prefix() -> str:
     """A prefix for topics, groups and app names that no other test, run or machine uses."""
     return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Escape what is no text in a report: a lone surrogate in it ends the process that tests, and the report is lost."""
+    return _as_text((yield))
+
+
+def _as_text(part: Any) -> Any:
+    if isinstance(part, str):
+        return part.encode(errors="backslashreplace").decode()
+    if isinstance(part, dict):
+        return {_as_text(key): _as_text(value) for key, value in part.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(part, list | tuple):
+        return type(part)(map(_as_text, part))  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
+    return part

@@ -59,11 +59,14 @@ class Runner:
         try:
             waits_for = coroutine.send(None)
         except StopIteration as stop:
-            self.returned_at_once(live, context, coroutine, stop.value)
+            value = stop.value
         except BaseException as error:  # noqa: BLE001  (whatever a handler raises decides its end, invariant 9)
             self.raised_at_once(live, context, coroutine, error)
+            return
         else:
             self.waits_at_once(live, context, coroutine, waits_for)
+            return
+        self.returned_at_once(live, context, coroutine, value)  # outside: what it raises would show the value as its context
 
     def returned_at_once(self, live: Live, context: Context, coroutine: Coroutine[Any, Any, Any], value: Any) -> None:
         """It ended without a wait: most do."""
@@ -170,9 +173,11 @@ class Runner:
         try:
             return coroutine.send(None) or _BARE_YIELD
         except StopIteration as stop:
-            self._machine.ending.returned(live, stop.value)
+            value = stop.value
         except BaseException as error:  # noqa: BLE001  (whatever a handler raises decides its end, invariant 9)
             self._raised(live, error)
+            return _ENDED
+        self._machine.ending.returned(live, value)  # outside: what it raises would show the value as its context
         return _ENDED
 
     def _raised(self, live: Live, error: BaseException) -> None:

@@ -42,6 +42,24 @@ def test_whatever_a_handler_raises_is_a_failure_that_is_retried(rig: Rig, error:
     assert rig.dead_letters(app) == []
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_result_that_cannot_be_written_is_not_in_the_log(rig: Rig, waits: bool, caplog: pytest.LogCaptureFixture) -> None:
+    app = App("returns", shards=1)
+
+    @app.handler
+    async def give(ctx: Context) -> list[str]:
+        if waits:
+            await ctx.sleep(timedelta(milliseconds=1))
+        return ["the patient's name", "\ud800"]
+
+    rig.start(app)
+    failure = rig.ask("returns/give").reply().failure
+    assert failure is not None
+    assert "returns/give: result: $[1]: this str holds lone surrogates" in failure.message
+    assert "returns/give" in caplog.text
+    assert "the patient's name" not in caplog.text
+
+
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, Own, TerminalError("no"), ZeroDivisionError], ids=str)
 def test_a_decoder_or_a_key_function_that_raises_makes_a_dead_letter(rig: Rig, error: Any) -> None:
     import msgspec
