@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import threading
@@ -9,6 +10,7 @@ import time
 import uuid
 from collections import Counter
 from dataclasses import dataclass
+from multiprocessing.queues import Queue
 
 import httpx
 
@@ -47,6 +49,25 @@ def probe(admin_url: str, until_s: float, nice: int) -> Probed:
                 if status != 200:
                     failed.append(str(status))
     return Probed(sorted(took_ms), failed)
+
+
+def control(told: Queue[str], nice: int) -> None:
+    """Answer every request at once, from a process that does nothing else: what the machine itself takes while it is busy."""
+    if nice:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def serve() -> None:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            told.put(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            await server.serve_forever()
+
+    asyncio.run(serve())
 
 
 class Honest(threading.Thread):
