@@ -38,7 +38,7 @@ _CHUNK = ord("j")
 Changes = dict[bytes, bytes | None]
 Bases = dict[bytes, bytes]
 RECENT_KEYS = 50_000
-AT_ONCE_BYTES = 8 * 1024 * 1024
+AT_ONCE_BYTES = 1024 * 1024
 """The store is written before so much has gathered: the library holds the interpreter's lock meanwhile, some 6 ms a MiB."""
 WRITE_BACK_MS = 500
 """How long what is committed may wait for the store: a crash costs far more of it, for the store has no log of its own."""

@@ -1,8 +1,8 @@
 """`python -m tests.siege --minutes 60 --log kafka`: an app under every attack at once; honest clients beside it; a judgement.
 
-What must hold: no 500 that the app did not ask for, no request without an answer, no worker that ends, probes within 100 ms (and what
-a process that does nothing else takes on the same busy machine), memory within the setting, everything honest exactly once, also after
-the workers have been killed amid what strangers left in the journal.
+What must hold: no 500 that the app did not ask for, no request without an answer, no worker that ends, probes within 100 ms (and
+what a process that does nothing else takes on the same busy machine), memory within the setting, everything honest exactly once,
+also after the workers have been killed amid what strangers left in the journal.
 """
 
 from __future__ import annotations
