@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from odradek_runtime.request import Attach, Failure, Invoke, Reply, Request
+from odradek_runtime.request import Attach, Failure, Invoke, Reply
 from odradek_runtime.routing import id_hash, request_id, shard_of
-from tests.ingress.conftest import until
+from tests.ingress.conftest import running, until
+from tests.ingress.engine import ScriptedEngine
 
 if TYPE_CHECKING:
     from tests.ingress.conftest import Site
@@ -141,14 +142,15 @@ def test_health(site: Site) -> None:
     assert (sick.status_code, sick.json()["message"]) == (503, "the engine has failed: RuntimeError (the worker's log has more)")
 
 
-def test_a_client_that_leaves_gives_its_place_back(site: Site) -> None:
-    def keep(request: Request) -> None:
-        return None
-
-    site.engine.rule = keep
-    with pytest.raises(httpx.TimeoutException):
-        site.http.post("/shop/ping", timeout=0.2)
-    until(lambda: site.front.dispatcher.waiting == 0)
+@pytest.mark.parametrize(("method", "path"), [("POST", "/shop/raw"), ("GET", "/shop/raw/attach")])
+@pytest.mark.parametrize("body", [b"", b" " * 900_000], ids=["no body", "a long one"])
+def test_a_client_that_leaves_gives_its_place_back(method: str, path: str, body: bytes) -> None:
+    with running(ScriptedEngine(), max_record_bytes=1_000_000) as site:
+        site.engine.rule = lambda request: None
+        with pytest.raises(httpx.TimeoutException):
+            site.http.request(method, path, content=body, headers={"idempotency-key": "k"}, timeout=0.5)
+        assert len(site.engine.asked) == 1
+        until(lambda: site.front.dispatcher.waiting == 0)
 
 
 def test_however_many_wait_for_one_invocation_the_engine_is_asked_once(site: Site) -> None:

@@ -1,15 +1,14 @@
-"""The Starlette apps of a worker's public and private ports: routes and error forms, nothing else."""
+"""The apps of a worker's public and private ports: which path is served by what."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
 from odradek_runtime.ingress import wire
 from odradek_runtime.ingress.credential import PeersOnly
-from odradek_runtime.ingress.errors import HANDLERS
+from odradek_runtime.ingress.table import Endpoint, Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,18 +20,16 @@ if TYPE_CHECKING:
 ANY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-def public_app(routes: Routes) -> Starlette:
+def public_app(routes: Routes) -> Table:
     """What clients reach."""
     own = [
-        Route("/health", routes.health, methods=["GET"]),
-        Route("/invocations/{id}/attach", routes.invocation, methods=["GET"]),
-        Route("/invocations/{id}/output", routes.invocation, methods=["GET"]),
+        Route("/health", Endpoint(routes.health), methods=["GET"]),
+        Route("/invocations/{id}/attach", Endpoint(routes.invocation), methods=["GET"]),
+        Route("/invocations/{id}/output", Endpoint(routes.invocation), methods=["GET"]),
     ]
-    table = [Mount("/odradek", routes=own), Route("/{path:path}", routes.handler, methods=ANY_METHOD)]
-    return Starlette(routes=table, exception_handlers=HANDLERS)
+    return Table([Mount("/odradek", routes=own), Route("/{path:path}", Endpoint(routes.handler), methods=ANY_METHOD)])
 
 
 def private_app(routes: PrivateRoutes, others: Sequence[Route], credential: Credential) -> PeersOnly:
     """What the app's other workers reach; `others`: what is not the ingress's."""
-    table = [Route(wire.ASK_PATH, routes.ask, methods=["POST"]), *others]
-    return PeersOnly(Starlette(routes=table, exception_handlers=HANDLERS), credential)
+    return PeersOnly(Table([Route(wire.ASK_PATH, Endpoint(routes.ask), methods=["POST"]), *others]), credential)

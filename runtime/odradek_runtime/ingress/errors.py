@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -95,22 +95,9 @@ def suggestion(name: str, known: Iterable[str], what: str) -> str:
     return f"; {what}: " + ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
 
 
-async def on_http_error(request: HttpRequest, error: Exception) -> Response:
-    """Starlette's handler for HttpError."""
-    return error_response(cast("HttpError", error))
-
-
-async def on_http_exception(request: HttpRequest, error: Exception) -> Response:
-    """Starlette's own refusals (404, 405 of fixed routes) in our form."""
-    refusal = cast("HTTPException", error)
-    message = f"{request.method} {request.url.path}: {refusal.detail}"
-    return error_response(HttpError(refusal.status_code, message, headers=refusal.headers))
-
-
-async def on_crash(request: HttpRequest, error: Exception) -> Response:
-    """A defect of ours: 500 without inner details; Starlette raises it again, and the guard logs the traceback."""
-    return error_response(HttpError(500, CRASHED))
-
-
-HANDLERS = {HttpError: on_http_error, HTTPException: on_http_exception, Exception: on_crash}
-"""Given to every Starlette app of a worker."""
+def told(request: HttpRequest, error: BaseException) -> Response | None:
+    """What a client is told of an error. None: it is a defect of ours, and the log's."""
+    if isinstance(error, HTTPException):  # Starlette's own refusals: 404, 405 of fixed routes
+        message = f"{request.method} {request.url.path}: {error.detail}"
+        return error_response(HttpError(error.status_code, message, headers=error.headers))
+    return error_response(error) if isinstance(error, HttpError) else None

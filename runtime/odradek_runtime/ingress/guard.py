@@ -1,7 +1,6 @@
-"""What stands before every app of a worker: whatever goes wrong inside is answered in our form.
+"""What stands round every app of a worker: whatever goes wrong inside is answered in our form, a SystemExit of a validator, too.
 
-Starlette's own handlers end most errors; what they let through (an error in a handler of errors, a SystemExit in an app's
-validator) would reach the client as plain text. What is no HTTP never comes this far: `protocol` answers it.
+What is no HTTP never comes this far: `protocol` answers it.
 """
 
 from __future__ import annotations
@@ -10,7 +9,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from odradek_runtime.ingress.errors import CRASHED, HttpError, error_response
+from starlette.requests import Request
+
+from odradek_runtime.ingress.errors import CRASHED, HttpError, error_response, told
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -39,8 +40,10 @@ class Guard:
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            log.exception("%s %s: %s", scope.get("method", ""), scope.get("path", ""), type(error).__name__)
+            response = told(Request(scope), error)
+            if response is None or begun:
+                log.exception("%s %s: %s", scope.get("method", ""), scope.get("path", ""), type(error).__name__)
             if not begun:
-                await error_response(HttpError(500, CRASHED))(scope, receive, send)
+                await (response or error_response(HttpError(500, CRASHED)))(scope, receive, send)
             elif not ended:
                 raise

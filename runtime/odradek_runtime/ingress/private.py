@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from odradek_runtime.ingress import wire
 from odradek_runtime.ingress.admission import read_body
+from odradek_runtime.ingress.departure import CLIENT_LEFT, unless_gone
 from odradek_runtime.ingress.errors import HttpError
-from odradek_runtime.ingress.routes import CLIENT_LEFT, unless_gone
 
 if TYPE_CHECKING:
     from starlette.requests import Request as HttpRequest

@@ -14,6 +14,7 @@ import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from odradek_runtime.ingress.departure import DEPARTURE, Departure
 from odradek_runtime.ingress.door import network_of
 from odradek_runtime.ingress.errors import error_body
 
@@ -137,6 +138,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Let it in, or say why not."""
         super().connection_made(transport)
         self._outlet = Outlet(self, transport)
+        self._departure = Departure(self.flow)
         self._began_s = self.loop.time()
         address = network_of(self.client[0]) if self.client else ""
         reason = self._door.enter(address)
@@ -160,6 +162,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._address = None
         self._unread.give_back()
         super().connection_lost(exc)
+        self._departure.tell()
         self._unset_keepalive_if_required()
         self._outlet.forget()
 
@@ -253,6 +256,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():  # then the parser would take the body for another protocol's
             self._without_upgrade = True
             return
+        cast("dict[str, Any]", self.scope)[DEPARTURE] = self._departure
         super().on_headers_complete()
         self._enter(BODY)
         self._around_bytes = self._body_bytes = 0
@@ -364,6 +368,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._answering:
             cycle.disconnected = True
             cycle.message_event.set()
+            self._departure.tell()
         self._linger()
 
     def _say(self, refusal: Refusal) -> None:

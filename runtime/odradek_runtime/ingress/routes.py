@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
@@ -19,13 +18,14 @@ from odradek_runtime.ingress.admission import (
     read_body,
 )
 from odradek_runtime.ingress.delay import delay_s
+from odradek_runtime.ingress.departure import unless_gone
 from odradek_runtime.ingress.errors import HttpError, bad_field, unavailable
 from odradek_runtime.ingress.responses import respond
 from odradek_runtime.request import Attach, Invoke, Reply, Request
 from odradek_runtime.routing import fresh_id, id_hash, request_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from starlette.requests import Request as HttpRequest
 
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
     from odradek_runtime.ingress.dispatch import Dispatcher
     from odradek_runtime.ingress.port import Engine, Entropy
     from odradek_runtime.withheld import Withheld
-
-T = TypeVar("T")
-CLIENT_LEFT = 499
-"""Never read by anybody: the client closed the connection while it waited. The invocation goes on."""
 
 
 class Routes:
@@ -82,6 +78,7 @@ class Routes:
         except ValueError as error:
             raise bad_field("id", str(error)) from error
         self._budget.check()
+        await self._unread(request)
         return respond(await self._ask(request, Attach(wanted, wait=request.url.path.endswith("/attach"))), None)
 
     async def handler(self, request: HttpRequest) -> Response:
@@ -92,9 +89,15 @@ class Routes:
             raise HttpError(405, f"{request.method} is not for this path; use {allowed}", headers={"allow": allowed})
         self._budget.check()
         if allowed == "GET":
+            await self._unread(request)
             return respond(await self._ask(request, self._attach(request, address)), address.handler)
         with self._budget.share() as share:
             return respond(await self._ask(request, await self._invoke(request, address, share)), address.handler)
+
+    async def _unread(self, request: HttpRequest) -> None:
+        """Take a body that means nothing here: as long as it stands in between, nobody hears that the client leaves."""
+        with self._budget.share() as share:
+            await read_body(request, self._max_record_bytes, share)
 
     def _attach(self, request: HttpRequest, address: Address) -> Attach:
         key = idempotency_key(request)
@@ -146,31 +149,6 @@ class Routes:
 
     async def _ask(self, request: HttpRequest, wanted: Request) -> Reply:
         return await unless_gone(request, self._dispatcher.ask(wanted))
-
-
-async def unless_gone(request: HttpRequest, work: Coroutine[None, None, T]) -> T:
-    """What the work gives, unless the client leaves first: nobody waits for those who do not wait (their places are needed)."""
-    waiting = asyncio.current_task()
-    assert waiting is not None, "an endpoint runs in a task"
-    left = False
-
-    async def watch() -> None:
-        nonlocal left
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        left = True
-        waiting.cancel()
-
-    watcher = asyncio.create_task(watch())
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if not left:
-            raise
-        waiting.uncancel()
-        raise HttpError(CLIENT_LEFT, "the client left") from None
-    finally:
-        watcher.cancel()
 
 
 class RandomBytes:

@@ -75,7 +75,7 @@ class HttpThread:
 
     async def _serve(self, name: str, app: ASGIApp, sock: socket.socket, grace_s: int, door: Door) -> None:
         config = uvicorn.Config(
-            Guard(Browsers(app, door)),
+            Browsers(Guard(app), door),
             http=cast("Any", partial(BoundedProtocol, door=door)),
             log_config=None,
             log_level="warning",
