@@ -268,14 +268,17 @@ class Runner:
             live.shard.set_timer(live.timers[ref], Timer("sleep"))
         live.sleeps = []
         for ref in live.started:
-            self.start_step(live, ref)
+            self.start_step(live, ref, beside=len(live.started))
         live.started = []
         if live.journal.unwritten:
             epoch.journaled[live.id] = live
         self._machine.touch(live.shard)
 
-    def start_step(self, live: Live, ref: int, attempt: int = 0, first_ms: int = 0) -> None:
-        """Run a step once this epoch is durable. Until its result is delivered it is a timer that is due: a crash runs it again."""
+    def start_step(self, live: Live, ref: int, attempt: int = 0, first_ms: int = 0, *, beside: int = 1) -> None:
+        """Run a step once this epoch is durable. Until its result is delivered it is a timer that is due: a crash runs it again.
+
+        `beside`: how many steps of this invocation begin now; what it holds in memory is reckoned in equal parts to each.
+        """
         first_ms = first_ms or int(self._machine.now_ms)
         timer = live.timers[ref] = keys.timer(0, live.id, ref)
         created_ms = live.stored.created_ms if live.stored is not None else 0
@@ -286,7 +289,8 @@ class Runner:
         body = live.bodies[ref]
         live.shard.running.add((live.id, ref))
         shard = live.shard
-        run = StepRun(shard.number, shard.incarnation, live.id, ref, body, key, attempt, first_ms, created_ms, data_bytes(live))
+        held = data_bytes(live) // beside
+        run = StepRun(shard.number, shard.incarnation, live.id, ref, body, key, attempt, first_ms, created_ms, held)
         epoch.steps.append(run)
         self._machine.touch(live.shard)
 

@@ -100,6 +100,20 @@ def test_a_step_is_counted_with_what_its_invocation_holds(stage: MakeStage) -> N
     assert 100_000 < here.executor.submitted[0].held_bytes < 101_000
 
 
+def test_steps_that_begin_together_hold_what_their_invocation_does_once(stage: MakeStage) -> None:
+    app = App("naps", shards=1)
+
+    @app.handler
+    async def work(ctx: Context, text: str) -> int:
+        lengths = [ctx.run(len, text) for _ in range(50)]
+        return sum([await length for length in lengths])
+
+    here = stage(app).open()
+    here.ask("naps/work", "x" * 100_000)
+    here.until(lambda: len(here.executor.submitted) == 50)
+    assert 100_000 < sum(run.held_bytes for run in here.executor.submitted) < 110_000
+
+
 class Results:
     """An executor whose results are taken when the test says so; `began` counts the bodies that have begun."""
 
