@@ -31,6 +31,8 @@ def test_a_key_may_hold_anything_that_is_escaped(site: Site) -> None:
     assert site.http.post("/customer/a%2Fb%20%C3%BC%FF/add", content=b"3").status_code == 200
     assert site.engine.invoked.key == b"a/b \xc3\xbc\xff"
     assert id_hash(site.engine.invoked.invocation_id) % 4 == shard_of(b"a/b \xc3\xbc\xff", 4)
+    assert site.http.post("/customer/%0Aa%0Ab%0A/add", content=b"3").status_code == 200
+    assert site.engine.invoked.key == b"\na\nb\n"
 
 
 def test_bytes_go_in_and_out_as_they_are(site: Site) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
     from starlette.routing import BaseRoute
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Endpoint:
@@ -31,10 +31,10 @@ class Endpoint:
 
 
 class Table:
-    """An ASGI app of routes."""
+    """An ASGI app of routes; `rest`: of all that none of them is for, else 404. A slash too many is no other path's."""
 
-    def __init__(self, routes: Sequence[BaseRoute]) -> None:
-        self._router = Router(routes)
+    def __init__(self, routes: Sequence[BaseRoute], rest: ASGIApp | None = None) -> None:
+        self._router = Router(routes, redirect_slashes=False, default=rest)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
