@@ -353,6 +353,38 @@ def test_requests_sent_ahead_of_their_answers(start: Callable[..., Site]) -> Non
     assert len(site.engine.asked) < 100
 
 
+def test_a_client_that_leaves_with_requests_behind(start: Callable[..., Site]) -> None:
+    """Its end stands behind what is not read yet, and its place is free nevertheless."""
+    site = start()
+    site.engine.rule = lambda request: None
+    one = RAW + b"content-length: 1\r\n\r\na"
+    with connect(site) as connection:
+        connection.sendall(one)
+        site.engine.wait_for(1)
+        connection.sendall(one * 2)
+    until(lambda: site.front.dispatcher.waiting == 0)
+    until(lambda: b"odradek_http_connections 0.0" in site.admin.get("/metrics").content)
+    assert len(site.engine.asked) == 1
+
+
+def test_what_is_sent_ahead_of_its_turn_is_counted_and_little(start: Callable[..., Site]) -> None:
+    """However many are answered before it."""
+    site = start()
+    site.engine.rule = lambda request: None if request.wait else Reply("accepted", request.invocation_id)
+    budget = site.front._budget  # pyright: ignore[reportPrivateUsage]
+    with connect(site) as connection:
+        quick, slow = RAW.replace(b"raw", b"raw/send") + b"content-length: 1\r\n\r\na", RAW + b"content-length: 1\r\n\r\na"
+        connection.setblocking(False)
+        connection.send(quick * 60 + slow + RAW + b"content-length: 99999999\r\n\r\n")
+        connection.settimeout(2)
+        pour(connection, b"x" * 65536)
+        site.engine.wait_for(61)
+        held = [len(one.body) for one in found() if isinstance(one, RequestResponseCycle)]
+        assert 0 < max(held) < 500_000
+        assert max(held) < budget.held_bytes < 500_000
+    until(lambda: budget.held_bytes == 0)
+
+
 def found() -> list[object]:
     """All that stands for a connection or a request in this process."""
     kinds = (BoundedProtocol, RequestResponseCycle, Request, Invoke)
@@ -366,10 +398,12 @@ def found() -> list[object]:
         RAW + b"connection: close\r\ncontent-length: 5\r\n\r\nhello",
         RAW + b"content-length: 99999\r\n\r\n",
         RAW + b"content-length: 99\r\n\r\nhalf",
+        (RAW + b"content-length: 1\r\n\r\na") * 9,
+        (RAW + b"content-length: 1\r\n\r\na") * 9 + RAW + b"content-length: 99\r\n\r\nhalf",
         b"GARBAGE",
         b"",
     ],
-    ids=["kept", "closed", "refused", "left", "garbage", "nothing"],
+    ids=["kept", "closed", "refused", "left", "many", "many and half", "garbage", "nothing"],
 )
 def test_a_connection_that_has_ended_leaves_nothing_behind(start: Callable[..., Site], data: bytes) -> None:
     """Nor does it wait for the garbage collector, which comes seldom here."""

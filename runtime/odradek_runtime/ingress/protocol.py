@@ -7,11 +7,12 @@ request was answered before it had been read is closed, not read on.
 
 from __future__ import annotations
 
+import select
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from odradek_runtime.ingress.departure import DEPARTURE, Departure
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
+    from odradek_runtime.ingress.budget import Share
     from odradek_runtime.ingress.door import Door
 
 SLICE_BYTES = 16 * 1024
@@ -40,6 +42,9 @@ LINGER_S = 2.0
 LINGER_BYTES = 4 * 1024 * 1024
 """A connection that ends early is read (and what is read dropped) for so long at most, so that its client gets to the answer:
 one that is closed with bytes unread is reset, and the answer may be lost with it."""
+
+CLOSED: int = getattr(select, "POLLRDHUP", 0)
+"""Linux's; elsewhere a reset alone is seen."""
 
 IDLE, HEAD, BODY, SERVED, ENDED = "idle", "head", "body", "served", "ended"
 
@@ -101,6 +106,19 @@ class Outlet:
         self._protocol = None
 
 
+class Flow(FlowControl):
+    """Reading rests while much waits for its turn: each answer before it, and each look for a body, would let in more."""
+
+    def __init__(self, transport: asyncio.Transport, ahead: Share) -> None:
+        super().__init__(transport)
+        self._ahead = ahead
+
+    def resume_reading(self) -> None:
+        """Unless there is enough."""
+        if self._ahead.held_bytes <= HIGH_WATER_LIMIT:
+            super().resume_reading()
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. `check` is called every second or so."""
 
@@ -128,6 +146,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._coding = b""
         self._keep = True
         self._without_upgrade = False
+        self._ahead = door.budget.share()
+        """What was read while requests waited behind the one that is being answered."""
         self._unread = door.budget.share()
         self._unread_bytes = 0
         self._unread_since_s: float | None = None
@@ -137,6 +157,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let it in, or say why not."""
         super().connection_made(transport)
+        self.flow = Flow(transport, self._ahead)
         self._outlet = Outlet(self, transport)
         self._departure = Departure(self.flow)
         self._began_s = self.loop.time()
@@ -161,6 +182,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._door.leave(self._address)
             self._address = None
         self._unread.give_back()
+        self._forget_ahead()
         super().connection_lost(exc)
         self._departure.tell()
         self._unset_keepalive_if_required()
@@ -208,6 +230,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.transport.close()
         elif self.flow.read_paused:
             self._began_s = now_s  # it is we who do not read
+            if self.pipeline and has_left(self.transport):
+                self.transport.abort()
         elif self._phase == BODY and took_s > self._limits.body_s + self._body_bytes / LEAST_RATE:
             said = f"the body has not arrived within {self._limits.body_s:g} s (setting http_body_s)"
             self._refuse(Refusal(408, said, "slow_body"))
@@ -290,6 +314,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._phase == ENDED:
             return
         super().on_response_complete()
+        if not self.pipeline:
+            self._ahead.give_back()
         if self._phase == SERVED and not self._answering:
             self._phase = IDLE
         elif self._phase == HEAD:
@@ -316,6 +342,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(error.__context__ if isinstance(error.__context__, Refusal) else UNREADABLE)
             return
         self._around_bytes += len(data)
+        if self.pipeline:
+            self._ahead.add(len(data))
         if self._phase == HEAD and self._around_bytes > self._limits.head_bytes:
             self._refuse(self._long_head())
         elif self._phase == BODY and self._around_bytes > FRAMING_BYTES:
@@ -383,6 +411,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Say that nothing more comes, and drop what still arrives, for a while."""
         self._enter(ENDED)
         self._body_bytes = 0
+        self._forget_ahead()
         if not self.transport.get_write_buffer_size():
             try:
                 self.transport.write_eof()
@@ -390,6 +419,13 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.transport.abort()
                 return
         self.flow.resume_reading()
+
+    def _forget_ahead(self) -> None:
+        """What waits for its turn gets none. It shall not keep the connection, nor wait for the garbage collector."""
+        for cycle, _ in self.pipeline:
+            cycle.on_response = _nothing
+        self.pipeline.clear()
+        self._ahead.give_back()
 
     def _drop(self, size: int) -> None:
         self._body_bytes += size
@@ -406,3 +442,14 @@ class BoundedProtocol(HttpToolsProtocol):
         elif now_s - self._unread_since_s > self._limits.body_s + (self._unread_bytes - size) / LEAST_RATE:
             self._door.refused["slow_reader"] += 1
             self.transport.abort()
+
+
+def has_left(transport: asyncio.Transport) -> bool:
+    """Whether the other side has closed, though bytes that nobody has read stand before its end. False where no system tells."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), CLOSED)
+    return bool(poll.poll(0))
+
+
+def _nothing() -> None:
+    pass

@@ -120,5 +120,10 @@ async def watch(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
     loop = asyncio.get_running_loop()
     while not serving.done():
         await asyncio.sleep(LOOK_S)
-        for connection in tuple(server.server_state.connections):
-            cast("BoundedProtocol", connection).check(loop.time())
+        _look(server, loop.time())
+
+
+def _look(server: uvicorn.Server, now_s: float) -> None:
+    """A function of its own: what the last one was is not kept until the next look."""
+    for connection in tuple(server.server_state.connections):
+        cast("BoundedProtocol", connection).check(now_s)
