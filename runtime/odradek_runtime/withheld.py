@@ -12,6 +12,7 @@ NEVER = ("authorization", "proxy-authorization", "cookie")
 """These are no handler's, whatever the setting says."""
 CREDENTIALS = (
     *("*authorization", "*cookie*", "*api-key", "*apikey", "*token", "*secret*", "*password*", "*passwd*", "*credential*"),
+    *("*api_key", "*auth-key", "*access-key", "*functions-key", "*subscription-key"),
     *("*jwt*", "*session-id", "*sessionid", "x-ms-token-*", "x-amzn-oidc-*"),
 )
 _NAME = re.compile(r"!?[a-z0-9#$%&'*+.^_`|~-][a-z0-9!#$%&'*+.^_`|~-]*")

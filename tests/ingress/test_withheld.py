@@ -33,9 +33,13 @@ CREDENTIALS = (
     *("apikey", "x-goog-api-key", "x-auth-token", "x-access-token", "x-forwarded-access-token", "x-amz-security-token"),
     *("private-token", "x-gitlab-token", "x-vault-token", "x-csrf-token", "x-xsrf-token", "x-amzn-oidc-accesstoken"),
     *("x-amzn-oidc-data", "x-ms-token-aad-id-token", "x-goog-iap-jwt-assertion", "cf-access-jwt-assertion", "x-client-secret"),
+    *("x_api_key", "x-auth-key", "x-access-key", "x-functions-key", "ocp-apim-subscription-key"),
     *("x-telegram-bot-api-secret-token", "x-user-password", "x-credentials", "php-auth-passwd", "x-session-id"),
 )
-HARMLESS = ("x-request-id", "traceparent", "tracestate", "x-hub-signature-256", "x-forwarded-for", "origin", "x-user", "etag")
+HARMLESS = (
+    *("x-request-id", "traceparent", "tracestate", "x-hub-signature-256", "x-forwarded-for", "origin", "x-user", "etag"),
+    "x-routing-key",
+)
 
 
 @pytest.mark.parametrize("name", CREDENTIALS)
