@@ -141,6 +141,16 @@ def test_a_link_to_what_may_be_looked_at(plain: Site, which: str, path: str) -> 
     refused(ask(getattr(plain.at, which), "GET", path, IMAGE))
 
 
+def test_what_a_page_sends_is_seen_without_a_host_too(plain: Site) -> None:
+    """As a proxy may pass it on, in HTTP/1.0."""
+    at = urlsplit(plain.at.url)
+    for header in (f"origin: {PAGE}", "sec-fetch-site: cross-site"):
+        with socket.create_connection((at.hostname or "", at.port or 0), 30) as connection:
+            connection.sendall(f"POST /shop/ping HTTP/1.0\r\n{header}\r\ncontent-length: 0\r\n\r\n".encode())
+            assert connection.recv(65536).startswith(b"HTTP/1.1 403 ")
+    assert not plain.engine.asked
+
+
 # --- pages that may ---
 
 
@@ -164,6 +174,13 @@ def test_a_page_of_an_allowed_origin(start: Callable[..., Site]) -> None:
         assert "access-control-allow-credentials" not in headers
         assert "x-odradek-id" in headers["access-control-expose-headers"]
     assert [request.payload for request in site.engine.asked if isinstance(request, Invoke)] == [b'"x"']
+
+
+def test_a_preflight_for_a_method_that_there_is_not(start: Callable[..., Site]) -> None:
+    site = start(http_cors_origins=(APP,))
+    status, headers, body = ask(site.at.url, "OPTIONS", "/shop/raw", {"origin": APP, "access-control-request-method": "FOO"})
+    assert (status, headers["content-type"], headers["access-control-allow-origin"]) == (400, "application/json", APP)
+    assert msgspec.json.decode(body) == {"code": 400, "message": "Disallowed CORS method", "metadata": {}}
 
 
 @pytest.mark.parametrize("origin", ["http://app.example", "https://app.example:8443", "https://app.example.evil", "null", "*", ""])

@@ -15,6 +15,8 @@ from starlette.middleware.cors import CORSMiddleware
 from odradek_runtime.ingress.errors import HttpError, error_response
 
 if TYPE_CHECKING:
+    from starlette.datastructures import Headers
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from odradek_runtime.ingress.door import Door
@@ -38,7 +40,7 @@ class Browsers:
     def __init__(self, app: ASGIApp, door: Door) -> None:
         self._app = app
         self._door = door
-        self._allowed = CORSMiddleware(
+        self._allowed = Allowed(
             app,
             allow_origins=door.origins or (),
             allow_methods=METHODS,
@@ -54,7 +56,7 @@ class Browsers:
         if host is not None and not self._door.names.has(host):
             await self._refuse("host", _another_host(host))(scope, receive, send)
             return
-        if len(said) <= 1:
+        if len(said) == (host is not None):
             await self._app(scope, receive, send)
             return
         origin = said.get(b"origin")
@@ -69,6 +71,18 @@ class Browsers:
         self._door.refused[reason] += 1
         log.warning("%s", error.message)
         return error_response(error)
+
+
+class Allowed(CORSMiddleware):
+    """For the pages that may ask. What is refused before they ask is told as every error is, not in plain text."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Whether a page may send what it is about to."""
+        answer = super().preflight_response(request_headers)
+        if answer.status_code == 200:
+            return answer
+        headers = {name: value for name, value in answer.headers.items() if not name.startswith("content-")}
+        return error_response(HttpError(answer.status_code, bytes(answer.body).decode(), headers=headers))
 
 
 def is_own(said: dict[bytes, bytes]) -> bool:
