@@ -32,6 +32,11 @@ logger = logging.getLogger("odradek")
 
 CALLED = RetryPolicy(initial=0.05, factor=2.0, max_delay=60.0)
 FROM_RECORD = RetryPolicy(initial=0.05, factor=2.0, max_delay=60.0, max_duration=86_400.0)
+UNAWAITED = {
+    "ctx.run": "the step need not have run, and what came of it is lost; write `await`",
+    "ctx.sleep": "nothing waited; write `await`",
+    "ctx.call": "the call is made, and what comes of it is lost; write `await`, or ctx.send where that is meant",
+}
 
 
 class Ending:
@@ -39,6 +44,8 @@ class Ending:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+        self._told: set[tuple[str, str]] = set()
+        """Handlers, and what it was said of them that they do not await."""
 
     # --- ends ---
 
@@ -72,6 +79,8 @@ class Ending:
         if over:
             self.failed(live, Failure(413, f"{live.handler.target}: its result {over}"))
             return
+        if live.pending:
+            self._unawaited(live)
         self._end(live, result, None)
 
     def failed(self, live: Live, failure: Failure) -> None:
@@ -153,6 +162,18 @@ class Ending:
         letter = dead_letter(topic, target, origin, value, failure, attempts, without)
         machine.epoch.outputs.append(machine.sizes.letter(letter))
         logger.warning("%s -> %s (%s): %s", where, topic, target, failure.message, extra={"handler": target})
+
+    def _unawaited(self, live: Live) -> None:
+        """Say once for each handler what it began and did not wait for: nearly always a forgotten `await`."""
+        target = live.handler.target
+        for ref in live.pending:
+            kind = "ctx.run" if ref in live.bodies else "ctx.sleep" if ref in live.timers else "ctx.call"
+            if (target, kind) not in self._told:
+                self._told.add((target, kind))
+                logger.warning(
+                    "%s (%s): it has returned and did not await %s(...): %s", live.id, target, kind, UNAWAITED[kind],
+                    extra={"handler": target},
+                )  # fmt: skip
 
     def _end(self, live: Live, result: bytes | None, failure: Failure | None) -> None:
         machine, shard = self._machine, live.shard
