@@ -102,6 +102,8 @@ def _narrow_tree(entry: Path, *, refuse_links: bool) -> None:
         return
     if refuse_links and (stat.S_ISLNK(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink > 1)):
         raise DataFolderError(f"others could write to it, and {entry} is a link: remove it if you have not made it")
+    if found.st_uid not in (os.geteuid(), 0):  # where anybody may make things (a sticky folder), he was there first
+        raise DataFolderError(f"{entry} belongs to {_user(found.st_uid)}: remove it if you have not made it")
     if found.st_uid != os.geteuid():
         return
     if stat.S_ISDIR(found.st_mode):

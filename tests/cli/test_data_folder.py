@@ -154,6 +154,26 @@ def test_somebody_elses_folder_is_refused(folder: Path) -> None:
 
 
 @as_root
+@pytest.mark.parametrize("rights", [0o700, 0o1777], ids=["private now", "sticky"])
+@pytest.mark.parametrize("name", ["log", "store", "store/shop/0", "worker.json"])
+@pytest.mark.parametrize("link", [False, True], ids=["a folder", "a link"])
+def test_what_somebody_else_has_put_there_is_refused(tmp_path: Path, rights: int, name: str, link: bool) -> None:
+    """The log would be written where he reads it."""
+    folder, his = tmp_path / "data", tmp_path / "his"
+    entry = folder / name
+    entry.parent.mkdir(parents=True)
+    folder.chmod(rights)
+    his.mkdir()
+    if link:
+        entry.symlink_to(his)
+    else:
+        entry.mkdir()
+    os.lchown(entry, STRANGER, STRANGER)
+    with pytest.raises(DataFolderError, match=f"{name} belongs to user {STRANGER}: remove it"):
+        secure(folder)
+
+
+@as_root
 def test_somebody_elses_link_to_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     link = tmp_path / "link"
