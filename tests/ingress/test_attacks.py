@@ -245,6 +245,24 @@ def test_a_body_that_does_not_come(start: Callable[..., Site], head: bytes) -> N
     assert not site.engine.asked
 
 
+@pytest.mark.parametrize("head", [RAW, RAW.replace(b"POST /shop/raw", b"GET /shop/raw/attach")], ids=["call", "attach"])
+def test_a_body_that_has_not_arrived_when_the_worker_ends(
+    start: Callable[..., Site], caplog: pytest.LogCaptureFixture, head: bytes
+) -> None:
+    site = start()
+    with connect(site) as connection:
+        connection.sendall(head + b"content-length: 9\r\n\r\nhalf")
+        until(lambda: site.front._budget.held_bytes == 4)  # pyright: ignore[reportPrivateUsage]
+        site.front._thread.stop_serving("public")  # pyright: ignore[reportPrivateUsage]
+        status, said = parsed(rest(connection))
+    assert (status, said["code"]) == (503, 503)
+    assert "this worker is leaving" in said["message"]
+    assert "nothing was started" in said["message"]
+    assert not site.engine.asked
+    assert not [record for record in caplog.records if record.exc_info]
+    until(lambda: b"odradek_http_connections 0.0" in site.admin.get("/metrics").content)
+
+
 def test_a_request_may_wait_for_longer_than_it_may_take_to_arrive(start: Callable[..., Site]) -> None:
     site = start(http_head_s=0.1, http_body_s=0.1, http_idle_s=1)
     site.engine.rule = lambda request: None

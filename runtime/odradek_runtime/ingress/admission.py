@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 
 from odradek._bad_input import BadInput
-from odradek_runtime.ingress.errors import HttpError, bad_field
+from odradek_runtime.ingress.errors import HttpError, bad_field, unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,7 +42,8 @@ def check_content_type(handler: Handler, content_type: str | None) -> None:
 async def read_body(request: HttpRequest, limit_bytes: int, share: Share | None = None) -> bytes:
     """The body, which `share` holds as it arrives.
 
-    Raises HttpError 413 as soon as it is known to be too long, 429 when there is no memory for it, 400 when the client leaves.
+    Raises HttpError 413 as soon as it is known to be too long, 429 when there is no memory for it, 400 when the client leaves,
+    503 when the worker does before the body is there.
     """
     too_long = HttpError(413, f"the body is longer than {limit_bytes} bytes (setting max_record_bytes)")
     declared = request.headers.get("content-length", "")
@@ -57,6 +59,9 @@ async def read_body(request: HttpRequest, limit_bytes: int, share: Share | None 
                 share.take(len(chunk))
     except ClientDisconnect:
         raise HttpError(400, "the connection ended within the body") from None
+    except asyncio.CancelledError:  # nobody else cancels a request that has not begun to wait
+        said = "this worker is leaving, and the body has not arrived in time; nothing was started, the request may be repeated"
+        raise unavailable(said) from None
     return bytes(body)
 
 
