@@ -7,17 +7,18 @@ request was answered before it had been read is closed, not read on.
 
 from __future__ import annotations
 
-import select
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from odradek_runtime.ingress.departure import DEPARTURE, Departure
 from odradek_runtime.ingress.door import network_of
 from odradek_runtime.ingress.errors import error_body
+from odradek_runtime.ingress.flow import Flow, has_left
+from odradek_runtime.ingress.outlet import Outlet
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from uvicorn import Config
     from uvicorn.server import ServerState
 
-    from odradek_runtime.ingress.budget import Share
     from odradek_runtime.ingress.door import Door
 
 SLICE_BYTES = 16 * 1024
@@ -36,15 +36,10 @@ LEAST_RATE = 16 * 1024
 """Bytes a second: a body or an answer may take `body_s`, and a second longer for each so many."""
 PIPELINED = 64
 """Requests that may wait on one connection behind the one that is being answered."""
-TOGETHER_BYTES = 32 * 1024
-"""A longer body is not copied to be written with its head."""
 LINGER_S = 2.0
 LINGER_BYTES = 4 * 1024 * 1024
 """A connection that ends early is read (and what is read dropped) for so long at most, so that its client gets to the answer:
 one that is closed with bytes unread is reset, and the answer may be lost with it."""
-
-CLOSED: int = getattr(select, "POLLRDHUP", 0)
-"""Linux's; elsewhere a reset alone is seen."""
 
 IDLE, HEAD, BODY, SERVED, ENDED = "idle", "head", "body", "served", "ended"
 
@@ -60,63 +55,6 @@ class Refusal(Exception):
 
 
 UNREADABLE = Refusal(400, "the request is no HTTP as it should be: malformed, or it could be read in two ways")
-
-
-class Outlet:
-    """The transport as an answer sees it.
-
-    The head of an answer waits for the body that follows it at once: one system call for both. To close it before the request has
-    been read whole is to linger.
-    """
-
-    def __init__(self, protocol: BoundedProtocol, transport: asyncio.Transport) -> None:
-        self._protocol: BoundedProtocol | None = protocol
-        self._loop = protocol.loop
-        self._transport = transport
-        self._head = b""
-        self.is_closing = transport.is_closing
-
-    def write(self, data: bytes) -> None:
-        """In the order of the calls, at the end of this turn of the loop at the latest."""
-        if self._head:
-            if len(data) <= TOGETHER_BYTES:
-                data, self._head = self._head + data, b""
-            self.flush()
-            self._transport.write(data)
-        elif data.startswith(b"HTTP/1.1 "):
-            self._head = data
-            self._loop.call_soon(self.flush)
-        else:
-            self._transport.write(data)
-
-    def flush(self) -> None:
-        """Write what waits."""
-        head, self._head = self._head, b""
-        if head:
-            self._transport.write(head)
-
-    def close(self) -> None:
-        """The answer is complete, and the connection is not kept."""
-        self.flush()
-        if self._protocol is not None:
-            self._protocol.answered()
-
-    def forget(self) -> None:
-        """The connection is gone: it shall not be kept by an answer, nor wait for the garbage collector."""
-        self._protocol = None
-
-
-class Flow(FlowControl):
-    """Reading rests while much waits for its turn: each answer before it, and each look for a body, would let in more."""
-
-    def __init__(self, transport: asyncio.Transport, ahead: Share) -> None:
-        super().__init__(transport)
-        self._ahead = ahead
-
-    def resume_reading(self) -> None:
-        """Unless there is enough."""
-        if self._ahead.held_bytes <= HIGH_WATER_LIMIT:
-            super().resume_reading()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -158,7 +96,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Let it in, or say why not."""
         super().connection_made(transport)
         self.flow = Flow(transport, self._ahead)
-        self._outlet = Outlet(self, transport)
+        self._outlet = Outlet(self.loop, transport, self.answered)
         self._departure = Departure(self.flow)
         self._began_s = self.loop.time()
         address = network_of(self.client[0]) if self.client else ""
@@ -442,13 +380,6 @@ class BoundedProtocol(HttpToolsProtocol):
         elif now_s - self._unread_since_s > self._limits.body_s + (self._unread_bytes - size) / LEAST_RATE:
             self._door.refused["slow_reader"] += 1
             self.transport.abort()
-
-
-def has_left(transport: asyncio.Transport) -> bool:
-    """Whether the other side has closed, though bytes that nobody has read stand before its end. False where no system tells."""
-    poll = select.poll()
-    poll.register(transport.get_extra_info("socket").fileno(), CLOSED)
-    return bool(poll.poll(0))
 
 
 def _nothing() -> None:
