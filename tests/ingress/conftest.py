@@ -104,6 +104,13 @@ def open_site() -> Generator[Callable[[ScriptedEngine], Site]]:
         yield lambda engine: stack.enter_context(running(engine))
 
 
+@pytest.fixture
+def start() -> Generator[Callable[..., Site]]:
+    """A front with the settings that a test wants."""
+    with ExitStack() as stack:
+        yield lambda **other: stack.enter_context(running(ScriptedEngine(), **other))
+
+
 def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     """Wait for a condition."""
     deadline = time.monotonic() + timeout_s

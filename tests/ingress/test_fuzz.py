@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.ingress.test_attacks import CHUNKED, RAW, SMUGGLED
+from tests.ingress.raw import CHUNKED, RAW
+from tests.ingress.test_two_ways import SMUGGLED
 
 if TYPE_CHECKING:
     from tests.ingress.conftest import Site
