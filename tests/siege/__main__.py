@@ -1,7 +1,7 @@
 """`python -m tests.siege --minutes 60 --log kafka`: an app under every attack at once; honest clients beside it; a judgement.
 
 What must hold: no 500 that the app did not ask for, no request without an answer, no worker that ends, probes within 100 ms (and
-what a process that does nothing else takes on the same busy machine), memory within the setting, everything honest exactly once,
+what a process that does nothing else takes on the same busy machine), memory within the setting, everything exactly once,
 also after the workers have been killed amid what strangers left in the journal.
 """
 
@@ -32,7 +32,7 @@ from tests.cli.conftest import command, environment
 from tests.cli.workers import alive
 from tests.processes import listening, resident_bytes, tree
 from tests.siege.attackers import ATTACKERS, Target
-from tests.siege.watch import Honest, Probed, control, probe
+from tests.siege.watch import Honest, Probed, control, ended_once, probe
 
 MIB = 1024 * 1024
 MEMORY_BYTES = 256 * MIB
@@ -40,6 +40,8 @@ PROBE_MS = 100.0
 HONEST = 4
 START_S = 900
 """A worker that is given another's shards reads their whole journals, with all that strangers have left there."""
+ENDED_S = 600
+"""What strangers have written is dealt with by then, counted from when the totals have been compared."""
 PREFERRED = -10
 """The workers' and the probes' nice value, where it may be set: on a machine that has no other cores for the attackers."""
 
@@ -171,7 +173,10 @@ def attacked(app: Besieged, name: str, kafka: str, minutes: float, only: list[st
         each.ending.set()
     for each in honest:
         each.join(300)
-    return wrong + judged(app, pids, base, highest, machine, probes, honest, urls[0], console)
+    wrong += judged(app, pids, base, highest, machine, probes, honest, urls[0], console)
+    if kafka and "strange_records" in only:
+        wrong += ended_once(kafka, name, ENDED_S)
+    return wrong
 
 
 def judged(

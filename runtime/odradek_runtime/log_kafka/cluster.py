@@ -49,6 +49,8 @@ _TRANSIENT = frozenset(
     }
 )
 
+NEW_S = 10.0
+"""A topic is made by the controller; for so long a broker may not have heard of it."""
 ATTEMPT_S = 3.0
 """Of a request whose addressee may just have died: then it is sent anew, to whoever has taken its place."""
 
@@ -70,6 +72,8 @@ class Cluster:
         self._attempt_s = min(timeout_s, ATTEMPT_S)
         self._last_error: KafkaError | None = None
         self._unseen: set[str] = set()
+        self._new_s: dict[str, float] = {}
+        """When topics that this worker needs were made, or found where they were to be made."""
         self._renewing = threading.Lock()
         self._admin = clients.admin(self._failed)
         # Other threads' requests may be on them, so each stays until it has been followed by as many that were given up too.
@@ -116,10 +120,12 @@ class Cluster:
             if time.monotonic() > deadline:
                 raise LogError(f"topic {name!r} was created but does not appear: look at the log of Kafka's controller")
             time.sleep(0.02)
+        self._new_s[name] = time.monotonic()
         return existing
 
     def delete_topic(self, name: str) -> None:
         """Delete it, and return when it has gone."""
+        self._new_s.pop(name, None)
         deadline = time.monotonic() + self._timeout_s
         try:
             request_s = self._timeout_s
@@ -253,6 +259,9 @@ class Cluster:
                 return self._call(doing, request, of=(partition.topic, operation))
             except TopicAbsentError:
                 info = self.topic(partition.topic)
+            if info is None and time.monotonic() - self._new_s.get(partition.topic, -NEW_S) < NEW_S:
+                time.sleep(0.05)
+                continue
             if info is None or not 0 <= partition.partition < info.partitions:
                 raise LogError(f"{doing}: there is no such partition", retriable=False)
             if time.monotonic() >= deadline:
