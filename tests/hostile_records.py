@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from odradek import App, Context, ObjectContext, State
 from odradek_runtime.log.parts import headers_of
-from odradek_runtime.log.port import Log, Partition
+from odradek_runtime.log.port import Log
+from tests.records import committed
 
 JSONS = (b"0", b"17", b'"x"', b"null", b"{", b"[]", b"{}", b"-1e400")
 TEXTS = (*JSONS, b"", b"\xff\xfe", b"\x00", b"a\x00b", b"\xed\xa0\x80", b"\xc0\xaf", b"k\n\x1b[2J")
@@ -92,15 +93,12 @@ def ended(log: Log, name: str) -> Counter[str]:
     """Each place of a record, as often as it was handled or is a dead letter; of `blind` the number that it handled."""
     found: Counter[str] = Counter()
     for topic in (f"{name}-seen", f"{name}.dead-letters"):
-        info = log.topic(topic)
-        for partition in [Partition(topic, n) for n in range(info.partitions if info is not None else 0)]:
-            for batch in log.scan(partition, *log.offsets(partition)):
-                for message in batch:
-                    told = {name: (value or b"").decode(errors="replace") for name, value in reversed(headers_of(message))}
-                    if topic.endswith("-seen"):
-                        found[(message.value() or b"").decode()] += 1
-                    else:
-                        found["{odradek-topic}[{odradek-partition}]@{odradek-offset}".format_map(told)] += 1
+        for message in committed(log, topic):
+            told = {name: (value or b"").decode(errors="replace") for name, value in reversed(headers_of(message))}
+            if topic.endswith("-seen"):
+                found[(message.value() or b"").decode()] += 1
+            else:
+                found["{odradek-topic}[{odradek-partition}]@{odradek-offset}".format_map(told)] += 1
     return found
 
 

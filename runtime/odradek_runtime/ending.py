@@ -392,5 +392,3 @@ def reply_of(id_: str, result: bytes | None, failure: Failure | None) -> Reply:
     if failure is not None:
         return Reply("failed", id_, failure=failure)
     return Reply("completed", id_, value=result or b"")
-
-

@@ -340,10 +340,6 @@ class Runner:
         for live in list(shard.live.values()):
             self.forget(live)
 
-    @property
-    def suspended(self) -> int:
-        return len(self.cache)
-
     # --- completions ---
 
     def complete(self, shard: Shard, id_: str, completion: Entry, *, after_commit: bool) -> None:
@@ -385,6 +381,7 @@ class Runner:
             live.waits_for = None
             self._run_on(live, waits_for)
 
+
 class _BareYield:
     """What `await asyncio.sleep(0)` yields: nothing to wait for."""
 
@@ -400,5 +397,3 @@ def stored_record(live: Live, origin: Origin, now_ms: float) -> Stored:
         topic=origin.topic, partition=origin.partition, offset=origin.offset, timestamp_ms=origin.timestamp_ms,
         record_key=origin.key, created_ms=int(now_ms), python=PYTHON,
     )  # fmt: skip
-
-

@@ -230,7 +230,7 @@ class Worker:
             "lag_seconds": self._housekeeping.lag.seconds,
             "standing": self._standing(engine, ownership),
             "in_flight": sum(len(shard.live) for shard in list(machine.shards.values())),
-            "coroutines_cached": machine.runner.suspended,
+            "coroutines_cached": len(machine.runner.cache),
             "inputs_paused": engine.flags.paused,
             "refused": [found[:2] for found in machine.targets.unavailable.refusals.current(machine.steady_ms)],
             "held_bytes": {

@@ -12,8 +12,9 @@ from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.log_kafka import KafkaLog
 from tests.faults import feed
 from tests.faults.conftest import MakePlace
-from tests.faults.truth import Names, records
+from tests.faults.truth import Names
 from tests.faults.workers import Place, until
+from tests.records import committed
 
 pytestmark = pytest.mark.faults
 
@@ -64,7 +65,7 @@ def _publish(log: Log, topic: str, errands: list[tuple[str, str]], start: int) -
 
 def _done(log: Log, here: Place) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
-    for message in records(log, f"{here.app}-done"):
+    for message in committed(log, f"{here.app}-done"):
         found[(message.key() or b"").decode()].append((message.value() or b"").decode())
     return dict(found)
 

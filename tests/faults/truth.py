@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import NamedTuple
 from examples import demo_data
 from odradek_runtime import keys
 from odradek_runtime.formats import POSITIONS
-from odradek_runtime.log.port import Log, Message, Output, Partition
+from odradek_runtime.log.port import Log, Message, Output
+from tests.records import committed
 
 Outcome = tuple[str, int, bool]
 """Flight, minutes late, and whether it was rebooked, as an output has them."""
@@ -112,7 +113,7 @@ def audit(log: Log, names: Names, truth: Sequence[Departure]) -> list[str]:
 def tickets(log: Log, names: Names) -> dict[str, str]:
     """The ticket of each cancelled flight, as its output says."""
     found: dict[str, str] = {}
-    for message in records(log, names.output):
+    for message in committed(log, names.output):
         arrival = json.loads(message.value() or b"null")
         if arrival["ticket"] is not None:
             found[arrival["flight"]] = arrival["ticket"]
@@ -122,23 +123,14 @@ def tickets(log: Log, names: Names) -> dict[str, str]:
 def longest_silence_s(log: Log, names: Names) -> float:
     """The longest time in which one partition of the output had nothing new, while its input kept coming."""
     at: dict[int, list[int]] = defaultdict(list)
-    for message in records(log, names.output):
+    for message in committed(log, names.output):
         at[message.partition()].append(message.timestamp()[1])
     return max(max((later - earlier for earlier, later in pairwise(sorted(times))), default=0) for times in at.values()) / 1000
 
 
-def records(log: Log, topic: str) -> Iterator[Message]:
-    """All committed records of a topic, in order within each partition."""
-    info = log.topic(topic)
-    for number in range(info.partitions if info else 0):
-        partition = Partition(topic, number)
-        for batch in log.scan(partition, *log.offsets(partition)):
-            yield from batch
-
-
 def _outputs(log: Log, names: Names, truth: Sequence[Departure]) -> list[str]:
     wanted, found = _wanted(truth), _found(log, names)
-    given = Counter(json.loads(message.value() or b"null")["ticket"] for message in records(log, names.output))
+    given = Counter(json.loads(message.value() or b"null")["ticket"] for message in committed(log, names.output))
     said = [f"ticket {ticket} was given {times} times" for ticket, times in given.items() if ticket and times > 1][:3]
     for tail in sorted(wanted.keys() | found.keys()):
         if wanted[tail] != found[tail]:
@@ -158,7 +150,7 @@ def _wanted(truth: Sequence[Departure]) -> dict[str, list[Outcome]]:
 def _found(log: Log, names: Names) -> dict[str, list[Outcome]]:
     """The outcomes that came, by aircraft, in order."""
     found: dict[str, list[Outcome]] = defaultdict(list)
-    for message in records(log, names.output):
+    for message in committed(log, names.output):
         arrival = json.loads(message.value() or b"null")
         found[(message.key() or b"").decode()].append((arrival["flight"], arrival["minutes_late"], arrival["ticket"] is not None))
     return found
@@ -178,7 +170,7 @@ def _state(log: Log, names: Names, truth: Sequence[Departure]) -> list[str]:
         if row.tail:
             wanted[row.tail].update(flights=1, minutes_late=row.late, rebooked=int(row.cancelled))
     found: dict[str, Counter[str]] = defaultdict(Counter)
-    for message in records(log, f"{names.app}.state"):
+    for message in committed(log, f"{names.app}.state"):
         service, key, name = (message.key() or b"").decode().split("/")
         if service == "aircraft":
             found[key][name] = json.loads(message.value() or b"0")
@@ -202,7 +194,7 @@ def _dead_letters(log: Log, names: Names, truth: Sequence[Departure]) -> list[st
 def _dead_letter_sources(log: Log, names: Names) -> Counter[tuple[bytes, bytes]]:
     """Partition and offset of each record that ended as a dead letter, with how often it did."""
     sources: Counter[tuple[bytes, bytes]] = Counter()
-    for message in records(log, f"{names.app}.dead-letters"):
+    for message in committed(log, f"{names.app}.dead-letters"):
         headers = {name: value or b"" for name, value in message.headers() or ()}
         sources[headers["odradek-partition"], headers["odradek-offset"]] += 1
     return sources
@@ -212,11 +204,11 @@ def _writers(log: Log, names: Names) -> list[str]:
     """One writer: in a changelog no epoch of an earlier owner may follow one of a later (invariants 1 and 2)."""
     said: list[str] = []
     last: dict[tuple[str, int], tuple[int, int]] = {}
-    for message in records(log, f"{names.app}.state"):
+    for message in committed(log, f"{names.app}.state"):
         stamp = dict(message.headers() or ()).get("odradek") or b"0.0"
         incarnation, epoch = (int(part) for part in stamp.split(b"."))
         said += _backwards(last, message, (incarnation, epoch))
-    for message in records(log, f"{names.app}.journal"):
+    for message in committed(log, f"{names.app}.journal"):
         value = message.value()
         if message.key() == keys.POSITIONS and value is not None:
             positions = POSITIONS.decode(value)
@@ -240,6 +232,6 @@ def _left_over(log: Log, names: Names) -> list[str]:
 
 def _left(log: Log, names: Names) -> list[tuple[int, bytes]]:
     latest: dict[tuple[int, bytes], bytes | None] = {}
-    for message in records(log, f"{names.app}.journal"):
+    for message in committed(log, f"{names.app}.journal"):
         latest[message.partition(), message.key() or b""] = message.value()
     return [place for place, value in latest.items() if value is not None and place[1] != keys.POSITIONS]

@@ -14,11 +14,12 @@ import pytest
 
 from odradek import App, Context, ObjectContext, RetryPolicy, TerminalError
 from odradek_runtime.log.parts import headers_of
-from odradek_runtime.log.port import Output, Partition
+from odradek_runtime.log.port import Output
 from odradek_runtime.log_opening import open_log
 from odradek_runtime.node import Node
 from odradek_runtime.settings import Settings
 from tests.ingress.conftest import until
+from tests.records import committed
 
 SECRET = "postgres://bob:hunter2@db"  # noqa: S105
 ONCE = RetryPolicy(max_attempts=1)
@@ -131,12 +132,8 @@ def written(name: str, settings: Settings) -> Iterator[tuple[str, list[tuple[str
     """Topic, headers, key and value of all that the app's own topics hold."""
     with closing(open_log(settings)) as log:
         for topic in ("commands", "journal", "state", "dead-letters"):
-            info = log.topic(f"{name}.{topic}")
-            for number in range(info.partitions if info is not None else 0):
-                partition = Partition(f"{name}.{topic}", number)
-                for batch in log.scan(partition, *log.offsets(partition)):
-                    for message in batch:
-                        yield topic, list(headers_of(message)), (message.key() or b"") + b" " + (message.value() or b"")
+            for message in committed(log, f"{name}.{topic}"):
+                yield topic, list(headers_of(message)), (message.key() or b"") + b" " + (message.value() or b"")
 
 
 @pytest.fixture(params=["embedded", "kafka"])

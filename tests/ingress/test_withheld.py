@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from odradek import App, Context
-from odradek_runtime.log.port import Partition
 from odradek_runtime.log_opening import open_log
 from odradek_runtime.node import Node
 from odradek_runtime.settings import Settings, SettingsError
 from odradek_runtime.withheld import Withheld
 from tests.ingress.conftest import until
+from tests.records import committed
 
 NOWHERE = Path("/nowhere/pyproject.toml")
 CREDENTIALS = (
@@ -76,11 +76,8 @@ def contents(name: str, settings: Settings) -> Iterator[bytes]:
     """All that the app's commands and journal have held."""
     with closing(open_log(settings)) as log:
         for topic in ("commands", "journal"):
-            info = log.topic(f"{name}.{topic}")
-            for number in range(info.partitions if info is not None else 0):
-                partition = Partition(f"{name}.{topic}", number)
-                for batch in log.scan(partition, *log.offsets(partition)):
-                    yield from ((message.key() or b"") + (message.value() or b"") for message in batch)
+            for message in committed(log, f"{name}.{topic}"):
+                yield (message.key() or b"") + (message.value() or b"")
 
 
 @pytest.mark.parametrize("where", ["embedded", "kafka"])

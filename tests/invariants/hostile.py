@@ -20,6 +20,7 @@ from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.request import Failure, Reply
 from odradek_runtime.routing import derived_id, fresh_id, id_hash, key_hash, shard_of
 from tests.invariants.stage import Stage
+from tests.records import committed
 
 SHARDS = 2
 HOUR_MS = 3_600_000
@@ -194,12 +195,8 @@ class Open:
 
     def letters(self) -> list[dict[str, str]]:
         log = self.stage.log
-        found: list[dict[str, str]] = []
-        for number in range(SHARDS):
-            partition = Partition("open.dead-letters", number)
-            for batch in log.scan(partition, *log.offsets(partition)):
-                found += [{name: (text or b"").decode(errors="replace") for name, text in m.headers() or ()} for m in batch]
-        return found
+        letters = committed(log, "open.dead-letters")
+        return [{name: (text or b"").decode(errors="replace") for name, text in m.headers() or ()} for m in letters]
 
 
 def _entropy(number: int) -> bytes:

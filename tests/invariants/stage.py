@@ -38,6 +38,7 @@ from odradek_runtime.startup import prepare
 from odradek_runtime.store_folder import MemoryStores, StoreFolder
 from odradek_runtime.takeover import Takeover
 from odradek_runtime.targets import Targets
+from tests.records import committed
 
 PATIENCE_S = 15.0
 
@@ -304,13 +305,7 @@ class Stage:
         return [value.decode() for value in self.values_raw(topic)]
 
     def values_raw(self, topic: str) -> list[bytes]:
-        found: list[bytes] = []
-        info = self.log.topic(topic)
-        for number in range(info.partitions if info is not None else 0):
-            partition = Partition(topic, number)
-            for batch in self.log.scan(partition, *self.log.offsets(partition)):
-                found += [message.value() or b"" for message in batch]
-        return found
+        return [message.value() or b"" for message in committed(self.log, topic)]
 
     def position(self, partition: Partition) -> int:
         """How far the engine has processed a partition, committed or not; -1 while its shard is not restored."""

@@ -31,7 +31,7 @@ from odradek_runtime.formats import (
     StorePosition,
     Timer,
 )
-from odradek_runtime.log.port import LogError, Message, Output, Partition
+from odradek_runtime.log.port import LogError, Message, Output
 from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.request import Failure
 from odradek_runtime.routing import fresh_id, id_hash, shard_of
@@ -40,6 +40,7 @@ from odradek_runtime.store import Change
 from tests.invariants.hostile import ENDED, KEY, SHARDS, Open, app
 from tests.invariants.stage import Stage
 from tests.invariants.test_takeovers import APP, JOURNAL, STATE, Legacy, positions
+from tests.records import committed
 
 ID, OTHER = fresh_id(b"k", b"123456789012"), fresh_id(b"c", b"abcdefghijkl")
 LX = b"lo/k"
@@ -381,11 +382,6 @@ def put(log: EmbeddedLog, topic: str, records: Sequence[tuple[int, bytes, bytes 
     publisher.close()
 
 
-def everything(log: EmbeddedLog, topic: str) -> list[Message]:
-    places = [Partition(topic, number) for number in range(SHARDS)]
-    return [message for place in places for batch in log.scan(place, *log.offsets(place)) for message in batch]
-
-
 def spoilt(rng: random.Random, genuine: Message) -> tuple[int, bytes, bytes | None]:
     """A copy of a genuine record with something wrong with its key, its value, or both."""
     key, value = bytearray(genuine.key() or b""), bytearray(genuine.value() or b"")
@@ -416,7 +412,7 @@ def plausible(number: int, key: bytes, value: bytes | None) -> bool:
 def test_ten_thousand_records_of_others_harm_nobody(busy: Open, seed: int) -> None:
     rng, log = random.Random(seed), busy.stage.log
     wild = [(rng.randrange(SHARDS), rng.randbytes(rng.randrange(12)), rng.randbytes(rng.randrange(20))) for _ in range(7_000)]
-    journal, state = everything(log, "open.journal"), everything(log, "open.state")
+    journal, state = list(committed(log, "open.journal")), list(committed(log, "open.state"))
     copies = [spoilt(rng, rng.choice(journal)) for _ in range(3_000)]
     mixed = [each for each in wild + copies if not plausible(*each)]
     rng.shuffle(mixed)

@@ -11,7 +11,8 @@ from odradek_runtime.log.port import Message
 from odradek_runtime.log_embedded import EmbeddedLog
 from tests.invariants.hostile import ENDED, KEY, STATES, Open, app
 from tests.invariants.stage import Stage
-from tests.invariants.test_foreign_records import BESIDE, everything, plausible, put
+from tests.invariants.test_foreign_records import BESIDE, plausible, put
+from tests.records import committed
 
 FORMATS: dict[bytes, Format[Any]] = {
     b"i": INVOCATION, b"j": CHUNK, b"l": LOCK, b"q": SLOT, b"t": TIMER, b"a": COMMAND, b"z": SLOT,
@@ -70,7 +71,7 @@ def live_on(seed: int) -> None:
     here = Open(Stage(app(), log))
     try:
         ids = [here.ids[state] for state in STATES]
-        genuine = [m for m in everything(log, "open.journal") if (m.key() or b"")[:1] in FORMATS and m.value()]
+        genuine = [m for m in committed(log, "open.journal") if (m.key() or b"")[:1] in FORMATS and m.value()]
         made = [forged(rng, rng.choice(genuine), ids) for _ in range(rng.randrange(1, 25))]
         put(log, "open.journal", [each for each in made if each is not None and plausible(*each)])
         here.pass_epochs()

@@ -55,8 +55,8 @@ def test_suspended_coroutines_go_by_what_they_hold(stage: MakeStage) -> None:
     for number in range(40):
         waiting(here, f"{number:02}" * 25_000)
         assert here.machine.runner.cache.held_bytes <= share
-    assert 5 <= here.machine.runner.suspended <= share // 100_000
-    assert sum(len(shard.live) for shard in here.machine.shards.values()) == here.machine.runner.suspended
+    assert 5 <= len(here.machine.runner.cache) <= share // 100_000
+    assert sum(len(shard.live) for shard in here.machine.shards.values()) == len(here.machine.runner.cache)
     replies = [here.attach(id_) for id_ in here.asked]
     here.later(3_700_000)
     here.until(lambda: all(replies))

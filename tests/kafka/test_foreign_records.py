@@ -9,13 +9,14 @@ import msgspec
 
 from odradek import App, ObjectContext
 from odradek_runtime.formats import COMMAND, SLOT, Command, Header
-from odradek_runtime.log.port import Message, Output, Partition
+from odradek_runtime.log.port import Output, Partition
 from odradek_runtime.log_kafka import KafkaLog
 from odradek_runtime.routing import fresh_id, id_hash, shard_of
 from tests.contract.station import values
 from tests.invariants.test_foreign_records import plausible, spoilt
 from tests.kafka.raw import eventually
 from tests.kafka.running import publish, running
+from tests.records import committed
 
 SHARDS = 2
 HELD, QUEUED = 1_000, 1_001
@@ -46,11 +47,6 @@ class Gate:
             return ctx.get("total", int, 0)
 
 
-def everything(log: KafkaLog, topic: str) -> list[Message]:
-    places = [Partition(topic, number) for number in range(SHARDS)]
-    return [message for place in places for batch in log.scan(place, *log.offsets(place)) for message in batch]
-
-
 def done(log: KafkaLog, name: str) -> Counter[int]:
     return Counter(msgspec.json.decode(v) for n in range(SHARDS) for v in values(log, Partition(f"{name}-out", n)) if v)
 
@@ -59,7 +55,7 @@ def plant(log: KafkaLog, name: str) -> int:
     """Ten thousand records in each changelog; gives how many are in the journal."""
     rng = random.Random(11)
     wild = [(rng.randrange(SHARDS), rng.randbytes(rng.randrange(12)), rng.randbytes(rng.randrange(20))) for _ in range(7_000)]
-    journal, state = everything(log, f"{name}.journal"), everything(log, f"{name}.state")
+    journal, state = list(committed(log, f"{name}.journal")), list(committed(log, f"{name}.state"))
     mixed = [each for each in wild + [spoilt(rng, rng.choice(journal)) for _ in range(4_000)] if not plausible(*each)][:10_000]
     mixed += [(0, b"lx", b"\xff"), (1, b"", b"x")]
     publish(log, f"{name}-stranger-1", *(Output(f"{name}.journal", *each) for each in mixed))
@@ -86,7 +82,7 @@ def hostile(name: str, queued: str) -> list[Output]:
 
 def queued_id(log: KafkaLog, name: str) -> str:
     """Of the invocation in the inbox of the key; "" while there is none."""
-    found = [m.value() for m in everything(log, f"{name}.journal") if (m.key() or b"").startswith(b"qaccount/a/")]
+    found = [m.value() for m in committed(log, f"{name}.journal") if (m.key() or b"").startswith(b"qaccount/a/")]
     return SLOT.decode(found[0]).id if found and found[0] else ""
 
 
@@ -113,6 +109,6 @@ def test_what_strangers_write_into_an_apps_topics_harms_nobody(
         assert worker.metrics.foreign_records == {f"{name}.journal": journaled, f"{name}.state": 10_000}
     numbers = [*range(200), HELD, QUEUED, *range(2_000, 2_200)]
     assert done(log, name) == Counter(numbers)
-    letters = everything(log, f"{name}.dead-letters")
+    letters = list(committed(log, f"{name}.dead-letters"))
     assert len(letters) == 5
     assert all(dict(letter.headers() or ())["odradek-error"] for letter in letters)

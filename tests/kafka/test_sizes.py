@@ -11,13 +11,14 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from odradek import App, ObjectContext, State, TerminalError, step
-from odradek_runtime.log.port import Log, Message, Output, Partition
+from odradek_runtime.log.port import Log, Message, Output
 from odradek_runtime.log.sizes import record_bytes
 from odradek_runtime.log_kafka import KafkaLog
 from tests.conftest import ClusterFactory
 from tests.contract.station import Station
 from tests.kafka.raw import committed_values, eventually
 from tests.kafka.running import publish, running
+from tests.records import committed
 
 Join = Callable[[Log, str], Station]
 DEFAULT_LIMIT = 1_048_588
@@ -60,14 +61,10 @@ def alter(servers: str, topic: str, **config: str) -> None:
         altered.result(30)
 
 
-def letters(log: Log, app: str, shards: int) -> list[tuple[dict[str, str], Message]]:
+def letters(log: Log, app: str) -> list[tuple[dict[str, str], Message]]:
     """The dead letters: headers as text, and the record."""
-    found: list[tuple[dict[str, str], Message]] = []
-    for number in range(shards):
-        partition = Partition(f"{app}.dead-letters", number)
-        for batch in log.scan(partition, *log.offsets(partition)):
-            found += [({name: (text or b"").decode() for name, text in m.headers() or ()}, m) for m in batch]
-    return found
+    found = committed(log, f"{app}.dead-letters")
+    return [({name: (text or b"").decode() for name, text in message.headers() or ()}, message) for message in found]
 
 
 def carrying(name: str, shards: int = 2) -> App:
@@ -113,11 +110,11 @@ def test_what_an_input_holds_passes_through(kafka: str, log: KafkaLog, topic_pre
     with running(carrying(topic_prefix), log, kafka, tmp_path):
         compressed(kafka, *records)
         eventually(lambda: len(committed_values(kafka, f"{topic_prefix}-out")) == len(SIZES) * 4 * 4, 60.0)
-        eventually(lambda: len(letters(log, topic_prefix, 2)) == len(SIZES) * 4)
+        eventually(lambda: len(letters(log, topic_prefix)) == len(SIZES) * 4)
 
     told = sorted(value.decode() for value in committed_values(kafka, f"{topic_prefix}-out") if value)
     assert told == sorted(f"{key.decode()} {len(value)}" for _, key, value in records if not key.startswith(b"letter"))
-    for headers, message in letters(log, topic_prefix, 2):
+    for headers, message in letters(log, topic_prefix):
         assert len(message.value() or b"") in SIZES
         assert (headers["odradek-topic"], headers["odradek-partition"]) == (f"{topic_prefix}-in", "0")
 
@@ -130,9 +127,9 @@ def test_a_record_of_more_than_a_response_is_read(kafka: str, log: KafkaLog, top
     with running(carrying(topic_prefix, shards=1), log, kafka, tmp_path):
         compressed(kafka, (inputs, b"plain-1", huge), (inputs, b"wait-2", huge), (inputs, b"plain-3", b"small"))
         eventually(lambda: len(committed_values(kafka, f"{topic_prefix}-out")) == 2, 60.0)
-        eventually(lambda: len(letters(log, topic_prefix, 1)) == 1)
+        eventually(lambda: len(letters(log, topic_prefix)) == 1)
     assert committed_values(kafka, f"{topic_prefix}-out") == [b"plain-1 120000000", b"plain-3 5"]
-    ((headers, message),) = letters(log, topic_prefix, 1)
+    ((headers, message),) = letters(log, topic_prefix)
     assert (message.key(), headers["odradek-offset"], headers["odradek-value-bytes"]) == (b"wait-2", "1", "120000000")
 
 
@@ -146,8 +143,8 @@ def test_records_just_below_the_limit_pass_through(kafka: str, log: KafkaLog, to
             outputs = [Output(f"{topic_prefix}-in", 0, key, os.urandom(size)) for key in keys_of(kind)]
             publish(log, f"{topic_prefix}-{kind}", *outputs)
         eventually(lambda: len(committed_values(kafka, f"{topic_prefix}-out")) == 4 * 4, 60.0)
-        eventually(lambda: len(letters(log, topic_prefix, 2)) == 4)
-    assert all(len(message.value() or b"") == size for _, message in letters(log, topic_prefix, 2))
+        eventually(lambda: len(letters(log, topic_prefix)) == 4)
+    assert all(len(message.value() or b"") == size for _, message in letters(log, topic_prefix))
 
 
 def test_an_apps_older_topics_take_what_they_take_and_nobody_waits(
@@ -167,11 +164,11 @@ def test_an_apps_older_topics_take_what_they_take_and_nobody_waits(
         records += [(inputs, key, b"x" * 1_200_000), (inputs, b"plain-" + key, b"small")]
     with running(carrying(topic_prefix), log, kafka, tmp_path) as worker:
         compressed(kafka, *records)
-        eventually(lambda: len(letters(log, topic_prefix, 2)) == len(large), 60.0)
+        eventually(lambda: len(letters(log, topic_prefix)) == len(large), 60.0)
         eventually(lambda: len(committed_values(kafka, f"{topic_prefix}-out")) == len(large))
         assert worker.metrics.epochs_refused == 0, "nothing was sent that the broker would refuse"
 
-    found = letters(log, topic_prefix, 2)
+    found = letters(log, topic_prefix)
     assert sorted(message.key() or b"" for _, message in found) == sorted(large)
     for headers, message in found:
         offset = int(headers["odradek-offset"])
@@ -195,10 +192,10 @@ def test_a_limit_that_is_lowered_while_the_app_runs_is_noticed(
         culprit = Output(f"{topic_prefix}-in", 0, b"state-large", os.urandom(900_000))
         publish(log, f"{topic_prefix}-2", *around[:50], culprit, *around[50:])
         eventually(lambda: len(committed_values(kafka, f"{topic_prefix}-out")) == 101)
-        eventually(lambda: len(letters(log, topic_prefix, 1)) == 1)
+        eventually(lambda: len(letters(log, topic_prefix)) == 1)
         assert worker.metrics.epochs_refused > 0
 
-    ((headers, message),) = letters(log, topic_prefix, 1)  # 52: a marker lies between the two transactions
+    ((headers, message),) = letters(log, topic_prefix)  # 52: a marker lies between the two transactions
     assert (message.key(), headers["odradek-code"], headers["odradek-offset"]) == (b"state-large", "413", "52")
     assert f"{topic_prefix}.state, 500000 bytes" in headers["odradek-error"]
 

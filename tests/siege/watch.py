@@ -9,7 +9,6 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from multiprocessing.queues import Queue
@@ -17,10 +16,10 @@ from multiprocessing.queues import Queue
 import httpx
 
 from odradek_runtime.log.parts import place_of
-from odradek_runtime.log.port import Log, Message, Partition
 from odradek_runtime.log_opening import open_log
 from odradek_runtime.settings import Settings
 from tests.hostile_records import ended
+from tests.records import committed
 
 AGAIN = {429, 500, 502, 503, 504}
 """Answers after which an honest client repeats its request under the same idempotency key."""
@@ -83,7 +82,7 @@ def ended_once(kafka: str, name: str, patience_s: float) -> list[str]:
     inputs, until_s = (f"{name}-records", f"{name}-numbers"), time.monotonic() + patience_s
     with closing(open_log(replace(Settings(), bootstrap_servers=kafka))) as log:
         while True:
-            written = {place_of(message) for topic in inputs for message in _records(log, topic)}
+            written = {place_of(message) for topic in inputs for message in committed(log, topic)}
             found = {place: times for place, times in ended(log, name).items() if place.startswith(inputs)}
             missing = written - found.keys()
             if not missing or time.monotonic() > until_s:
@@ -93,14 +92,6 @@ def ended_once(kafka: str, name: str, patience_s: float) -> list[str]:
     if missing:
         wrong.append(f"{len(missing)} of {len(written)} records have not ended, such as {min(missing)}")
     return wrong if written else ["no record was written"]
-
-
-def _records(log: Log, topic: str) -> Iterator[Message]:
-    info = log.topic(topic)
-    for number in range(info.partitions if info is not None else 0):
-        partition = Partition(topic, number)
-        for batch in log.scan(partition, *log.offsets(partition)):
-            yield from batch
 
 
 class Honest(threading.Thread):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.routing import Route
-
 from odradek_runtime.admin.siblings import METRICS_PATH, READY_PATH
-from odradek_runtime.ingress.table import Endpoint, Table
+from odradek_runtime.ingress.table import Table, route
 
 if TYPE_CHECKING:
+    from starlette.routing import Route
+
     from odradek_runtime.admin.routes import AdminRoutes
     from odradek_runtime.admin.topics import TopicRoutes
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def admin_app(routes: AdminRoutes, topics: TopicRoutes) -> Table:
     """Probes and metrics for everybody who reaches the port, topics behind the token."""
     table = [
-        Route("/health", Endpoint(routes.health), methods=["GET"]),
-        Route("/ready", Endpoint(routes.ready), methods=["GET"]),
-        Route("/metrics", Endpoint(routes.metrics), methods=["GET"]),
+        route("GET", "/health", routes.health),
+        route("GET", "/ready", routes.ready),
+        route("GET", "/metrics", routes.metrics),
         *topics.table(),
     ]
     return Table(table)
@@ -28,6 +28,6 @@ def admin_app(routes: AdminRoutes, topics: TopicRoutes) -> Table:
 def sibling_routes(routes: AdminRoutes) -> list[Route]:
     """What this worker says of itself to the others of its node, at its private port."""
     return [
-        Route(METRICS_PATH, Endpoint(routes.metrics_alone), methods=["GET"]),
-        Route(READY_PATH, Endpoint(routes.ready_alone), methods=["GET"]),
+        route("GET", METRICS_PATH, routes.metrics_alone),
+        route("GET", READY_PATH, routes.ready_alone),
     ]

@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from starlette.responses import Response
-from starlette.routing import Route
 
 from odradek_runtime.admin import wire
 from odradek_runtime.ingress.admission import read_body
 from odradek_runtime.ingress.errors import HttpError, bad_field, suggestion, unavailable
+from odradek_runtime.ingress.table import route
 from odradek_runtime.log.parts import headers_of
 from odradek_runtime.log.port import Log, LogError, Output, Partition, Publisher, TopicInfo
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from starlette.requests import Request as HttpRequest
+    from starlette.routing import Route
 
 T = TypeVar("T")
 BATCH_BYTES = 64 * 1024 * 1024
@@ -52,15 +53,15 @@ class TopicRoutes:
     def table(self) -> list[Route]:
         """The routes, every one behind the token."""
         return [
-            Route("/topics", self.names, methods=["GET"]),
-            Route("/topics", self.create, methods=["POST"]),
-            Route("/topics/{topic}", self.topic, methods=["GET"]),
-            Route("/topics/{topic}/offsets", self.offsets, methods=["GET"]),
-            Route("/topics/{topic}/committed", self.committed, methods=["GET"]),
-            Route("/topics/{topic}/records", self.read, methods=["GET"]),
-            Route("/records", self.publish, methods=["POST"]),
-            Route("/publishers", self.position, methods=["GET"]),
-            Route("/publishers", self.close_publisher, methods=["DELETE"]),
+            route("GET", "/topics", self.names),
+            route("POST", "/topics", self.create),
+            route("GET", "/topics/{topic}", self.topic),
+            route("GET", "/topics/{topic}/offsets", self.offsets),
+            route("GET", "/topics/{topic}/committed", self.committed),
+            route("GET", "/topics/{topic}/records", self.read),
+            route("POST", "/records", self.publish),
+            route("GET", "/publishers", self.position),
+            route("DELETE", "/publishers", self.close_publisher),
         ]
 
     async def names(self, request: HttpRequest) -> Response:

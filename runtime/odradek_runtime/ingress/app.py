@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.routing import Mount, Route
+from starlette.routing import Mount
 
 from odradek_runtime.ingress import wire
 from odradek_runtime.ingress.credential import PeersOnly
-from odradek_runtime.ingress.table import Endpoint, Table
+from odradek_runtime.ingress.table import Endpoint, Table, route
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from starlette.routing import Route
 
     from odradek_runtime.ingress.credential import Credential
     from odradek_runtime.ingress.private import PrivateRoutes
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
 def public_app(routes: Routes) -> Table:
     """What clients reach."""
     own = [
-        Route("/health", Endpoint(routes.health), methods=["GET"]),
-        Route("/invocations/{id}/attach", Endpoint(routes.invocation), methods=["GET"]),
-        Route("/invocations/{id}/output", Endpoint(routes.invocation), methods=["GET"]),
+        route("GET", "/health", routes.health),
+        route("GET", "/invocations/{id}/attach", routes.invocation),
+        route("GET", "/invocations/{id}/output", routes.invocation),
     ]
     # No pattern of Starlette's stands for every path: a key may hold a line feed.
     return Table([Mount("/odradek", app=Table(own))], rest=Endpoint(routes.handler))
@@ -31,4 +33,4 @@ def public_app(routes: Routes) -> Table:
 
 def private_app(routes: PrivateRoutes, others: Sequence[Route], credential: Credential) -> PeersOnly:
     """What the app's other workers reach; `others`: what is not the ingress's."""
-    return PeersOnly(Table([Route(wire.ASK_PATH, Endpoint(routes.ask), methods=["POST"]), *others]), credential)
+    return PeersOnly(Table([route("POST", wire.ASK_PATH, routes.ask), *others]), credential)

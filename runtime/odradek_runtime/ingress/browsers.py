@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("odradek.ingress")
 
+HOST = frozenset({b"host"})
 ASKED = frozenset({b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest", b"x-forwarded-host"})
 OURS = frozenset({b"same-origin", b"none"})
 """Of `sec-fetch-site`: a page of this very server, or the person who sits there."""
@@ -56,7 +57,7 @@ class Browsers:
         if host is not None and not self._door.names.has(host):
             await self._refuse("host", _another_host(host))(scope, receive, send)
             return
-        if len(said) == (host is not None):
+        if said.keys() <= HOST:
             await self._app(scope, receive, send)
             return
         origin = said.get(b"origin")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
-from starlette.routing import Router
+from starlette.routing import Route, Router
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -28,6 +28,11 @@ class Endpoint:
         """Serve one request."""
         response = await self._serve(Request(scope, receive, send))
         await response(scope, receive, send)
+
+
+def route(method: str, path: str, serve: Callable[[Request], Awaitable[Response]]) -> Route:
+    """What answers requests of this method for this path."""
+    return Route(path, Endpoint(serve), methods=[method])
 
 
 class Table:
