@@ -51,6 +51,19 @@ class Internal:
                 return made_again(self.app, name)
         return ""
 
+    def cause_of(self, error: Exception, log: Log) -> Exception:
+        """What an operator must be told: that an internal topic has gone or was made again, where that ended the worker.
+
+        Whoever meets such a topic first knows only of one partition that is not there, or of an offset that is not.
+        """
+        if not isinstance(error, LogError) or error.retriable:
+            return error
+        try:
+            amiss = self.amiss(log)
+        except LogError:
+            return error
+        return LogError(amiss, retriable=False) if amiss and amiss != str(error) else error
+
     def changed(self, topic: TopicInfo) -> bool:
         """Whether this is another topic than the one of its name that was there at the start."""
         return self.ids.get(topic.name, topic.id) != topic.id

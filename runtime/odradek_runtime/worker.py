@@ -108,7 +108,7 @@ class Worker:
         largest = self._settings.max_record_bytes
         making: Making = "inputs" if create else "all" if self._settings.create_topics else "nothing"
         self.shards = prepare(self.app, self._log, make=making, stores=stores, max_record_bytes=largest)
-        internal = Internal.look(self._log, self.app.name)
+        internal = self._internal = Internal.look(self._log, self.app.name)
         prepared()
         self._member = self._log.member(self.app.name, self.shards, self._url)
         self._executor = StepExecutor(
@@ -268,7 +268,8 @@ class Worker:
         except BaseException as error:  # the engine cannot go on: the node ends, and its supervisor starts it anew
             if not isinstance(error, LogError):  # that is told as the node ends, and its place in the code says nothing
                 logger.exception("the engine has failed")
-            self.failed = error if isinstance(error, Exception) else RuntimeError(f"the engine was ended by {error!r}")
+            failed = error if isinstance(error, Exception) else RuntimeError(f"the engine was ended by {error!r}")
+            self.failed = self._internal.cause_of(failed, self._log)
             self._let_go.set()
             self._release_all(engine)
         finally:
@@ -327,8 +328,8 @@ class Worker:
 
     def _fail(self, error: Exception) -> None:
         if not isinstance(error, StoreError):
-            self.failed = error
-            logger.error("%s", error)
+            self.failed = self._internal.cause_of(error, self._log)
+            logger.error("%s", self.failed)
         elif self._settings.bootstrap_servers:
             self._withdrawal.begin(error, self._stores)
         else:  # there is no other worker

@@ -248,6 +248,7 @@ class KafkaCluster:
             "broker.heartbeat.interval.ms": 500,
             # For this long a killed broker stays the leader, and its restart is refused:
             "broker.session.timeout.ms": 4000,
+            "log.retention.ms": -1,  # tests write records with times of years ago, which the default, a week, has deleted
             "log.cleaner.dedupe.buffer.size": 16_777_216,  # the default, 128 MB, is a quarter of the heap
             "num.network.threads": 2,
             "num.io.threads": 4,

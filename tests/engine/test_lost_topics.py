@@ -232,6 +232,28 @@ def test_a_topic_that_goes_while_the_app_runs_stops_it(rig: Rig, monkeypatch: py
     rig.workers.pop().stop()
 
 
+@pytest.mark.parametrize("name", ["teller.commands", "teller.journal", "teller.state"])
+def test_a_takeover_that_meets_it_first_says_the_same(rig: Rig, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A broker may still name the topic when its partitions are gone already."""
+    worker = rig.start(teller())
+    topic, offsets, gone = rig.log.topic, rig.log.offsets, set[str]()
+
+    def asked(partition: Partition) -> tuple[int, int]:
+        if partition.topic == name:
+            gone.add(name)
+            raise LogError(f"reading the offsets of {partition.topic!r}: there is no such partition", retriable=False)
+        return offsets(partition)
+
+    monkeypatch.setattr(rig.log, "topic", lambda asked_for: None if asked_for in gone else topic(asked_for))
+    monkeypatch.setattr(rig.log, "offsets", asked)
+    assert worker._engine is not None
+    worker._engine.flags.start_over = "the shards move"
+    rig._wake()
+    said = str(rig.until_failed(worker))
+    assert f"topic {name} was deleted while the app runs" in said and "--start-anew" in said
+    rig.workers.pop().stop()
+
+
 def test_a_topic_that_a_broker_does_not_know_for_a_moment_stops_nobody(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = rig.start(teller())
     topic = rig.log.topic
