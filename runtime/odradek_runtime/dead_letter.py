@@ -35,6 +35,8 @@ def dead_letter(
         "odradek-timestamp-ms": str(origin.timestamp_ms),
         "odradek-attempts": str(attempts),
     }
+    if origin.replay:
+        told["odradek-replay"] = origin.replay
     if "field" in failure.metadata:
         told["odradek-field"] = failure.metadata["field"]
     rest = {name: text for name, text in failure.metadata.items() if name != "field"}

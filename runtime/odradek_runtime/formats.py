@@ -99,6 +99,7 @@ class Invocation(msgspec.Struct):
     result: bytes | None = None
     failure: Failure | None = None
     fingerprint: bytes = b""
+    replay: str = ""
 
 
 class Entry(msgspec.Struct):

@@ -32,6 +32,7 @@ INT64 = 2**63
 YEAR_10000_MS = 253_402_300_800_000
 """What is later is no date: neither a person nor `datetime` could say when it is due."""
 REMEDY = "only odradek apps that call this one may write to its commands topic (docs/acls.md); the record is kept here"
+REPLAY_CHARS = 100
 BARRIER = re.compile(r"\d{1,19}\.\d{1,19}")
 """The incarnation of a shard, and the epoch that wrote it."""
 
@@ -133,6 +134,8 @@ class Inspection:
             return Flaw("offset", f"there is no record {command.topic}[{command.partition}]@{command.offset}")
         if len(command.topic_id) > 249:
             return Flaw("topic_id", f"{_shown(command.topic_id)} is no id of a topic")
+        if len(command.id) > REPLAY_CHARS:
+            return Flaw("id", f"{_shown(command.id)} is no id of a replay")
         if not subscription.handler.keyed:
             return None
         record = Forwarded(command)

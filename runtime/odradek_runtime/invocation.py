@@ -24,7 +24,7 @@ from . import keys
 from .formats import Command as LogCommand
 from .formats import Entry, Header
 from .formats import Invocation as Stored
-from .inward import Forwarded, origin_of
+from .inward import Forwarded, origin_of, recorded_origin
 from .journal import Command, Diverged, Journal
 from .keys import SUFFIXES, suffix_of
 from .log.port import LogError, Message, Outgoing
@@ -117,7 +117,8 @@ class Live:
             # Made again, a topic has other records at the same offsets. A forwarded one may be of another than is known here.
             told = self.message.topic_id if isinstance(self.message, Forwarded) else ""
             topic_id = told or self.shard.topic_ids.get(origin.topic, "")
-            self._id = derived_id(hash_, origin.topic, topic_id, origin.partition, origin.offset, self.handler.target)
+            parts = (origin.topic, topic_id, origin.partition, origin.offset, self.handler.target)
+            self._id = derived_id(hash_, *parts, *((origin.replay,) if origin.replay else ()))
         return self._id
 
     @property
@@ -137,11 +138,7 @@ class Live:
             if self.message is not None:
                 self._origin = origin_of(self.message)
             elif self.stored is not None and self.stored.topic:
-                stored = self.stored
-                headers = tuple((h.name, h.value) for h in stored.headers)
-                self._origin = Origin(
-                    stored.topic, stored.partition, stored.offset, stored.timestamp_ms, stored.record_key, headers
-                )
+                self._origin = recorded_origin(self.stored)
         return self._origin
 
     def strip(self) -> None:

@@ -1,7 +1,8 @@
 """Records that reach a shard by way of its commands topic: forwarded input records, and commands nobody can read.
 
 A record whose key lives on another shard is forwarded there in the transaction that moves its offset; at its shard it is
-processed as if it had been read there, with its own topic, partition, offset and time.
+processed as if it had been read there, with its own topic, partition, offset and time. A record that is delivered a second time,
+by a replay or after its partition was reset, says so, wherever it is processed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from odradek._definition import Subscription
 from odradek._port import Origin
 
 from .dead_letter import left_out
-from .formats import COMMAND, Command, FormatError, Header
+from .formats import COMMAND, Command, FormatError, Header, Invocation
 from .log.parts import headers_of
 from .log.port import Message, Output
 
@@ -21,7 +22,7 @@ def forward(subscription: Subscription, message: Message, topic_id: str, shard: 
     return Command(
         kind="forward", target=subscription.handler.target, key=message.key(), payload=message.value(), headers=headers,
         topic=message.topic(), partition=message.partition(), offset=message.offset(), timestamp_ms=message.timestamp()[1],
-        ref=shard, topic_id=topic_id,
+        ref=shard, topic_id=topic_id, id=again_of(message),
     )  # fmt: skip
 
 
@@ -37,6 +38,11 @@ class Forwarded:
     def topic_id(self) -> str:
         """As the shard that read it knew it; "" from a version that did not tell."""
         return self._command.topic_id
+
+    @property
+    def again(self) -> str:
+        """What delivers the record again; empty where it was read for the first time."""
+        return self._command.id
 
     def topic(self) -> str:
         return self._command.topic
@@ -58,6 +64,47 @@ class Forwarded:
 
     def timestamp(self) -> tuple[int, int]:
         return 1, self._command.timestamp_ms
+
+
+class Again:
+    """A record that was read before, as a `Message`: what it starts now is another invocation than what it started then.
+
+    Args:
+        message: as read.
+        again: the id of the replay, or of the reset, that delivers it again.
+    """
+
+    __slots__ = ("_message", "again")
+
+    def __init__(self, message: Message, again: str) -> None:
+        self._message = message
+        self.again = again
+
+    def topic(self) -> str:
+        return self._message.topic()
+
+    def partition(self) -> int:
+        return self._message.partition()
+
+    def offset(self) -> int:
+        return self._message.offset()
+
+    def key(self) -> bytes | None:
+        return self._message.key()
+
+    def value(self) -> bytes | None:
+        return self._message.value()
+
+    def headers(self) -> list[tuple[str, bytes | None]] | None:
+        return list(headers_of(self._message))
+
+    def timestamp(self) -> tuple[int, int]:
+        return self._message.timestamp()
+
+
+def again_of(message: Message) -> str:
+    """What delivers this record again; empty where it is read for the first time."""
+    return message.again if isinstance(message, (Again, Forwarded)) else ""
 
 
 def is_barrier(message: Message) -> bool:
@@ -97,5 +144,13 @@ def origin_of(message: Message) -> Origin:
     """A record as `ctx.record` shows it."""
     headers = tuple(headers_of(message))
     return Origin(
-        message.topic(), message.partition(), message.offset(), message.timestamp()[1], message.key(), headers
+        message.topic(), message.partition(), message.offset(), message.timestamp()[1], message.key(), headers, again_of(message)
+    )
+
+
+def recorded_origin(stored: Invocation) -> Origin:
+    """The same for the record that started an invocation of the journal."""
+    headers = tuple((header.name, header.value) for header in stored.headers)
+    return Origin(
+        stored.topic, stored.partition, stored.offset, stored.timestamp_ms, stored.record_key, headers, stored.replay
     )

@@ -395,5 +395,5 @@ def stored_record(live: Live, origin: Origin, now_ms: float) -> Stored:
         id=live.id, target=live.handler.target, key=live.key, payload=live.payload,
         headers=[Header(name, value) for name, value in origin.headers],
         topic=origin.topic, partition=origin.partition, offset=origin.offset, timestamp_ms=origin.timestamp_ms,
-        record_key=origin.key, created_ms=int(now_ms), python=PYTHON,
+        record_key=origin.key, created_ms=int(now_ms), python=PYTHON, replay=origin.replay,
     )  # fmt: skip

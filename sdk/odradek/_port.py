@@ -20,7 +20,10 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The record that started an invocation (`ctx.record` is built from it); `timestamp_ms` is Unix time."""
+    """The record that started an invocation (`ctx.record` is built from it); `timestamp_ms` is Unix time.
+
+    `replay`: the id of what delivered it again; empty when it was read for the first time.
+    """
 
     topic: str
     partition: int
@@ -28,6 +31,7 @@ class Origin:
     timestamp_ms: int
     key: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
+    replay: str = ""
 
 
 @dataclass(frozen=True, slots=True)

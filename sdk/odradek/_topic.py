@@ -93,6 +93,7 @@ class Record:
     """The record that started an invocation, as `ctx.record`. `headers` may repeat a name.
 
     `timestamp_ms` is what the record says, any number: milliseconds since 1970 by Kafka's rule, other units by mistake.
+    `replay` is the id of the replay, or of the reset, that delivered the record again; None when it was read for the first time.
     """
 
     topic: str
@@ -101,6 +102,7 @@ class Record:
     timestamp_ms: int
     key: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
+    replay: str | None = None
 
     @property
     def timestamp(self) -> datetime:
@@ -117,4 +119,5 @@ class Record:
     @classmethod
     def of(cls, origin: Origin) -> Record:
         """Build it from what the engine knows."""
-        return cls(origin.topic, origin.partition, origin.offset, origin.timestamp_ms, origin.key, origin.headers)
+        place = origin.topic, origin.partition, origin.offset
+        return cls(*place, origin.timestamp_ms, origin.key, origin.headers, origin.replay or None)

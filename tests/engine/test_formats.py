@@ -65,6 +65,7 @@ FIXED: dict[str, tuple[Format[Any], Any]] = {
             partition=2, offset=17, timestamp_ms=1_600_000_000_000, record_key=b"bob", caller_app="shop", caller_id="inv_b",
             caller_ref=3, retain_ms=86_400_000, created_ms=1_700_000_000_000, failed_ms=1_700_000_000_001, attempts=4,
             reason="ValueError: x", pause="divergence", python="3.11", result=b"7", failure=FAILURE, fingerprint=b"\x01" * 16,
+            replay="fix-7",
         ),
     ),
     "chunk": (
