@@ -60,6 +60,8 @@ class Epoch:
     """Requests that wait for the end of an invocation that this epoch makes, or finds, durable."""
     tally: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     """(what has happened, `service/handler`) -> how often; counted when the epoch is durable."""
+    replayed: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    """(id of a replay, field of `ReplayTally`) -> how many of its invocations."""
     lasted_s: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
     """`service/handler` of what has ended, and the seconds from its start to its end."""
     steps: list[StepRun] = field(default_factory=list[StepRun])
@@ -70,6 +72,10 @@ class Epoch:
         """Something has happened to invocations of this handler; `what` is a field of `HandlerMetrics`."""
         key = (what, target)
         self.tally[key] = self.tally.get(key, 0) + number
+
+    def count_replayed(self, replay: str, what: str) -> None:
+        """Something has happened to an invocation that a replay has started; `what` is a field of `ReplayTally`."""
+        self.replayed[replay, what] = self.replayed.get((replay, what), 0) + 1
 
     @property
     def empty(self) -> bool:

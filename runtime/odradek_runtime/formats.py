@@ -168,6 +168,39 @@ class Positions(msgspec.Struct):
     clocks_ms: list[int] = []
 
 
+class Replay(msgspec.Struct):
+    """One partition's part of a replay (schemas/replay.avsc)."""
+
+    id: str
+    topic: str
+    partition: int
+    first: int
+    next: int
+    stop: int
+    topic_id: str = ""
+    handler: str = ""
+    keys: list[bytes] = []
+    rate: float = 0.0
+    asked_by: str = ""
+    begun_ms: int = 0
+    ended_ms: int = 0
+    status: str = "running"
+    reason: str = ""
+    records: int = 0
+    passed: int = 0
+    gone: int = 0
+
+
+class ReplayTally(msgspec.Struct):
+    """What has become of a replay's invocations, as far as one shard has counted (schemas/replay_tally.avsc)."""
+
+    id: str
+    started: int = 0
+    ended_well: int = 0
+    dead_letters: int = 0
+    left_out: int = 0
+
+
 class StorePosition(msgspec.Struct):
     """How far a store has followed its changelogs (schemas/store_position.avsc)."""
 
@@ -258,4 +291,6 @@ LOCK = Format("lock", Lock)
 SLOT = Format("slot", Slot)
 TIMER = Format("timer", Timer)
 POSITIONS = Format("positions", Positions)
+REPLAY = Format("replay", Replay)
+REPLAY_TALLY = Format("replay_tally", ReplayTally)
 STORE_POSITION = Format("store_position", StorePosition)

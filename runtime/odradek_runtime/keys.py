@@ -2,7 +2,8 @@
 
 State keys are `s` + object/key/name, escaped; `<app>.state` carries them without the letter. Journal keys: `i` invocation,
 `j` journal chunk, `l` lock of an object key, `q` inbox slot, `t` timer, `a` attached caller, `z` paused,
-`o` a command for another app, `p` positions. `m` stays in the store alone.
+`o` a command for another app, `r` a replay's way through a partition, `u` what became of its invocations, `p` positions. `m`
+stays in the store alone.
 """
 
 from __future__ import annotations
@@ -113,6 +114,16 @@ def outbox_app(key: bytes) -> str:
     'shop'
     """
     return key[1 : key.index(b"/")].decode()
+
+
+def replay(id_: str, partition: int) -> bytes:
+    """Where one partition's part of a replay is."""
+    return b"r" + id_.encode() + b"/" + struct.pack(">I", partition)
+
+
+def replay_tally(id_: str) -> bytes:
+    """Where a shard counts what has become of a replay's invocations."""
+    return b"u" + id_.encode()
 
 
 def paused(id_: str) -> bytes:

@@ -19,7 +19,20 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from odradek._service import NAME
 
 from . import keys
-from .formats import CHUNK, COMMAND, INVOCATION, LOCK, POSITIONS, SLOT, TIMER, FormatError, OtherVersion, of_a_format
+from .formats import (
+    CHUNK,
+    COMMAND,
+    INVOCATION,
+    LOCK,
+    POSITIONS,
+    REPLAY,
+    REPLAY_TALLY,
+    SLOT,
+    TIMER,
+    FormatError,
+    OtherVersion,
+    of_a_format,
+)
 from .log.port import LogError, Message, Partition
 from .request import Failure
 from .routing import id_hash, shard_of
@@ -37,6 +50,7 @@ FAR = 2**62
 DAYS_MS = 10**15
 """Nothing is kept for thirty thousand years."""
 STATE_KEY = re.compile(rb"[^/]+/[^/]+/[^/]+")
+REPLAY_ID = re.compile(r"[A-Za-z0-9._-]{1,60}")
 STAMP = re.compile(rb"\d{1,19}\.\d{1,19}")
 ID_BYTES = 30
 _KIND_OF_REF = {keys.REF_RETRY: ("retry",), keys.REF_START: ("start",), keys.REF_PURGE: ("purge",), keys.REF_TIMEOUT: ("timeout",)}
@@ -65,6 +79,8 @@ class Sieve:
             b"a": self._attachment,
             b"z": self._paused,
             b"o": self._owed,
+            b"r": self._replay,
+            b"u": self._replay_tally,
             b"p": self._positions,
         }
 
@@ -168,6 +184,21 @@ class Sieve:
         self._is(waiting.kind in ("invoke", "complete"), f"a command {waiting.kind}")
         id_hash(waiting.id)
         self._is(-(2**31) <= waiting.ref < 2**31, f"of entry {waiting.ref}")
+
+    def _replay(self, key: bytes, value: bytes) -> None:
+        found = REPLAY.decode(value)
+        self._is(REPLAY_ID.fullmatch(found.id) is not None, f"its id {found.id[:60]!r}")
+        self._is(0 <= found.partition < 2**31 and key == keys.replay(found.id, found.partition), "it holds another")
+        self._is(found.partition % self._n == self._number, "its partition belongs to another shard")
+        self._is(0 <= found.first <= found.next < FAR and found.stop < FAR, f"its range {found.first} {found.next} {found.stop}")
+        self._is(min(found.records, found.passed, found.gone, found.begun_ms, found.ended_ms) >= 0, "a number out of range")
+        self._is(math.isfinite(found.rate) and found.rate >= 0, f"its rate {found.rate}")
+
+    def _replay_tally(self, key: bytes, value: bytes) -> None:
+        found = REPLAY_TALLY.decode(value)
+        self._is(REPLAY_ID.fullmatch(found.id) is not None and key == keys.replay_tally(found.id), "it holds another")
+        counts = (found.started, found.ended_well, found.dead_letters, found.left_out)
+        self._is(all(0 <= count < FAR for count in counts), "a number out of range")
 
     def _positions(self, key: bytes, value: bytes) -> None:
         self._is(key == keys.POSITIONS, "more than a letter")

@@ -24,6 +24,8 @@ from odradek_runtime.formats import (
     INVOCATION,
     LOCK,
     POSITIONS,
+    REPLAY,
+    REPLAY_TALLY,
     SLOT,
     STORE_POSITION,
     TIMER,
@@ -37,6 +39,8 @@ from odradek_runtime.formats import (
     Lock,
     Position,
     Positions,
+    Replay,
+    ReplayTally,
     Slot,
     StorePosition,
     Timer,
@@ -74,6 +78,15 @@ FIXED: dict[str, tuple[Format[Any], Any]] = {
                Entry("completion", 0, "", None, None, FAILURE)]),
     ),
     "lock": (LOCK, Lock("inv_a", 3, 9)),
+    "replay": (
+        REPLAY,
+        Replay(
+            id="fix-7", topic="orders", partition=2, first=10, next=17, stop=90, topic_id="id3", handler="customer/ordered",
+            keys=[b"bob", b"\xff"], rate=12.5, asked_by="ann@laptop", begun_ms=1_700_000_000_000, ended_ms=1_700_000_000_001,
+            status="broken", reason="the topic has gone", records=6, passed=1, gone=3,
+        ),
+    ),
+    "replay_tally": (REPLAY_TALLY, ReplayTally("fix-7", started=6, ended_well=3, dead_letters=2, left_out=1)),
     "slot": (SLOT, Slot("inv_a")),
     "timer": (TIMER, Timer("step", 2, 1_700_000_000_000, 1_600_000_000_000, 3)),
     "positions": (
