@@ -153,10 +153,12 @@ class Ending:
         where, target = f"{origin.topic}[{origin.partition}]@{origin.offset}", subscription.handler.target
         if subscription.on_error == "skip":
             machine.epoch.count("skipped", target)
+            machine.replays.count(origin.replay, "left_out")
             logger.warning("%s skipped (%s): %s", where, target, failure.message, extra={"handler": target})
             return
         topic = subscription.dead_letter or machine.dead_letters
         machine.epoch.count("dead_letters", target)
+        machine.replays.count(origin.replay, "dead_letters")
         if bare:
             origin, value, without = replace(origin, headers=()), None, len(value) if value is not None else None
         letter = dead_letter(topic, target, origin, value, failure, attempts, without)
@@ -195,8 +197,11 @@ class Ending:
 
     def _count_end(self, live: Live, failure: Failure | None) -> None:
         epoch, target = self._machine.epoch, live.handler.target
+        again = live.again or (live.stored.replay if live.stored is not None else "")
         if failure is not None:
             epoch.count("failed", target)
+        elif again:
+            self._machine.replays.count(again, "ended_well")
         if live.stored is not None:
             epoch.lasted_s.append((target, max(self._machine.now_ms - live.stored.created_ms, 0.0) / 1000))
 

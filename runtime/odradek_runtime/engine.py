@@ -33,6 +33,7 @@ from .log.port import (
 )
 from .machine import Machine
 from .ownership import Asked, Ownership, Restored
+from .replaying import Replaying, Reread, Rereader
 from .request import Question, Reply
 from .routing import id_hash
 from .settings import Settings
@@ -53,7 +54,7 @@ HOUR_MS = 1_800_000
 """Every owned offset is committed again at least this often (invariant 10)."""
 
 
-Input = Event | StepEnded | Question | Restored
+Input = Event | Reread | StepEnded | Question | Restored
 
 
 class Engine:
@@ -67,6 +68,7 @@ class Engine:
         ownership: Ownership,
         settings: Settings,
         clock: Clock,
+        rereader: Rereader,
     ) -> None:
         self.machine = machine
         self.flags = Flags()
@@ -82,8 +84,10 @@ class Engine:
         self.intake = Intake(machine, member)
         self._agenda = Agenda(machine, self._full, lambda: bool(self._isolation.split), executor.took)
         self._asked = Asked()
-        self._handover = Handover(machine, ownership, self.intake, self._asked, self.flags)
         self._isolation = Isolation(machine, settings.epoch_events)
+        one_by_one = lambda: bool(self._isolation.split)  # noqa: E731
+        self._replaying = Replaying(machine, rereader, self._full, one_by_one, lambda: self.flags.paused)
+        self._handover = Handover(machine, ownership, self.intake, self._replaying, self._asked, self.flags)
         self._bytes_each = settings.epoch_bytes
         """What each record just processed has added to its epoch; falls slowly, for large ones come again."""
         self._standstill = Standstill(machine)
@@ -98,8 +102,8 @@ class Engine:
         match event:
             case Records():
                 self.intake.add(event)
-            case StepEnded():
-                self._agenda.ended.append(event)
+            case Reread() | StepEnded():
+                self._waits(event)
             case Question():
                 self._question(event)
             case Committed():
@@ -119,6 +123,13 @@ class Engine:
                     self.flags.fatal = event.message
                 else:
                     logger.warning("%s", event.message)
+
+    def _waits(self, event: Reread | StepEnded) -> None:
+        """For a turn that has room for it."""
+        if isinstance(event, Reread):
+            self._replaying.add(event)
+        else:
+            self._agenda.ended.append(event)
 
     def turn(self) -> None:
         """Do what can be done now: release shards, process a slice, fire timers, close the epoch."""
@@ -149,6 +160,7 @@ class Engine:
             if self._isolation.split and self.machine.epoch.number % 2:
                 self._work()  # an epoch that is small may never have room for records after the agenda: they come first in turns
             self._agenda.turn()
+            self._replaying.turn()
             self._work()
             self._refresh()
         self._close_if_due()
@@ -178,6 +190,8 @@ class Engine:
         open_ = [shard for shard in self.machine.shards.values() if shard.phase == "open" and not self._agenda.timers_held]
         waits_ms = [shard.timers.wait_ms(now_ms, steady_ms) for shard in open_]
         waits_ms.append(self._agenda.wait_ms(steady_ms))
+        if not self.flags.stopping:
+            waits_ms.append(self._replaying.wait_ms(steady_ms))
         if self.inflight is None and not self.machine.epoch.empty:
             waits_ms.append(self.machine.epoch.started_ms + self._settings.epoch_linger_s * 1000 - steady_ms)
         return min(max(min(waits_ms, default=500.0), 0.0), 500.0) / 1000 if not self._full() else 0.5
@@ -288,6 +302,8 @@ class Engine:
         recent_bytes = self._shares.recent_bytes // max(len(machine.shards), 1)
         for number, shard in epoch.touched.items():
             shard.committed(event.positions[number], int(self._sent_ms), self._sent_steady_ms, recent_bytes)
+        if epoch.replay_rows:
+            machine.replays.committed(epoch)
         for answer, reply in epoch.replies:
             answer(reply)
         for pending in epoch.accepted:
@@ -324,6 +340,7 @@ class Engine:
         opening = [s for n, s in epoch.touched.items() if s.phase == "opening" and self.machine.shards.get(n) is s]
         if not opening:
             return
+        self.machine.replays.changed = True
         for shard in opening:
             shard.phase = "open"
         self.intake.open(opening)

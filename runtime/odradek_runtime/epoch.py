@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from .timers import Shown
 
 
+Raw = bytes
+Rows = dict[tuple[int, bytes], bytes | None]
+"""(shard, key in its journal) -> value; None deletes."""
+
+
 @dataclass(slots=True)
 class StepRun:
     """A step to run once its start is durable; `attempt` counts the runs that failed before."""
@@ -62,6 +67,8 @@ class Epoch:
     """(what has happened, `service/handler`) -> how often; counted when the epoch is durable."""
     replayed: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     """(id of a replay, field of `ReplayTally`) -> how many of its invocations."""
+    replay_rows: Rows = field(default_factory=dict[tuple[int, Raw], "Raw | None"])
+    """(shard, key in its journal) -> what this epoch writes there of replays."""
     lasted_s: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
     """`service/handler` of what has ended, and the seconds from its start to its end."""
     steps: list[StepRun] = field(default_factory=list[StepRun])

@@ -13,15 +13,19 @@ from .intake import Intake
 from .log.port import Gained, Losing
 from .machine import Machine
 from .ownership import Asked, Ownership
+from .replaying import Replaying
 
 
 class Handover:
     """The shards on their way in and out. Used in the engine's thread."""
 
-    def __init__(self, machine: Machine, ownership: Ownership, intake: Intake, asked: Asked, flags: Flags) -> None:
+    def __init__(
+        self, machine: Machine, ownership: Ownership, intake: Intake, replaying: Replaying, asked: Asked, flags: Flags
+    ) -> None:
         self._machine = machine
         self._ownership = ownership
         self._intake = intake
+        self._replaying = replaying
         self._asked = asked
         self._flags = flags
         self._losing: list[Losing] = []
@@ -77,6 +81,7 @@ class Handover:
         shard = self._machine.shards[number]
         shard.write_back()
         self._intake.forget(shard)
+        self._replaying.forget(number)
         self._machine.drop(number)
 
     def let_go(self) -> None:

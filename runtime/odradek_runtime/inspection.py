@@ -7,6 +7,7 @@ whoever has the right to write to the topic: so nothing in one is believed. What
 from __future__ import annotations
 
 import re
+import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from odradek._bad_input import BadInput
@@ -14,11 +15,13 @@ from odradek._service import NAME
 
 from . import keys
 from .ending import completion
-from .formats import ENDED, UNBEGUN, Command, FormatError
+from .formats import ENDED, REPLAY, UNBEGUN, Command, FormatError
 from .inward import Forwarded
 from .journal import Journal, describe
+from .replays import RESET
 from .request import Failure
 from .routing import id_hash, shard_of
+from .sieve import REPLAY_ID, NotOurs, Sieve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +57,8 @@ class Inspection:
             "complete": self._complete,
             "forward": self._forward,
             "barrier": self._barrier,
+            "replay": self._replay,
+            "cancel_replay": self._cancel_replay,
         }
 
     def flaw(self, shard: Shard, command: Command) -> Flaw | None:
@@ -145,6 +150,24 @@ class Inspection:
         except BadInput:  # as if it had been read here: its subscription says what becomes of it
             return None
         return self._key(shard, key)
+
+    def _replay(self, shard: Shard, command: Command) -> Flaw | None:
+        try:
+            part = REPLAY.decode(command.payload or b"")
+            Sieve(self._machine.n, shard.number).journal(keys.replay(part.id, part.partition), command.payload)
+        except (FormatError, NotOurs, struct.error, UnicodeEncodeError) as error:
+            return Flaw("payload", str(error)[:300])
+        if part.status != "running" or part.id.startswith(RESET):
+            return Flaw("payload", f"{_shown(part.id)}, {_shown(part.status)}, is no replay that could begin")
+        subscribed = self._machine.subscriptions.get(part.topic)
+        if subscribed is None and part.topic not in self._machine.letters:
+            return Flaw("topic", f"the app does not subscribe to {_shown(part.topic)}")
+        if subscribed is not None and part.handler not in ("", *(each.handler.target for each in subscribed)):
+            return Flaw("handler", f"{_shown(part.handler)} does not subscribe to {_shown(part.topic)}")
+        return None
+
+    def _cancel_replay(self, _: Shard, command: Command) -> Flaw | None:
+        return None if REPLAY_ID.fullmatch(command.id) else Flaw("id", f"{_shown(command.id)} is no id of a replay")
 
     def _barrier(self, _: Shard, command: Command) -> Flaw | None:
         return None if BARRIER.fullmatch(command.id) else Flaw("id", f"{_shown(command.id)} is no barrier of a shard")

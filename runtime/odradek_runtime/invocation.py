@@ -65,6 +65,8 @@ class Live:
     sends: list[LogCommand] | None = None
     refusals: dict[int, Failure] | None = None
     """Of this segment's commands, those that were refused where they were made."""
+    again = ""
+    """What has delivered its record again, if something has and it has not been revived since."""
     left_out: int | None = None
     """The size of the value that it had: it was made to go without."""
     _id = ""

@@ -28,13 +28,14 @@ from .formats import Invocation as Stored
 from .handler_loop import HandlerLoop
 from .inspection import REMEDY, Inspection
 from .invocation import Live
-from .inward import Forwarded, forward, is_barrier, origin_of, refused_command
+from .inward import Forwarded, again_of, forward, is_barrier, origin_of, refused_command
 from .lane import Lane
 from .log.parts import place_of
 from .log.port import Message, Output
 from .metrics import NO_HANDLER, Metrics
 from .outbox import Outbox
 from .outward import Outward
+from .replays import Replays
 from .request import Failure
 from .revival import Revival
 from .routing import id_hash, shard_of
@@ -72,12 +73,15 @@ class Machine:
         for subscription in app.subscriptions():
             self.subscriptions.setdefault(subscription.topic.name, []).append(subscription)
         self._lanes = {
-            topic: Lane(self, subscriptions[0], partial(self._record, subscriptions[0]))
+            topic: Lane(self, subscriptions[0], partial(self.deliver, subscriptions[0]))
             for topic, subscriptions in self.subscriptions.items()
             if len(subscriptions) == 1 and Lane.fits(subscriptions[0])
         }
         self.commands_topic = f"{app.name}.commands"
         self.dead_letters = f"{app.name}.dead-letters"
+        subscriptions = [each for of_topic in self.subscriptions.values() for each in of_topic]
+        self.letters = {self.dead_letters, *(each.dead_letter for each in subscriptions if each.dead_letter is not None)}
+        """The topics that take dead letters."""
         self.shards: dict[int, Shard] = {}
         self.runner = Runner(self, CoroutineCache(settings.coroutine_cache, settings.shares.suspended_bytes))
         self.revival = Revival(self)
@@ -88,6 +92,7 @@ class Machine:
         self.calls = Calls(self)
         self.waits = Waits(self)
         self.limits = Limits(self, self.handlers.values())
+        self.replays = Replays(self)
         self.handover_limit = settings.epoch_events
         self.now_ms = 0.0
         """The wall clock: due times, and what people see."""
@@ -144,6 +149,7 @@ class Machine:
                 barrier = COMMAND.encode(Command(kind="barrier", id=shard.barrier))
                 epoch.outputs.append(Output(self.commands_topic, number, None, barrier))
         self._barriers.clear()
+        self.replays.close(epoch)
         self.epoch = Epoch(epoch.number + 1, started_ms=self.steady_ms)
         return epoch
 
@@ -189,7 +195,7 @@ class Machine:
         if self.poison and self._poisoned_record(message):
             return
         for subscription in self.subscriptions[message.topic()]:
-            self._record(subscription, shard, message)
+            self.deliver(subscription, shard, message)
 
     def lane(self, topic: str) -> Lane | None:
         """The fast path of a topic, if its records may take it now: not while a culprit is looked for."""
@@ -199,7 +205,8 @@ class Machine:
         """What the state keys of an object's key begin with."""
         return self.bases[service] + keys.escape(key)
 
-    def _record(self, subscription: Subscription, shard: Shard, message: Message, *, may_forward: bool = True) -> None:
+    def deliver(self, subscription: Subscription, shard: Shard, message: Message, *, may_forward: bool = True) -> None:
+        """One record for one handler: it starts here or, forwarded, where its key lives."""
         handler = subscription.handler
         value = message.value()
         try:
@@ -240,7 +247,7 @@ class Machine:
         """The invocation that a record starts, for the object key that was found for it."""
         handler = subscription.handler
         live = Live(self, shard, handler, key, self.base(handler.service, key), message.value())
-        live.subscription, live.message = subscription, message
+        live.subscription, live.message, live.again = subscription, message, again_of(message)
         return live
 
     def _bad_record(self, shard: Shard, subscription: Subscription, message: Message, error: BadInput) -> None:
@@ -262,6 +269,7 @@ class Machine:
         """The key is held: the invocation is persisted at the end of its inbox."""
         if self.stored(live.shard, live.id) is not None:  # forwarded by a torn epoch, and by the one that took its place
             logger.warning("%s is here already: the record came a second time and is left out", live.id)
+            self.replays.count(live.again, "left_out")
             return
         self.runner.endure(live)
         assert live.stored is not None
@@ -339,6 +347,8 @@ class Machine:
             self._dispatch(shard, command)
             return
         self._refuse_command(message, f"a command {command.kind!r}: {flaw.field}: {flaw.said}; {REMEDY}", field=flaw.field)
+        if command.kind == "forward":
+            self.replays.count(command.id, "dead_letters")
         answer = self.inspection.answer(command, flaw)
         if answer is not None:
             self.route(answer, shard)
@@ -359,13 +369,17 @@ class Machine:
                 self.runner.complete(shard, command.id, entry, after_commit=False)
             case "forward":
                 self._forwarded(shard, command)
+            case "replay":
+                self.replays.begin(shard, command)
+            case "cancel_replay":
+                self.replays.cancel(shard, command)
             case _:
                 shard.local = shard.local or command.id == shard.barrier
 
     def _forwarded(self, shard: Shard, command: Command) -> None:
         subscription = self.subscription_of(command)
         assert subscription is not None, "it was inspected, or forwarded by this worker"
-        self._record(subscription, shard, Forwarded(command), may_forward=False)
+        self.deliver(subscription, shard, Forwarded(command), may_forward=False)
 
     def subscription_of(self, command: Command) -> Subscription | None:
         """What a forwarded record is for; None if the app no longer has it."""

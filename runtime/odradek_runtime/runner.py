@@ -72,6 +72,8 @@ class Runner:
         """It ended without a wait: most do."""
         if live.stored is None and not live.refused and live.unwritten is None:
             self.merge(live)  # without live.context: the two would hold each other, for the cycle collector to find
+            if live.again:
+                self._machine.replays.count(live.again, "ended_well")
             return
         live.context, live.coroutine = context, coroutine
         self._machine.ending.returned(live, value)

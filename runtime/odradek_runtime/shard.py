@@ -12,7 +12,22 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from . import keys
-from .formats import ENDED, INVOCATION, LOCK, SLOT, STORE_POSITION, TIMER, Lock, Slot, StorePosition, Timer
+from .formats import (
+    ENDED,
+    INVOCATION,
+    LOCK,
+    REPLAY,
+    REPLAY_TALLY,
+    SLOT,
+    STORE_POSITION,
+    TIMER,
+    Lock,
+    Replay,
+    ReplayTally,
+    Slot,
+    StorePosition,
+    Timer,
+)
 from .log.port import ChangelogPosition, Partition
 from .store import Store, StoreError
 from .timers import Timers
@@ -84,6 +99,11 @@ class Shard:
         """Invocations that have attached callers: most have none, and a scan for each that ends would cost more than it."""
         self.foreign: Mapping[str, int] = {}
         """By changelog: records that its restore has left out, since they are not the app's own."""
+        self.replays: dict[bytes, Replay] = {}
+        """The parts of replays that are, or were, delivered here, by their keys in the journal."""
+        self.replay_tallies: dict[str, ReplayTally] = {}
+        self.replay_rows: dict[bytes, bytes] = {}
+        """Of both what is committed, as the journal has it: what other threads may see."""
         self.outboxes: set[str] = set()
         """Other apps that commands wait for."""
         self.barrier = ""
@@ -228,6 +248,16 @@ class Shard:
             app = keys.outbox_app(owed[0])
             self.outboxes.add(app)
             owed = next(iter(self.store.scan(keys.outbox(app)[:-1] + b"0", b"p")), None)
+
+    def load_replays(self) -> None:
+        """After a restore, from the store. Raises StoreError."""
+        for key, value in (*self.store.scan(b"r", b"s"), *self.store.scan(b"u", b"v")):
+            self.replay_rows[key] = value
+            if key[:1] == b"r":
+                self.replays[key] = REPLAY.decode(value)
+            else:
+                tally = REPLAY_TALLY.decode(value)
+                self.replay_tallies[tally.id] = tally
 
     # --- timers ---
 

@@ -279,6 +279,7 @@ class Takeover:
         shard.changes.update(healed)
         self._resolve_positions(shard)
         shard.load_locks()
+        shard.load_replays()
         shard.free_locks()
         return shard
 

@@ -29,6 +29,7 @@ from .metrics import Metrics, Restore, Snapshot
 from .ownership import Ownership
 from .reachability import Reachability
 from .request import Answer, Question, Reply, Request, unheard
+from .rereader import ThreadedRereader
 from .settings import Settings
 from .shard import Shard
 from .startup import Making, letters, prepare
@@ -137,7 +138,8 @@ class Worker:
             restored_topics=self._settings.restored_topics,
         )
         self._ownership = Ownership(takeover, self._queue.put, self._fail, self._background, self._pause, self._clock.wall_ms)
-        engine = Engine(machine, self._member, self._executor, self._ownership, self._settings, self._clock)
+        rereader = ThreadedRereader(self._log, self._queue.put, self._stopping)
+        engine = Engine(machine, self._member, self._executor, self._ownership, self._settings, self._clock, rereader)
         self._reachability = Reachability(self._log.ping, engine, self._ownership, self._stopping)
         self._engine = engine
         self._census = Census(lambda: here(engine), self._clock, self._stopping)

@@ -32,6 +32,7 @@ from odradek_runtime.machine import Machine
 from odradek_runtime.metrics import Metrics
 from odradek_runtime.ownership import Ownership
 from odradek_runtime.request import Attach, Invoke, Question, Reply, unheard
+from odradek_runtime.rereader import RereaderAtOnce
 from odradek_runtime.routing import fresh_id
 from odradek_runtime.settings import Settings
 from odradek_runtime.startup import prepare
@@ -169,7 +170,8 @@ class Stage:
             takeover, self._queue.put, self._failures.append, lambda work: work(), lambda _: None, self._wall
         )
         clock = Clock(self._wall, lambda: self.steady_ms)
-        self.engine = Engine(self.machine, self.member, self.executor, self.ownership, merged, clock)
+        rereader = RereaderAtOnce(log, self._queue.put)
+        self.engine = Engine(self.machine, self.member, self.executor, self.ownership, merged, clock, rereader)
         self.member.join(self._queue.put)
 
     def _created(self, topic: str) -> TopicInfo | None:

@@ -22,6 +22,7 @@ from odradek_runtime.machine import Machine
 from odradek_runtime.metrics import Metrics
 from odradek_runtime.ownership import Ownership, Restored
 from odradek_runtime.request import Answer, Question, Reply, Request
+from odradek_runtime.rereader import RereaderAtOnce
 from odradek_runtime.settings import Settings
 from odradek_runtime.store import Store, StoreError
 from odradek_runtime.takeover import Takeover
@@ -93,7 +94,8 @@ class SimWorker:
         self.ownership = Ownership(takeover, self._restored, self._failed, self._background, self._pause, self.wall_ms)
         self.executor = SimExecutor(self)
         clock = Clock(self.wall_ms, self.steady_ms)
-        self.engine = Engine(self.machine, Tapped(self), self.executor, self.ownership, settings, clock)
+        rereader = RereaderAtOnce(log, self.post)
+        self.engine = Engine(self.machine, Tapped(self), self.executor, self.ownership, settings, clock, rereader)
         self._housekeeping = Housekeeping(log, self.engine, threading.Event(), internal)
         self.member.join(self.post)
         self._awake(0.0)

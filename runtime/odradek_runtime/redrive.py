@@ -1,0 +1,76 @@
+"""Redrive: a dead letter as the record that it was. What a replay of a dead-letter topic delivers to the handler that had failed.
+
+Stands between a replay, which reads the dead letters, and the machine, to which it is a record of its own topic, partition and
+offset. `dead_letter` writes what is read here.
+"""
+
+from __future__ import annotations
+
+from .log.parts import headers_of
+from .log.port import Message
+
+REDRIVEN = "odradek-redriven"
+"""The header that says how often a record has been sent back to where it failed. What fails again comes back with it."""
+TOLD = frozenset(
+    f"odradek-{name}"
+    for name in (
+        "error", "code", "handler", "topic", "partition", "offset", "timestamp-ms", "attempts", "replay", "field", "metadata",
+        "value-bytes", "key-bytes", "headers-bytes",
+    )
+)  # fmt: skip
+"""What a dead letter says before the record's own headers."""
+
+
+class NoRecord(Exception):
+    """Why a dead letter cannot be sent back."""
+
+
+class Redriven:
+    """The record that a dead letter was made of, as a `Message`. Raises NoRecord when it does not say where it failed.
+
+    Example: `Redriven(letter).target` is the `service/handler` that failed.
+    """
+
+    def __init__(self, letter: Message) -> None:
+        headers = list(headers_of(letter))
+        own = next((n for n, (name, _) in enumerate(headers) if name not in TOLD), len(headers))
+        told = {name: (value or b"").decode("utf-8", "replace") for name, value in headers[:own]}
+        self.target = told.get("odradek-handler", "")
+        if not self.target:
+            raise NoRecord("it names no handler: a command that was refused, which its sender has to mend")
+        if "odradek-value-bytes" in told and letter.value() is None:
+            raise NoRecord(f"its value of {told['odradek-value-bytes']} bytes was left out of it: replay the record's own topic")
+        try:
+            self._place = told["odradek-topic"], int(told["odradek-partition"]), int(told["odradek-offset"])
+            self._time_ms = int(told["odradek-timestamp-ms"])
+        except (KeyError, ValueError) as error:
+            raise NoRecord(f"its headers do not say what record it was: {error}") from None
+        self._letter = letter
+        before = [value for name, value in headers[own:] if name == REDRIVEN]
+        self._headers = [pair for pair in headers[own:] if pair[0] != REDRIVEN]
+        self._headers.append((REDRIVEN, b"%d" % (_count(before[-1] if before else None) + 1)))
+
+    def topic(self) -> str:
+        return self._place[0]
+
+    def partition(self) -> int:
+        return self._place[1]
+
+    def offset(self) -> int:
+        return self._place[2]
+
+    def key(self) -> bytes | None:
+        return self._letter.key()
+
+    def value(self) -> bytes | None:
+        return self._letter.value()
+
+    def headers(self) -> list[tuple[str, bytes | None]] | None:
+        return self._headers
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self._time_ms
+
+
+def _count(value: bytes | None) -> int:
+    return int(value) if value is not None and value.isdigit() and len(value) < 10 else 0

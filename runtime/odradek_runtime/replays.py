@@ -1,0 +1,163 @@
+"""Replays: ranges of topics that are delivered again. What of them a machine has to do with: it is told, delivers, and counts.
+
+A replay has one part for each partition, a row in the journal of the shard that reads the partition. A command begins it, a
+command cancels it, and it moves on in the epoch of what it has delivered, as an input's position does: so each record is delivered
+once, whatever dies meanwhile. `replaying` feeds it what `rereader` reads.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from odradek._definition import Subscription
+
+from . import keys
+from .formats import REPLAY, REPLAY_TALLY, Command, Replay, ReplayTally
+from .inward import Again
+from .log.parts import place_of
+from .log.port import Message
+from .redrive import NoRecord, Redriven
+
+if TYPE_CHECKING:
+    from .epoch import Epoch
+    from .machine import Machine
+    from .shard import Shard
+
+logger = logging.getLogger("odradek")
+
+KEPT_MS = 7 * 86_400_000
+"""So long it is known of a replay that it has been: the same order again does nothing."""
+RESET = "reset-"
+"""What the ids of resets begin with. Records that are read again after one are counted nowhere."""
+
+
+class Replays:
+    """Of one machine's shards."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self.changed = False
+        """A part has begun or ended: whoever reads for them has to look."""
+
+    # --- orders ---
+
+    def begin(self, shard: Shard, command: Command) -> None:
+        """A part begins, unless it has begun before."""
+        part = REPLAY.decode(command.payload or b"")
+        key = keys.replay(part.id, part.partition)
+        if key in shard.replays:
+            return
+        self._forget_old(shard)
+        part.begun_ms = int(self._machine.now_ms)
+        shard.replays[key] = part
+        self.put(shard, part)
+        self.changed = True
+        logger.info(
+            "replay %s begins: %s[%d] from %d to %d, asked for by %s",
+            part.id, part.topic, part.partition, part.first, part.stop, part.asked_by or "nobody that is known",
+        )  # fmt: skip
+
+    def cancel(self, shard: Shard, command: Command) -> None:
+        """What it has delivered goes on, and nothing more is delivered."""
+        by = command.target
+        for part in shard.replays.values():
+            if part.id == command.id and part.status == "running":
+                self.end(shard, part, "cancelled", f"asked for by {by}" if by else "")
+
+    def end(self, shard: Shard, part: Replay, status: str, reason: str = "") -> None:
+        """Nothing more of this part is delivered."""
+        part.status, part.reason, part.ended_ms = status, reason, int(self._machine.now_ms)
+        self.put(shard, part)
+        self.changed = True
+        logger.log(
+            logging.ERROR if status == "broken" else logging.INFO,
+            "replay %s of %s[%d] is %s%s: %d records delivered, %d passed over, %d offsets were gone",
+            part.id, part.topic, part.partition, status, f" ({reason})" if reason else "", part.records, part.passed, part.gone,
+        )  # fmt: skip
+
+    def put(self, shard: Shard, part: Replay) -> None:
+        """Where the part stands now is committed with this epoch."""
+        self._write(self._machine.epoch, shard, keys.replay(part.id, part.partition), REPLAY.encode(part))
+        self._machine.touch(shard)
+
+    def _write(self, epoch: Epoch, shard: Shard, key: bytes, value: bytes | None) -> None:
+        shard.put(key, value)
+        epoch.replay_rows[shard.number, key] = value
+
+    def _forget_old(self, shard: Shard) -> None:
+        before_ms = self._machine.now_ms - KEPT_MS
+        for key, part in list(shard.replays.items()):
+            if part.status != "running" and part.ended_ms < before_ms:
+                del shard.replays[key]
+                self._write(self._machine.epoch, shard, key, None)
+                if shard.replay_tallies.pop(part.id, None) is not None:
+                    self._write(self._machine.epoch, shard, keys.replay_tally(part.id), None)
+
+    # --- records ---
+
+    def deliver(self, shard: Shard, part: Replay, message: Message) -> None:
+        """One record of the range: to every handler that subscribes, or to the one that is meant."""
+        if part.keys and message.key() not in part.keys:
+            part.passed += 1
+            return
+        part.records += 1
+        for subscription, record in self._starts(part, message):
+            self._machine.epoch.count_replayed(part.id, "started")
+            self._machine.deliver(subscription, shard, Again(record, part.id))
+
+    def _starts(self, part: Replay, message: Message) -> Iterator[tuple[Subscription, Message]]:
+        """What the record starts, and as which record."""
+        subscriptions = self._machine.subscriptions
+        if part.topic in subscriptions:
+            for subscription in subscriptions[part.topic]:
+                if part.handler in ("", subscription.handler.target):
+                    yield subscription, message
+            return
+        try:
+            record = Redriven(message)
+        except NoRecord as why:
+            self._left_out(part, message, str(why))
+            return
+        if part.handler not in ("", record.target):
+            part.records, part.passed = part.records - 1, part.passed + 1
+            return
+        found = [each for each in subscriptions.get(record.topic(), ()) if each.handler.target == record.target]
+        if not found:
+            self._left_out(part, message, f"{record.target} does not subscribe to {record.topic()} any longer")
+        for subscription in found:
+            yield subscription, record
+
+    def _left_out(self, part: Replay, message: Message, why: str) -> None:
+        epoch = self._machine.epoch
+        epoch.count_replayed(part.id, "started")
+        epoch.count_replayed(part.id, "left_out")
+        logger.warning("replay %s: %s is left out: %s", part.id, place_of(message), why)
+
+    # --- what becomes of them ---
+
+    def count(self, again: str, what: str) -> None:
+        """An invocation that a record has started has ended. `again`: what delivered the record, if it was delivered again."""
+        if again and not again.startswith(RESET):
+            self._machine.epoch.count_replayed(again, what)
+
+    def close(self, epoch: Epoch) -> None:
+        """The epoch ends: what it has counted stands in the journal of one of its shards. All shards' numbers add up."""
+        if not epoch.replayed:
+            return
+        shard = epoch.touched[min(epoch.touched)]
+        for (id_, what), number in epoch.replayed.items():
+            tally = shard.replay_tallies.setdefault(id_, ReplayTally(id_))
+            setattr(tally, what, getattr(tally, what) + number)
+        for id_ in {id_ for id_, _ in epoch.replayed}:
+            self._write(epoch, shard, keys.replay_tally(id_), REPLAY_TALLY.encode(shard.replay_tallies[id_]))
+
+    def committed(self, epoch: Epoch) -> None:
+        """What the epoch has written of replays is durable: it may be shown."""
+        for (number, key), value in epoch.replay_rows.items():
+            shown = epoch.touched[number].replay_rows
+            if value is None:
+                shown.pop(key, None)
+            else:
+                shown[key] = value

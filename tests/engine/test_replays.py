@@ -1,0 +1,241 @@
+"""Replays in the engine: each record of a range once more, in order within its key, whatever ends meanwhile."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from odradek import App, Context, ObjectContext, State, TerminalError
+from odradek_runtime import keys
+from odradek_runtime.formats import COMMAND, REPLAY, REPLAY_TALLY, Command, Replay, ReplayTally
+from odradek_runtime.log.port import Partition
+from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.routing import shard_of
+from tests.engine.harness import Rig
+
+RECORDS = 60
+SHARDS = 2
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(EmbeddedLog(tmp_path / "log", fsync=False, clean_interval_s=0), tmp_path, 1)
+    made.log.create_topic("entries", 3, {})
+    yield made
+    made.close()
+
+
+class Rules:
+    """What the handlers of an app do with a value."""
+
+    bad: frozenset[int] = frozenset()
+    waits = False
+
+
+def keeper(rules: type[Rules] = Rules) -> App:
+    """Notes each record under its key with what delivered it; one that is bad becomes a dead letter."""
+    app = App("keeper", shards=SHARDS)
+    entries, notes = app.topic("entries", value=int), app.topic("notes", value=list[Any])
+    count, keeping, plain = State("count", int, default=0), app.object("keeping"), app.service("plain")
+
+    @keeping.on(entries)
+    async def kept(ctx: ObjectContext, value: int) -> None:
+        if rules.waits:
+            await ctx.sleep(0.001)
+        if value in rules.bad:
+            raise TerminalError("bad", code=422)
+        ctx.set(count, ctx.get(count) + 1)
+        redriven = ctx.headers.get("odradek-redriven", "")
+        ctx.publish(notes, ["kept", ctx.key, value, ctx.record.replay, redriven], key=ctx.key)
+
+    @plain.on(entries)
+    async def seen(ctx: Context, value: int) -> None:
+        ctx.publish(notes, ["seen", "", value, ctx.record.replay, ""], key="any")
+
+    return app
+
+
+def fed(rig: Rig, records: int = RECORDS) -> None:
+    for number in range(records):
+        rig.publish("entries", (f"k{number % 7}", number), partition=number % 3)
+
+
+def order(rig: Rig, id_: str, topic: str = "entries", **fields: Any) -> None:
+    """Begin a replay of all that is in the topic, or of a part of it."""
+    for partition in range(rig.partitions(topic)):
+        first, stop = rig.log.offsets(Partition(topic, partition))
+        part = Replay(id_, topic, partition, first, first, stop, asked_by="ann@laptop")
+        for name, value in fields.items():
+            setattr(part, name, value)
+        part.next = part.first
+        give(rig, Command(kind="replay", id=id_, payload=REPLAY.encode(part)), partition % SHARDS)
+
+
+def give(rig: Rig, command: Command, shard: int) -> None:
+    rig.publish("keeper.commands", (None, COMMAND.encode(command)), partition=shard)
+
+
+def notes(rig: Rig, replay: str | None, what: str = "kept") -> list[tuple[str, int]]:
+    """(key, value) of what has been noted of this replay's records."""
+    found = [msgspec.json.decode(message.value() or b"[]") for message in rig.records("notes")]
+    return [(key, value) for of, key, value, by, _ in found if of == what and by == replay]
+
+
+def rows(rig: Rig) -> list[tuple[bytes, bytes]]:
+    assert rig.worker._engine is not None
+    shards = list(rig.worker._engine.machine.shards.values())
+    return [row for shard in shards for row in list(shard.replay_rows.items())]
+
+
+def tally(rig: Rig, id_: str) -> ReplayTally:
+    whole = ReplayTally(id_)
+    for one in [REPLAY_TALLY.decode(value) for key, value in rows(rig) if key == keys.replay_tally(id_)]:
+        for name in ("started", "ended_well", "dead_letters", "left_out"):
+            setattr(whole, name, getattr(whole, name) + getattr(one, name))
+    return whole
+
+
+def parts(rig: Rig, id_: str) -> list[Replay]:
+    return [part for key, value in rows(rig) if key[:1] == b"r" and (part := REPLAY.decode(value)).id == id_]
+
+
+def ended(rig: Rig, id_: str) -> bool:
+    whole, own = tally(rig, id_), parts(rig, id_)
+    done = bool(own) and all(part.status != "running" for part in own)
+    return done and whole.started == whole.ended_well + whole.dead_letters + whole.left_out
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_each_record_once_more_in_order_within_its_key(rig: Rig, waits: bool) -> None:
+    class Here(Rules):
+        pass
+
+    Here.waits = waits
+    rig.start(keeper(Here))
+    fed(rig)
+    rig.until(lambda: len(notes(rig, None)) == RECORDS)
+    order(rig, "fix-1")
+    rig.until(lambda: ended(rig, "fix-1"))
+    assert Counter(notes(rig, "fix-1")) == Counter(notes(rig, None))
+    assert Counter(notes(rig, "fix-1", "seen")) == Counter(notes(rig, None, "seen"))
+    for partition in range(3):
+        for key in {key for key, _ in notes(rig, None)}:
+            of_key = [value for found, value in notes(rig, "fix-1") if found == key and value % 3 == partition]
+            assert of_key == sorted(of_key)
+    assert tally(rig, "fix-1") == ReplayTally("fix-1", started=2 * RECORDS, ended_well=2 * RECORDS)
+    assert sum(part.records for part in parts(rig, "fix-1")) == RECORDS
+
+
+def test_one_handler_and_some_keys_alone(rig: Rig) -> None:
+    rig.start(keeper())
+    fed(rig)
+    order(rig, "some", handler="keeping/kept", keys=[b"k1", b"k2"])
+    rig.until(lambda: ended(rig, "some"))
+    rig.until(lambda: len(notes(rig, None)) == RECORDS)
+    assert Counter(notes(rig, "some")) == Counter(note for note in notes(rig, None) if note[0] in ("k1", "k2"))
+    assert notes(rig, "some", "seen") == []
+    assert sum(part.records + part.passed for part in parts(rig, "some")) == RECORDS
+
+
+def test_a_repeated_order_does_nothing_and_two_replays_are_two(rig: Rig) -> None:
+    rig.start(keeper())
+    fed(rig)
+    for id_ in ("one", "two", "one"):
+        order(rig, id_)
+    rig.until(lambda: ended(rig, "one") and ended(rig, "two"))
+    order(rig, "one")
+    fed(rig, 1)
+    rig.until(lambda: len(notes(rig, None)) == RECORDS + 1)
+    assert len(notes(rig, "one")) == len(notes(rig, "two")) == RECORDS
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_it_goes_on_where_it_was_after_a_restart(rig: Rig, crash: bool) -> None:
+    rig.start(keeper())
+    fed(rig)
+    order(rig, "slow", rate=20.0)
+    for turn in range(1, 4):
+        rig.until(lambda turn=turn: len(notes(rig, "slow")) >= 5 * turn)
+        rig.restart(keeper(), crash=crash)
+    rig.until(lambda: ended(rig, "slow"))
+    assert Counter(notes(rig, "slow")) == Counter(notes(rig, None))
+    assert tally(rig, "slow").ended_well == 2 * RECORDS
+
+
+def test_cancelled_it_stops_and_what_is_under_way_ends(rig: Rig) -> None:
+    rig.start(keeper())
+    fed(rig)
+    order(rig, "slow", rate=5.0)
+    rig.until(lambda: notes(rig, "slow"))
+    for shard in range(SHARDS):
+        give(rig, Command(kind="cancel_replay", id="slow", target="bob@laptop"), shard)
+    rig.until(lambda: ended(rig, "slow"))
+    assert {part.status for part in parts(rig, "slow")} == {"cancelled"}
+    assert 0 < len(notes(rig, "slow")) < RECORDS
+    assert len(notes(rig, "slow")) == sum(part.records for part in parts(rig, "slow"))
+
+
+def test_dead_letters_go_back_to_where_they_failed(rig: Rig) -> None:
+    class Fixed(Rules):
+        bad = frozenset(range(0, RECORDS, 4))
+
+    rig.start(keeper(Fixed))
+    fed(rig)
+    rig.until(lambda: len(rig.dead_letters(keeper())) == 15)
+    Fixed.bad = frozenset({8})
+    order(rig, "redrive-1", "keeper.dead-letters")
+    rig.until(lambda: ended(rig, "redrive-1"))
+    assert tally(rig, "redrive-1") == ReplayTally("redrive-1", started=15, ended_well=14, dead_letters=1)
+    assert Counter(value for _, value in notes(rig, "redrive-1")) == Counter(set(range(0, RECORDS, 4)) - {8})
+    (again,) = [letter for letter in rig.dead_letters(keeper()) if "odradek-redriven" in letter]
+    assert (again["odradek-redriven"], again["odradek-replay"], again["value"]) == ("1", "redrive-1", "8")
+    assert (again["odradek-topic"], again["odradek-partition"], again["odradek-offset"]) == ("entries", "2", "2")
+    order(rig, "redrive-2", "keeper.dead-letters", first=0)
+    rig.until(lambda: ended(rig, "redrive-2"))
+    counts = [letter.get("odradek-redriven", "0") for letter in rig.dead_letters(keeper()) if letter["value"] == "8"]
+    assert sorted(counts) == ["0", "1", "1", "2"], "the letter that it was at first is there still, and was sent back again"
+
+
+def test_what_is_gone_of_the_range_is_said(rig: Rig) -> None:
+    rig.start(keeper())
+    fed(rig)
+    rig.until(lambda: len(notes(rig, None)) == RECORDS)
+    rig.log.trim(Partition("entries", 0), 5)
+    order(rig, "late", first=0)
+    rig.until(lambda: ended(rig, "late"))
+    assert {part.partition: part.gone for part in parts(rig, "late")} == {0: 5, 1: 0, 2: 0}
+    assert len(notes(rig, "late")) == RECORDS - 5
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("topic", {"topic": "keeper.journal"}),
+        ("topic", {"topic": "notes"}),
+        ("handler", {"handler": "keeping/none"}),
+        ("payload", {"id": "reset-1"}),
+        ("payload", {"id": "a/b"}),
+        ("payload", {"status": "done"}),
+        ("payload", {"first": -1}),
+        ("payload", {"partition": 1}),
+    ],
+)
+def test_an_order_that_makes_no_sense_is_refused(rig: Rig, field: str, change: dict[str, Any]) -> None:
+    rig.start(keeper())
+    part = Replay("x", "entries", 0, 0, 0, 1)
+    for name, value in change.items():
+        setattr(part, name, value)
+    give(rig, Command(kind="replay", id="x", payload=REPLAY.encode(part)), 0)
+    rig.until(lambda: rig.dead_letters(keeper()))
+    (letter,) = rig.dead_letters(keeper())
+    assert letter["odradek-field"] == field
+    assert parts(rig, "x") == []
+
+
+def test_keys_of_other_shards_are_replayed_there(rig: Rig) -> None:
+    """The test above would not show it if every key lived where its records lie."""
+    fed(rig)
+    assert any(shard_of(f"k{n % 7}".encode(), SHARDS) != n % 3 % SHARDS for n in range(RECORDS))
