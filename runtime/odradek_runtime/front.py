@@ -13,8 +13,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from odradek_runtime.admin.access import Access, Blocking
 from odradek_runtime.admin.app import admin_app, sibling_routes
 from odradek_runtime.admin.exposition import Exposition
+from odradek_runtime.admin.replays import ReplayRoutes
 from odradek_runtime.admin.routes import AdminRoutes
 from odradek_runtime.admin.siblings import Place, Siblings
 from odradek_runtime.admin.topics import TopicRoutes
@@ -139,12 +141,16 @@ class Front:
             withheld=Withheld(settings.headers_withheld),
         )
         self._public = public_app(routes)
-        self._topics = TopicRoutes(log_, token)
+        access, self._blocking = Access(token), Blocking()
+        self._topics = TopicRoutes(log_, access, self._blocking)
+        replays = ReplayRoutes(
+            app, engine, log_, access, self._blocking, self._admin_client, self.credential, at.private_url
+        )
         exposition = Exposition(engine, lambda: self.dispatcher.waiting, self._doors["public"])
         admin = AdminRoutes(engine, exposition, Siblings(place, settings.data_dir, self._admin_client, self.credential))
-        self._admin = admin_app(admin, self._topics)
+        self._admin = admin_app(admin, self._topics.table(), replays.table())
         private = PrivateRoutes(self.dispatcher, max_record_bytes=largest, budget=self._budget)
-        self._private = private_app(private, sibling_routes(admin), self.credential)
+        self._private = private_app(private, [*sibling_routes(admin), *replays.private_table()], self.credential)
 
     def start(self) -> None:
         """Serve at all of them; until the worker is ready, requests wait or are told 503."""
@@ -178,6 +184,7 @@ class Front:
 
     async def _close_admin(self) -> None:
         await self._topics.close()
+        self._blocking.close()
         await self._admin_client.aclose()
 
 

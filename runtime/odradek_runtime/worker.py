@@ -251,6 +251,11 @@ class Worker:
         stamps = {number: stamp for number, stamp in ownership.stamps.items() if number not in leaving}
         return self._census.standing(stamps, engine.machine.handlers)
 
+    def replay_rows(self) -> dict[int, dict[bytes, bytes]]:
+        """Shard -> what its journal says of replays, as it is committed; safe from any thread."""
+        shards = here(self._engine) if self._engine is not None else []
+        return {shard.number: dict(list(shard.replay_rows.items())) for shard in shards if shard.phase == "open"}
+
     def positions(self) -> dict[Partition, int]:
         """Next offset to read of every partition that is read here."""
         return {} if self._engine is None else self._engine.positions()

@@ -45,6 +45,9 @@ class ScriptedEngine:
     def owns(self, shard: int) -> bool:
         return shard in self.owned
 
+    def replay_rows(self) -> dict[int, dict[bytes, bytes]]:
+        return {shard: {} for shard in self.owned}
+
     def trouble_of(self, shard: int) -> str:
         return self.log_trouble or self.stuck.get(shard, "")
 

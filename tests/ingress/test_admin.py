@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request as HttpRequest
 
+from odradek_runtime.admin.access import Access, Blocking
 from odradek_runtime.admin.client import RemoteLog
 from odradek_runtime.admin.exposition import COUNTERS
 from odradek_runtime.admin.topics import TopicRoutes
@@ -172,7 +173,7 @@ def test_records_published_remotely_are_read_remotely(site: Site, remote: Remote
 def test_requests_that_come_together_have_one_publisher_of_a_name(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Opened twice, the second fences the first: whichever is kept, the other request's is lost."""
     site.log.create_topic("orders", 1, {})
-    routes = TopicRoutes(site.log, TOKEN)
+    routes = TopicRoutes(site.log, Access(TOKEN), Blocking())
     opened: list[str] = []
     both_are_there = threading.Event()
     make = site.log.publisher

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from odradek_runtime.admin.siblings import METRICS_PATH, READY_PATH
@@ -11,16 +12,15 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from odradek_runtime.admin.routes import AdminRoutes
-    from odradek_runtime.admin.topics import TopicRoutes
 
 
-def admin_app(routes: AdminRoutes, topics: TopicRoutes) -> Table:
-    """Probes and metrics for everybody who reaches the port, topics behind the token."""
+def admin_app(routes: AdminRoutes, *behind_token: list[Route]) -> Table:
+    """Probes and metrics for everybody who reaches the port, all else behind the token."""
     table = [
         route("GET", "/health", routes.health),
         route("GET", "/ready", routes.ready),
         route("GET", "/metrics", routes.metrics),
-        *topics.table(),
+        *itertools.chain(*behind_token),
     ]
     return Table(table)
 

@@ -6,22 +6,20 @@ Every path here needs the token of `worker.json`: who may read that file may wri
 from __future__ import annotations
 
 import asyncio
-import hmac
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from starlette.responses import Response
 
 from odradek_runtime.admin import wire
-from odradek_runtime.ingress.admission import read_body
+from odradek_runtime.admin.access import Access, Blocking, answer, body_of
 from odradek_runtime.ingress.errors import HttpError, bad_field, suggestion, unavailable
 from odradek_runtime.ingress.table import route
 from odradek_runtime.log.parts import headers_of
-from odradek_runtime.log.port import Log, LogError, Output, Partition, Publisher, TopicInfo
+from odradek_runtime.log.port import Log, Output, Partition, Publisher, TopicInfo
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
 
     from starlette.requests import Request as HttpRequest
     from starlette.routing import Route
@@ -42,12 +40,12 @@ class Opened:
 
 
 class TopicRoutes:
-    """Reads and writes the log in a few threads of its own: its calls block."""
+    """Reads and writes the log beside a running worker."""
 
-    def __init__(self, log: Log, token: str) -> None:
+    def __init__(self, log: Log, access: Access, blocking: Blocking) -> None:
         self._log = log
-        self._token = token
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="odradek-admin")
+        self._access = access
+        self._blocking = blocking
         self._publishers: dict[str, Opened] = {}
 
     def table(self) -> list[Route]:
@@ -66,30 +64,30 @@ class TopicRoutes:
 
     async def names(self, request: HttpRequest) -> Response:
         """`GET /topics`."""
-        self._admit(request)
-        return _answer(request, wire.TopicNames(list(await self._run(self._log.topics))))
+        self._access.admit(request)
+        return answer(request, wire.TopicNames(list(await self._blocking.run(self._log.topics))))
 
     async def create(self, request: HttpRequest) -> Response:
         """`POST /topics` {"name", "partitions", "config"}."""
-        self._admit(request)
-        wanted = await _body(request, wire.WireTopic)
+        self._access.admit(request)
+        wanted = await body_of(request, wire.WireTopic, BATCH_BYTES)
         if wanted.partitions < 1:
             raise bad_field("$.partitions", f"must be at least 1, is {wanted.partitions}")
-        info = await self._run(lambda: self._log.create_topic(wanted.name, wanted.partitions, wanted.config))
-        return _answer(request, _wire_topic(info))
+        info = await self._blocking.run(lambda: self._log.create_topic(wanted.name, wanted.partitions, wanted.config))
+        return answer(request, _wire_topic(info))
 
     async def topic(self, request: HttpRequest) -> Response:
         """`GET /topics/{topic}`."""
-        return _answer(request, _wire_topic(await self._known(request)))
+        return answer(request, _wire_topic(await self._known(request)))
 
     async def offsets(self, request: HttpRequest) -> Response:
         """`GET /topics/{topic}/offsets?partition=`, with `at_ms=` the first offset at or after that time."""
         partition = await self._partition(request)
         at_ms = _number(request, "at_ms", -1)
         if at_ms >= 0:
-            offset = await self._run(lambda: self._log.offset_at(partition, at_ms))
-            return _answer(request, wire.Bounds(offset, offset))
-        return _answer(request, wire.Bounds(*await self._run(lambda: self._log.offsets(partition))))
+            offset = await self._blocking.run(lambda: self._log.offset_at(partition, at_ms))
+            return answer(request, wire.Bounds(offset, offset))
+        return answer(request, wire.Bounds(*await self._blocking.run(lambda: self._log.offsets(partition))))
 
     async def committed(self, request: HttpRequest) -> Response:
         """`GET /topics/{topic}/committed?app=`: how far that app has read each partition; others are left out."""
@@ -98,67 +96,57 @@ class TopicRoutes:
         if not app:
             raise bad_field("app", "is required: the app's name")
         partitions = [Partition(info.name, number) for number in range(info.partitions)]
-        found = await self._run(lambda: self._log.committed_offsets(app, partitions))
-        return _answer(request, wire.Committed({partition.partition: offset for partition, offset in found.items()}))
+        found = await self._blocking.run(lambda: self._log.committed_offsets(app, partitions))
+        return answer(request, wire.Committed({partition.partition: offset for partition, offset in found.items()}))
 
     async def read(self, request: HttpRequest) -> Response:
         """`GET /topics/{topic}/records?partition=&offset=&stop=&max=`: committed records, a page of them."""
         partition = await self._partition(request)
-        first, end = await self._run(lambda: self._log.offsets(partition))
+        first, end = await self._blocking.run(lambda: self._log.offsets(partition))
         start = _number(request, "offset", first)
         stop = min(_number(request, "stop", end), end)
         limit = min(_number(request, "max", PAGE_RECORDS), PAGE_RECORDS)
         if start >= stop or limit < 1:
-            return _answer(request, wire.Page([], start))
-        return _answer(request, await self._run(lambda: self._page(partition, start, stop, limit)))
+            return answer(request, wire.Page([], start))
+        return answer(request, await self._blocking.run(lambda: self._page(partition, start, stop, limit)))
 
     async def publish(self, request: HttpRequest) -> Response:
         """`POST /records?name=&position=`, body a list of records: written together with the position, exactly once."""
-        self._admit(request)
-        records = await _body(request, list[wire.WireRecord])
+        self._access.admit(request)
+        records = await body_of(request, list[wire.WireRecord], BATCH_BYTES)
         outputs = [Output(r.topic, r.partition, r.key, r.value, r.headers, r.timestamp_ms) for r in records]
         position = _number(request, "position", -1)
         if position < 0:
             raise bad_field("position", "is required: how many source items are published when this batch is")
         async with self._publisher(request) as publisher:
-            await self._run(lambda: publisher.publish(outputs, position))
-        return _answer(request, wire.Position(position))
+            await self._blocking.run(lambda: publisher.publish(outputs, position))
+        return answer(request, wire.Position(position))
 
     async def position(self, request: HttpRequest) -> Response:
         """`GET /publishers?name=`: how far earlier runs under this name have come."""
-        self._admit(request)
+        self._access.admit(request)
         async with self._publisher(request) as publisher:
-            return _answer(request, wire.Position(await self._run(publisher.position)))
+            return answer(request, wire.Position(await self._blocking.run(publisher.position)))
 
     async def close_publisher(self, request: HttpRequest) -> Response:
         """`DELETE /publishers?name=`: free it; its position stays."""
-        self._admit(request)
+        self._access.admit(request)
         opened = self._publishers.pop(_name(request), None)
         if opened is not None:
             await self._close(opened)
         return Response(status_code=204)
 
     async def close(self) -> None:
-        """Free every publisher and the threads."""
+        """Free every publisher."""
         while self._publishers:
             await self._close(self._publishers.popitem()[1])
-        self._threads.shutdown(wait=False)
-
-    def _admit(self, request: HttpRequest) -> None:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), self._token.encode()):
-            raise HttpError(
-                401,
-                "this needs `authorization: Bearer TOKEN`, with the token in worker.json of the worker's data_dir",
-                headers={"www-authenticate": "Bearer"},
-            )
 
     async def _known(self, request: HttpRequest) -> TopicInfo:
-        self._admit(request)
+        self._access.admit(request)
         name = request.path_params["topic"]
-        info = await self._run(lambda: self._log.topic(name))
+        info = await self._blocking.run(lambda: self._log.topic(name))
         if info is None:
-            names = await self._run(self._log.topics)
+            names = await self._blocking.run(self._log.topics)
             raise HttpError(404, f"no topic {name!r}{suggestion(name, names, 'topics')}")
         return info
 
@@ -183,7 +171,7 @@ class TopicRoutes:
     async def _close(self, opened: Opened) -> None:
         async with opened.lock:
             if opened.publisher is not None:
-                await self._run(opened.publisher.close)
+                await self._blocking.run(opened.publisher.close)
 
     @asynccontextmanager
     async def _publisher(self, request: HttpRequest) -> AsyncGenerator[Publisher]:
@@ -195,17 +183,11 @@ class TopicRoutes:
         async with opened.lock:
             if opened.publisher is None:
                 try:
-                    opened.publisher = await self._run(lambda: self._log.publisher(name))
+                    opened.publisher = await self._blocking.run(lambda: self._log.publisher(name))
                 except HttpError:
                     self._publishers.pop(name, None)
                     raise
             yield opened.publisher
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        except LogError as error:
-            raise (unavailable(str(error)) if error.retriable else HttpError(400, str(error))) from error
 
 
 def _wire_topic(info: TopicInfo) -> wire.WireTopic:
@@ -226,17 +208,3 @@ def _number(request: HttpRequest, field: str, default: int) -> int:
     if not text.isascii() or not text.isdigit():
         raise bad_field(field, f"{text!r} is not a whole number of at least 0")
     return int(text)
-
-
-def _answer(request: HttpRequest, value: object) -> Response:
-    media_type = wire.MSGPACK if wire.MSGPACK in request.headers.get("accept", "") else wire.JSON
-    return Response(wire.encode(value, media_type), media_type=media_type)
-
-
-async def _body(request: HttpRequest, kind: type[T]) -> T:
-    media_type = request.headers.get("content-type", wire.JSON).partition(";")[0].strip()
-    body = await read_body(request, BATCH_BYTES)
-    try:
-        return wire.decode(body, media_type, kind)
-    except ValueError as error:
-        raise bad_field("body", str(error)) from error

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from odradek_runtime.replay_report import ReplayReport
+
 JSON = "application/json"
 MSGPACK = "application/msgpack"
 T = TypeVar("T")
@@ -71,6 +73,47 @@ class TopicNames(msgspec.Struct):
     """All topics."""
 
     topics: list[str]
+
+
+class WirePart(msgspec.Struct):
+    """A range of one partition: from `first` on, `stop` left out."""
+
+    partition: int
+    first: int
+    stop: int
+
+
+class WireReplay(msgspec.Struct):
+    """A replay to begin. `handler` empty: all that subscribe; `keys` empty: all; `rate`: records a second, 0 without limit."""
+
+    id: str
+    topic: str
+    parts: list[WirePart]
+    handler: str = ""
+    keys: list[bytes] = []
+    rate: float = 0.0
+    asked_by: str = ""
+
+
+class Begun(msgspec.Struct):
+    """An order: `new` False when it had been given before."""
+
+    id: str
+    new: bool
+
+
+class ReplayRows(msgspec.Struct):
+    """What one worker knows of replays: the shards that it can speak for, and their rows."""
+
+    shards: list[int]
+    rows: list[tuple[bytes, bytes]]
+
+
+class Replays(msgspec.Struct):
+    """All replays; `unknown_shards`: those that nobody speaks for just now: what they have to tell is missing."""
+
+    replays: list[ReplayReport]
+    unknown_shards: list[int]
 
 
 def encode(value: Any, media_type: str) -> bytes:

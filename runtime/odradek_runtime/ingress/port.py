@@ -50,6 +50,10 @@ class Engine(Protocol):
         """Why the log, or one shard of this worker's, cannot be used now; empty while it can, or soon will."""
         ...
 
+    def replay_rows(self) -> dict[int, dict[bytes, bytes]]:
+        """Shard -> what its journal says of replays, of every shard that can be read here."""
+        ...
+
     def snapshot(self) -> Snapshot:
         """What it holds at this moment."""
         ...

@@ -1,0 +1,195 @@
+"""Replays over the admin port: begin one, see all, cancel one. Whichever worker is asked answers for the whole app.
+
+What is begun is written into the commands topic (`orders`); what is told comes from the shards' own rows, of peers at their private
+ports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import httpx
+from starlette.responses import Response
+
+from odradek_runtime.admin import wire
+from odradek_runtime.admin.access import Access, Blocking, answer, body_of
+from odradek_runtime.formats import REPLAY, Command, Replay
+from odradek_runtime.ingress.errors import HttpError, bad_field, suggestion
+from odradek_runtime.ingress.table import route
+from odradek_runtime.log.port import Log, Partition, TopicInfo
+from odradek_runtime.orders import give
+from odradek_runtime.replay_report import reports
+from odradek_runtime.replays import RESET
+from odradek_runtime.sieve import REPLAY_ID
+
+if TYPE_CHECKING:
+    from starlette.requests import Request as HttpRequest
+    from starlette.routing import Route
+
+    from odradek import App
+    from odradek_runtime.ingress.credential import Credential
+    from odradek_runtime.ingress.port import Engine
+
+logger = logging.getLogger("odradek")
+
+ROWS_PATH = "/odradek/private/replays"
+ANSWER_S = 5.0
+BODY_BYTES = 4 * 1024 * 1024
+KEYS = 1_000
+"""A replay is for so many keys at most: each of its parts carries them."""
+
+
+class ReplayRoutes:
+    """Of one worker. `own_url`: its private one, by which it is known in the group."""
+
+    def __init__(
+        self,
+        app: App,
+        engine: Engine,
+        log: Log,
+        access: Access,
+        blocking: Blocking,
+        client: httpx.AsyncClient,
+        credential: Credential,
+        own_url: str,
+    ) -> None:
+        self._app = app
+        self._engine = engine
+        self._log = log
+        self._access = access
+        self._blocking = blocking
+        self._client = client
+        self._credential = credential
+        self._own_url = own_url
+        self._handlers: dict[str, list[str]] = {}
+        self._letters = {f"{app.name}.dead-letters"}
+        for subscription in app.subscriptions():
+            self._handlers.setdefault(subscription.topic.name, []).append(subscription.handler.target)
+            if subscription.dead_letter is not None:
+                self._letters.add(subscription.dead_letter)
+
+    def table(self) -> list[Route]:
+        """The routes behind the token."""
+        return [
+            route("GET", "/replays", self.all),
+            route("POST", "/replays", self.begin),
+            route("DELETE", "/replays/{id}", self.cancel),
+        ]
+
+    def private_table(self) -> list[Route]:
+        """What this worker says to its peers."""
+        return [route("GET", ROWS_PATH, self.rows)]
+
+    async def all(self, request: HttpRequest) -> Response:
+        """`GET /replays`: those that run, and those that have run within a week."""
+        self._access.admit(request)
+        shards, rows = set[int](), list[tuple[bytes, bytes]]()
+        for known in [self._own(), *await self._of_peers()]:
+            fresh = set(known.shards) - shards
+            if fresh == set(known.shards):  # a shard that has just moved may be told of twice
+                rows.extend(known.rows)
+                shards |= fresh
+        unknown = sorted(set(range(self._engine.shards)) - shards)
+        return answer(request, wire.Replays(reports(rows), unknown))
+
+    async def begin(self, request: HttpRequest) -> Response:
+        """`POST /replays` {"id", "topic", "parts": [{"partition", "first", "stop"}], …}: the same id again does nothing."""
+        self._access.admit(request)
+        wanted = await body_of(request, wire.WireReplay, BODY_BYTES)
+        self._check(wanted)
+        topic = await self._blocking.run(lambda: self._log.topic(wanted.topic))
+        if topic is None:
+            raise bad_field("$.topic", f"there is no topic {wanted.topic!r}")
+        for part in wanted.parts:
+            await self._check_part(topic, part)
+        wanted.asked_by = wanted.asked_by[:200] or _peer(request)
+        orders = self._orders(wanted, topic)
+        new = await self._blocking.run(lambda: give(self._log, self._app.name, f"replay-{wanted.id}", orders))
+        said = "begins" if new else "was asked for again, and has begun before"
+        logger.info("replay %s of %s %s; asked for by %s", wanted.id, wanted.topic, said, wanted.asked_by)
+        return answer(request, wire.Begun(wanted.id, new))
+
+    async def cancel(self, request: HttpRequest) -> Response:
+        """`DELETE /replays/{id}?by=`: nothing more is delivered; what has been delivered goes on."""
+        self._access.admit(request)
+        id_ = request.path_params["id"]
+        if not REPLAY_ID.fullmatch(id_):
+            raise bad_field("id", f"{id_[:60]!r} is no id of a replay")
+        by = request.query_params.get("by", "")[:200] or _peer(request)
+        command = Command(kind="cancel_replay", id=id_, target=by)
+        orders = [(shard, command) for shard in range(self._engine.shards)]
+        new = await self._blocking.run(lambda: give(self._log, self._app.name, f"cancel-{id_}", orders))
+        logger.info("replay %s is cancelled; asked for by %s", id_, by)
+        return answer(request, wire.Begun(id_, new))
+
+    async def rows(self, request: HttpRequest) -> Response:
+        """What this worker knows, for the one that was asked."""
+        return answer(request, self._own())
+
+    # --- inside ---
+
+    def _own(self) -> wire.ReplayRows:
+        found = self._engine.replay_rows()
+        return wire.ReplayRows(sorted(found), [row for rows in found.values() for row in rows.items()])
+
+    async def _of_peers(self) -> list[wire.ReplayRows]:
+        peers = await self._blocking.run(lambda: self._log.peers(self._app.name))
+        urls = {peer.url for peer in peers if peer.url and peer.url != self._own_url}
+        found = await asyncio.gather(*(self._of_peer(url) for url in sorted(urls)))
+        return [rows for rows in found if rows is not None]
+
+    async def _of_peer(self, url: str) -> wire.ReplayRows | None:
+        headers = {**self._credential.headers(url), "accept": wire.MSGPACK}
+        try:
+            told = await self._client.get(url + ROWS_PATH, headers=headers, timeout=ANSWER_S)
+            if told.status_code == 401:
+                self._credential.refused_at(url)
+            return wire.decode(told.content, wire.MSGPACK, wire.ReplayRows) if told.status_code == 200 else None
+        except (httpx.TransportError, ValueError):
+            return None
+
+    def _check(self, wanted: wire.WireReplay) -> None:
+        """What can be said without the log. Raises HttpError."""
+        if not REPLAY_ID.fullmatch(wanted.id) or wanted.id.startswith(RESET):
+            said = f"{wanted.id[:60]!r} is not 1 to 60 letters, digits, dots and dashes, or begins with {RESET}"
+            raise bad_field("$.id", said)
+        handlers = self._handlers.get(wanted.topic)
+        if handlers is None and wanted.topic not in self._letters:
+            hint = suggestion(wanted.topic, [*self._handlers, *self._letters], "topics")
+            raise bad_field("$.topic", f"the app {self._app.name} does not subscribe to {wanted.topic!r}{hint}")
+        if wanted.handler and wanted.handler not in (handlers if handlers is not None else self._app.handlers()):
+            hint = suggestion(wanted.handler, handlers or (), "handlers")
+            raise bad_field("$.handler", f"{wanted.handler!r} does not subscribe to {wanted.topic}{hint}")
+        if len(wanted.keys) > KEYS:
+            raise bad_field("$.keys", f"{len(wanted.keys)} are more than {KEYS}: replay all, and let the handler choose")
+        if not 0 <= wanted.rate < 1e9:
+            raise bad_field("$.rate", f"{wanted.rate} is no number of records a second")
+        if not wanted.parts or len({part.partition for part in wanted.parts}) < len(wanted.parts):
+            raise bad_field("$.parts", "one for each partition, at least one")
+        if self._engine.shards == 0:
+            raise HttpError(503, "the worker has not started yet", headers={"retry-after": "1"})
+
+    async def _check_part(self, topic: TopicInfo, part: wire.WirePart) -> None:
+        if not 0 <= part.partition < topic.partitions:
+            raise bad_field("$.parts.partition", f"{topic.name} has partitions 0 to {topic.partitions - 1}, not {part.partition}")
+        _, end = await self._blocking.run(lambda: self._log.offsets(Partition(topic.name, part.partition)))
+        if not 0 <= part.first <= part.stop <= end:
+            said = f"{part.first} to {part.stop} is no range of {topic.name}[{part.partition}], which ends at {end}"
+            raise bad_field("$.parts", said)
+
+    def _orders(self, wanted: wire.WireReplay, topic: TopicInfo) -> list[tuple[int, Command]]:
+        rate = wanted.rate / len(wanted.parts)
+        orders: list[tuple[int, Command]] = []
+        for part in wanted.parts:
+            row = Replay(
+                wanted.id, topic.name, part.partition, part.first, part.first, part.stop, topic.id, wanted.handler,
+                wanted.keys, rate, wanted.asked_by,
+            )  # fmt: skip
+            orders.append((part.partition % self._engine.shards, Command(kind="replay", id=row.id, payload=REPLAY.encode(row))))
+        return orders
+
+
+def _peer(request: HttpRequest) -> str:
+    return request.client.host if request.client is not None else "somebody"
