@@ -32,7 +32,7 @@ from .log.port import (
     Trouble,
 )
 from .machine import Machine
-from .ownership import Asked, Ownership, Restored
+from .ownership import Asked, Discard, Ownership, Restored
 from .replaying import Replaying, Reread, Rereader
 from .request import Question, Reply
 from .routing import id_hash
@@ -54,7 +54,7 @@ HOUR_MS = 1_800_000
 """Every owned offset is committed again at least this often (invariant 10)."""
 
 
-Input = Event | Reread | StepEnded | Question | Restored
+Input = Event | Reread | StepEnded | Question | Restored | Discard
 
 
 class Engine:
@@ -114,15 +114,20 @@ class Engine:
                 self._handover.gain(event)
             case Restored():
                 self._restored(event)
+            case Discard():
+                event.obey(self.machine.shards)
             case Losing():
                 self._handover.lose(event)
             case Trouble():
-                if event.refusal is not None:
-                    self.machine.targets.unavailable.refusals.note(event.refusal, self.machine.steady_ms)
-                elif event.fatal:  # told as the worker ends
-                    self.flags.fatal = event.message
-                else:
-                    logger.warning("%s", event.message)
+                self._trouble(event)
+
+    def _trouble(self, event: Trouble) -> None:
+        if event.refusal is not None:
+            self.machine.targets.unavailable.refusals.note(event.refusal, self.machine.steady_ms)
+        elif event.fatal:  # told as the worker ends
+            self.flags.fatal = event.message
+        else:
+            logger.warning("%s", event.message)
 
     def _waits(self, event: Reread | StepEnded) -> None:
         """For a turn that has room for it."""

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from .log.port import LogError, Trouble
+from .progress import Cancelled, Progress
 from .request import Pending, Question
 from .shard import Shard
 from .store import Store, StoreError
-from .takeover import Cancelled, Progress, Takeover
+from .takeover import Takeover
 
 logger = logging.getLogger("odradek")
 
@@ -29,6 +30,27 @@ class Restored:
     shard: Shard
     attempt: int
     rebuilt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """An operator wants it: the store of an open shard is to be built anew from the log, as if it could not be used any more.
+
+    `taken` hears which shard that was, None when it is not open.
+    """
+
+    number: int
+    why: str
+    taken: Callable[[Shard | None], None]
+
+    def obey(self, shards: Mapping[int, Shard]) -> None:
+        """In the engine's thread, with the shards that are there."""
+        shard = shards.get(self.number)
+        if shard is not None and shard.phase != "open":
+            shard = None
+        if shard is not None:
+            shard.store_error = StoreError(self.why, "unusable")
+        self.taken(shard)
 
 
 @dataclass(slots=True)
@@ -83,6 +105,11 @@ class Ownership:
     def restoring(self) -> dict[int, Progress]:
         """The owned shards that cannot be read yet."""
         return {number: owned.progress for number, owned in list(self._owned.items()) if not owned.restored}
+
+    def progress(self, number: int) -> Progress | None:
+        """How the restore of an owned shard goes, or went; safe from any thread."""
+        owned = self._owned.get(number)
+        return owned.progress if owned is not None else None
 
     def take(self, number: int, stamp: int, store: Store | None = None, unusable: StoreError | None = None) -> None:
         """The shard is ours from now on: restore it."""

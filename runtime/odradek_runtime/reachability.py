@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .epoch import Epoch
     from .flags import Flags
-    from .takeover import Progress
+    from .progress import Progress
 
 ASK_S = 1.0
 ANSWER_S = 2.5

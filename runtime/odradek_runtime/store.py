@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 from rocksdict import (
+    AccessType,
     BlockBasedOptions,
     Cache,
+    Checkpoint,
     Options,
     Rdict,
     RdictIter,
@@ -46,6 +49,9 @@ WRITE_BUFFER_BYTES = 32 * 1024 * 1024
 ALONE_BYTES = 2 * WRITE_BUFFER_BYTES
 ARENA_BYTES = 128 * 1024
 """What a store takes at a time for what it has been written: RocksDB's own mebibyte, of sixty stores, would be all there is."""
+FLUSH_LOOK_S = 0.01
+FLUSH_S = 10.0
+"""What has been written gets so much time to reach the files on its own before a copy is made."""
 PASSED_ALL = "Too many internal keys skipped"
 
 
@@ -85,6 +91,14 @@ class Store(Protocol):
         """Make what was written survive a crash."""
         ...
 
+    def checkpoint(self, directory: Path) -> Store:
+        """From any thread: what it holds at one moment between two writes, as a store of its own that nobody writes to.
+
+        The folder must not be there; a store on the disk makes it, of links to its own files. Raises StoreError ("in_use") for
+        one that is closed.
+        """
+        ...
+
     def close(self) -> None: ...
 
 
@@ -100,9 +114,12 @@ class StoreMemory:
 
 
 class RocksStore:
-    """A store in a directory of its own. `memory`: shared with the worker's other stores, if there are any."""
+    """A store in a directory of its own. `memory`: shared with the worker's other stores, if there are any.
 
-    def __init__(self, directory: Path, memory: StoreMemory | None = None) -> None:
+    `read_only`: it is there already, and stays as it is.
+    """
+
+    def __init__(self, directory: Path, memory: StoreMemory | None = None, *, read_only: bool = False) -> None:
         self.directory = directory
         options = Options(raw_mode=True)
         options.create_if_missing(True)
@@ -120,14 +137,16 @@ class RocksStore:
         options.set_block_based_table_factory(table)
         try:
             make_private(directory)
-            self._db = Rdict(str(directory), options)
+            access = AccessType.read_only() if read_only else AccessType.read_write()
+            self._db = Rdict(str(directory), options, access_type=access)
         except Exception as error:
             raise _explained(directory, error) from error
         unlogged: Any = WriteOptions()  # its stub says that disable_wal is a method; it is a property
         unlogged.disable_wal = True
         self._unlogged: WriteOptions = unlogged
-        checked = ReadOptions()
+        checked: Any = ReadOptions()  # its stub has lost an argument
         checked.set_verify_checksums(True)
+        checked.fill_cache(not read_only)  # it is read once, from end to end
         self._db.set_read_options(checked)
         self._closing = threading.Lock()
         self._closed = False
@@ -242,6 +261,35 @@ class RocksStore:
             except Exception as error:
                 raise _explained(self.directory, error) from error
 
+    def checkpoint(self, directory: Path) -> Store:
+        self._flush_aside()
+        with self._closing:
+            if self._closed:
+                raise StoreError(f"the store {self.directory} is closed", "in_use")
+            try:
+                Checkpoint(self._db).create_checkpoint(str(directory))
+            except Exception as error:
+                raise _explained(self.directory, error) from error
+        return RocksStore(directory, read_only=True)
+
+    def _flush_aside(self) -> None:
+        """A copy flushes what has been written; so that all other threads do not wait for that, most of it is flushed before."""
+        until_s = time.monotonic() + FLUSH_S
+        asked = False
+        while time.monotonic() < until_s:
+            with self._closing:
+                if self._closed:
+                    return
+                try:
+                    if not asked:
+                        self._db.flush(wait=False)
+                    if not self._db.property_int_value("rocksdb.num-immutable-mem-table"):
+                        return
+                except Exception as error:
+                    raise _explained(self.directory, error) from error
+            asked = True
+            time.sleep(FLUSH_LOOK_S)
+
     def close(self) -> None:
         with self._closing:
             self._closed = True
@@ -276,6 +324,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}
         self._keys: list[bytes] = []
+        self._writing = threading.Lock()
 
     def get(self, key: bytes) -> bytes | None:
         return self._values.get(key)
@@ -295,17 +344,24 @@ class MemoryStore:
         return [(key, value) for key, value in pairs if value is not None], after
 
     def write(self, changes: Iterable[Change]) -> None:
-        for key, value in changes:
-            if value is None:
-                if self._values.pop(key, None) is not None:
-                    del self._keys[bisect_left(self._keys, key)]
-            else:
-                if key not in self._values:
-                    insort(self._keys, key)
-                self._values[key] = value
+        with self._writing:
+            for key, value in changes:
+                if value is None:
+                    if self._values.pop(key, None) is not None:
+                        del self._keys[bisect_left(self._keys, key)]
+                else:
+                    if key not in self._values:
+                        insort(self._keys, key)
+                    self._values[key] = value
 
     def flush(self) -> None:
         """Nothing to make durable."""
+
+    def checkpoint(self, directory: Path) -> Store:
+        copy = MemoryStore()
+        with self._writing:
+            copy._keys, copy._values = list(self._keys), dict(self._values)
+        return copy
 
     def close(self) -> None:
         """Nothing to free."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 
 from odradek._definition import Subscription
@@ -21,6 +20,7 @@ from .log.parts import headers_of, place_of
 from .log.port import Log, LogError, Member, Message, Partition, TopicInfo
 from .moved import Moved
 from .own_positions import last_positions
+from .progress import Cancelled, Progress
 from .shard import Shard
 from .sieve import Foreign, NotOurs, Restrain, Sieve, passes, sift
 from .store import Store, StoreError
@@ -32,38 +32,8 @@ logger = logging.getLogger("odradek")
 BATCH = 5_000
 TOMBSTONES_MS = 86_400_000
 """Kafka's default delete.retention.ms."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a restore has come: of the changelog records (offsets) that it has to cover, how many it has."""
-
-    done_records: int = 0
-    total_records: int = 0
-    cancelled: bool = False
-    store: Store | None = None
-    """The store, as soon as it is open: a restore that is repeated goes on with it."""
-    unusable: StoreError | None = None
-    """Why the store that the shard had cannot be used any more."""
-    set_aside: bool = False
-    """One store has been set aside already: what was built since then is worth no look if it is no good either."""
-    trouble: str = ""
-    """Why the last attempt came to nothing."""
-    answers: int = 0
-    """So often the log has brought this restore further."""
-
-    def begin(self, total_records: int) -> None:
-        """A new attempt: nothing is covered."""
-        self.done_records, self.total_records = 0, total_records
-
-    def cover(self, records: int) -> None:
-        """So many in all are covered."""
-        self.done_records = min(records, self.total_records)
-        self.answers += 1
-
-
-class Cancelled(Exception):
-    """The shard moved on before its restore was done."""
+CLOSED = Positions(shards=0, incarnation=2**63, epoch=0, sequence=0, time_ms=0, inputs=[])
+"""Stands for the positions that close every epoch there may be."""
 
 
 class Takeover:
@@ -102,7 +72,8 @@ class Takeover:
         progress.begin(ends[journal.name][1] - at.journal_offset + ends[state.name][1] - at.state_offset)
         healed: dict[bytes, bytes | None] = {}
         foreign = Foreign(Partition(journal.name, number)), Foreign(Partition(state.name, number))
-        found = self._restore_journal(store, foreign[0], at, ends[journal.name][1], healed, progress)
+        mark = self._mark(store, foreign[0].partition, at, ends[journal.name][1])
+        found = self._restore_journal(store, foreign[0], at, ends[journal.name][1], mark, healed, progress)
         self._check(number, found, committed)
         if not healed:  # a torn epoch may have left the two apart
             self._moved.look(found)
@@ -115,6 +86,23 @@ class Takeover:
         shard = self._shard(number, stamp, store, at, found, healed)
         shard.foreign = {each.partition.topic: each.records for each in foreign if each.records}
         return shard
+
+    def copy(self, number: int, into: Store, upto: StorePosition, progress: Progress) -> dict[str, int]:
+        """Blocks. What the log says of a shard at the position that its store has reached, into a new store, and nothing else.
+
+        By changelog: records that are not the app's own, which are left out. Raises LogError, StoreError, Cancelled.
+        """
+        journal, state = self._changelog("journal"), self._changelog("state")
+        if (upto.journal_id, upto.state_id) != (journal.id, state.id):
+            raise LogError(made_again(self._app, journal.name), retriable=False)
+        first = [self._log.offsets(Partition(topic.name, number))[0] for topic in (journal, state)]
+        at = StorePosition(journal.id, state.id, first[0], first[1], 0)
+        progress.begin(upto.journal_offset - at.journal_offset + upto.state_offset - at.state_offset)
+        foreign = Foreign(Partition(journal.name, number)), Foreign(Partition(state.name, number))
+        mark = (upto.journal_offset - 1, None)  # what a store has was closed, also where compaction has since taken the mark
+        self._restore_journal(into, foreign[0], at, upto.journal_offset, mark, {}, progress)
+        self._restore_state(into, foreign[1], at, upto.state_offset, CLOSED, {}, progress)
+        return {each.partition.topic: each.records for each in foreign if each.records}
 
     # --- the store ---
 
@@ -180,14 +168,20 @@ class Takeover:
                 progress.cover(done + batch[-1].offset() + 1 - start)
         progress.cover(done + stop - start)
 
+    def _mark(self, store: Store, partition: Partition, at: StorePosition, end: int) -> tuple[int, bytes | None]:
+        """The record that closes the last whole epoch: its offset and value."""
+        sieve = Sieve(self._n, partition.partition)
+        last, raw = last_positions(self._log, sieve, partition, at, end, restored=self._restored_topics)
+        return last, raw if raw is not None else store.get(keys.POSITIONS)
+
     def _restore_journal(
-        self, store: Store, foreign: Foreign, at: StorePosition, end: int, healed: dict[bytes, bytes | None], progress: Progress
-    ) -> Positions | None:
+        self, store: Store, foreign: Foreign, at: StorePosition, end: int, mark: tuple[int, bytes | None],
+        healed: dict[bytes, bytes | None], progress: Progress,
+    ) -> Positions | None:  # fmt: skip
         """Apply up to the last positions record: what lies behind it belongs to a torn epoch (invariant 8)."""
         partition = foreign.partition
         sieve, restrain = Sieve(self._n, partition.partition), Restrain(partition)
-        last, raw = last_positions(self._log, sieve, partition, at, end, restored=self._restored_topics)
-        raw = raw if raw is not None else store.get(keys.POSITIONS)
+        last, raw = mark
         changes: list[tuple[bytes, bytes | None]] = []
         for message in self._scan(partition, at.journal_offset, end, progress):
             key = message.key() or b""

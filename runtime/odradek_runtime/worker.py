@@ -37,6 +37,7 @@ from .store import StoreError, StoreMemory
 from .store_folder import MemoryStores, StoreFolder, Stores, stores_of
 from .takeover import Takeover
 from .targets import PRODUCER_BYTES, Targets
+from .upkeep import Upkeep
 from .watchdog import Watchdog
 from .withdrawal import Withdrawal
 
@@ -78,6 +79,7 @@ class Worker:
         self.metrics = Metrics()
         self.shards = 0
         self.failed: Exception | None = None
+        self.upkeep: Upkeep | None = None
         self._log = log
         self._settings = settings if settings.bootstrap_servers else _in_small_epochs(settings)
         self._url = url
@@ -127,6 +129,7 @@ class Worker:
         machine = Machine(self.app, self.shards, self._settings, targets, self.metrics, handler_loop())
         machine.sizes.learn(letters(self.app), self._clock.steady_ms())
         self._stores: Stores = MemoryStores() if stores is None else StoreFolder(stores, self._store_memory)
+        self._stores.sweep()
         takeover = Takeover(
             self.app.name,
             self.shards,
@@ -142,6 +145,7 @@ class Worker:
         engine = Engine(machine, self._member, self._executor, self._ownership, self._settings, self._clock, rereader)
         self._reachability = Reachability(self._log.ping, engine, self._ownership, self._stopping)
         self._engine = engine
+        self.upkeep = Upkeep(engine, self._ownership, self._stores, self._log, takeover, self._queue.put, self._stopping)
         self._census = Census(lambda: here(engine), self._clock, self._stopping)
         self._housekeeping = Housekeeping(self._log, self._engine, self._stopping, internal, self._settings.topics_watch_s)
         self._thread.start()
@@ -165,6 +169,8 @@ class Worker:
         self._housekeeping.join()
         self._census.join()
         self._reachability.join()
+        if self.upkeep is not None:
+            self.upkeep.join()
         self._executor.stop()
         for number in ownership.numbers:
             ownership.give_up(number)  # an engine that died has not closed its stores

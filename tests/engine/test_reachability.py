@@ -12,8 +12,8 @@ import pytest
 
 from odradek_runtime import reachability
 from odradek_runtime.flags import Flags
+from odradek_runtime.progress import Progress
 from odradek_runtime.reachability import Reachability
-from odradek_runtime.takeover import Progress
 from tests.ingress.conftest import until
 
 if TYPE_CHECKING:

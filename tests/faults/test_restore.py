@@ -14,9 +14,10 @@ import pytest
 from odradek_runtime import keys
 from odradek_runtime.formats import STORE_POSITION, StorePosition
 from odradek_runtime.log.port import Log, Member, Message, Partition, TopicInfo
+from odradek_runtime.progress import Progress
 from odradek_runtime.store import RocksStore
 from odradek_runtime.store_folder import StoreFolder
-from odradek_runtime.takeover import Progress, Takeover
+from odradek_runtime.takeover import Takeover
 from tests.faults import feed
 from tests.faults.conftest import PARTITIONS, MakePlace
 from tests.faults.settled import settled

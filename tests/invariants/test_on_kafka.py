@@ -19,9 +19,10 @@ from odradek_runtime.log_kafka.membership import Membership
 from odradek_runtime.log_kafka.producer import TransactionFailedError
 from odradek_runtime.log_kafka.remote_producer import RemoteProducer
 from odradek_runtime.log_kafka.stamps import Stamps
+from odradek_runtime.progress import Progress
 from odradek_runtime.settings import Settings
 from odradek_runtime.store_folder import MemoryStores
-from odradek_runtime.takeover import Progress, Takeover
+from odradek_runtime.takeover import Takeover
 from odradek_runtime.worker import Worker
 from tests.contract.station import Station, values
 from tests.invariants.counting import counting

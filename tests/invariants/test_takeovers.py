@@ -11,12 +11,13 @@ from odradek_runtime import keys
 from odradek_runtime.formats import INVOCATION, POSITIONS, STORE_POSITION, Invocation, Positions, StorePosition
 from odradek_runtime.log.port import Headers, LogError, Output, Partition
 from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.progress import Progress
 from odradek_runtime.routing import fresh_id
 from odradek_runtime.shard import Shard
 from odradek_runtime.startup import INTERNAL, StartupError, prepare
 from odradek_runtime.store import Change, RocksStore
 from odradek_runtime.store_folder import StoreFolder
-from odradek_runtime.takeover import Progress, Takeover
+from odradek_runtime.takeover import Takeover
 
 APP = "heir"
 JOURNAL, STATE = Partition(f"{APP}.journal", 0), Partition(f"{APP}.state", 0)

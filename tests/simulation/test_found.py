@@ -8,12 +8,13 @@ from odradek_runtime.handler_loop import handler_loop
 from odradek_runtime.log.port import LogError, Output, Partition
 from odradek_runtime.machine import Machine
 from odradek_runtime.metrics import Metrics
+from odradek_runtime.progress import Progress
 from odradek_runtime.routing import shard_of
 from odradek_runtime.settings import Settings
 from odradek_runtime.shard import Shard
 from odradek_runtime.store import MemoryStore
 from odradek_runtime.store_folder import MemoryStores
-from odradek_runtime.takeover import Progress, Takeover
+from odradek_runtime.takeover import Takeover
 from odradek_runtime.targets import Targets
 
 from .faults import Faults

@@ -25,6 +25,7 @@ from odradek_runtime.request import Answer, Question, Reply, Request
 from odradek_runtime.rereader import RereaderAtOnce
 from odradek_runtime.settings import Settings
 from odradek_runtime.store import Store, StoreError
+from odradek_runtime.store_folder import Bench, MemoryBench
 from odradek_runtime.takeover import Takeover
 from odradek_runtime.targets import Targets
 
@@ -64,6 +65,15 @@ class SimStores:
 
     def check(self) -> None:
         """The disk takes stores."""
+
+    def check_room(self, number: int, times: int) -> None:
+        """There is room."""
+
+    def bench(self, number: int) -> Bench:
+        return MemoryBench()
+
+    def sweep(self) -> None:
+        """Nothing is left there."""
 
     def _disk(self, number: int) -> Disk:
         return self._worker.world.disk(self._worker.node, number)
