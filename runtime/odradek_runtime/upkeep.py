@@ -11,16 +11,16 @@ import queue
 import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from .jobs import Findings, Job, Kind, Stage
 from .log.port import Log, LogError
 from .ownership import Discard, Ownership
 from .progress import Cancelled, Progress
 from .store import StoreError
 from .store_folder import Stores
 from .takeover import Takeover
-from .verification import Findings, Paced, Stage, Verification
+from .verification import Paced, Verification
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -33,31 +33,6 @@ KEPT = 256
 LOOK_S = 0.05
 NAMED = 5
 """So many differences stand in the log."""
-
-Kind = Literal["verify", "rebuild"]
-Status = Literal["waiting", "copying", "restoring", "comparing", "ended", "failed"]
-
-
-@dataclass(slots=True)
-class Job:
-    """What somebody (`by`) has asked for one shard. Written by the thread that does it, read by whoever asks.
-
-    `ended`: it has been done, and of a verification there are findings; `failed`: it has not, and `reason` says why.
-    """
-
-    id: str
-    kind: Kind
-    shard: int
-    by: str
-    status: Status = "waiting"
-    done_records: int = 0
-    total_records: int = 0
-    reason: str = ""
-    findings: Findings | None = None
-
-    @property
-    def over(self) -> bool:
-        return self.status in ("ended", "failed")
 
 
 class NotHere(Exception):
@@ -93,19 +68,19 @@ class Upkeep:
         self._to_verify: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def verify(self, number: int, by: str) -> Job:
+    def verify(self, number: int, asked_by: str) -> Job:
         """Verify it as soon as the others before it are done. One that is asked for already is the same. Raises NotHere."""
         with self._lock:
             if (known := self._under_way("verify", number)) is not None:
                 return known
-            job = self._take("verify", number, by)
+            job = self._take("verify", number, asked_by)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="odradek-upkeep", daemon=True)
                 self._thread.start()
         self._to_verify.put(job)
         return job
 
-    def rebuild(self, number: int, by: str) -> Job:
+    def rebuild(self, number: int, asked_by: str) -> Job:
         """Drop its store and restore it from the log. Raises NotHere, UpkeepRefused."""
         with self._lock:
             if (known := self._under_way("rebuild", number)) is not None:
@@ -116,7 +91,7 @@ class Upkeep:
                 self._stores.check_room(number, 1)  # the store that it has is kept beside the new one
             except StoreError as error:
                 raise UpkeepRefused(str(error)) from error
-            job = self._take("rebuild", number, by)
+            job = self._take("rebuild", number, asked_by)
         threading.Thread(target=self._rebuild, args=(job,), name="odradek-rebuild", daemon=True).start()
         return job
 
@@ -130,14 +105,14 @@ class Upkeep:
         if self._thread is not None:
             self._thread.join(10.0)
 
-    def _take(self, kind: Kind, number: int, by: str) -> Job:
+    def _take(self, kind: Kind, number: int, asked_by: str) -> Job:
         if not self._ownership.owns(number):
             raise NotHere
-        job = Job(f"{kind}-{number}-{secrets.token_hex(6)}", kind, number, by)
+        job = Job(f"{kind}-{number}-{secrets.token_hex(6)}", kind, number, asked_by)
         for id_ in [id_ for id_, each in self._jobs.items() if each.over][:-KEPT]:
             del self._jobs[id_]
         self._jobs[job.id] = job
-        logger.info("shard %d: %s asks to %s it (%s)", number, by, kind, job.id)
+        logger.info("shard %d: %s asks to %s it (%s)", number, asked_by, kind, job.id)
         return job
 
     def _under_way(self, kind: Kind, number: int) -> Job | None:
@@ -199,7 +174,7 @@ class Upkeep:
         number = job.shard
         stamp, before = self._ownership.stamps.get(number), self._ownership.progress(number)
         taken: queue.SimpleQueue[Shard | None] = queue.SimpleQueue()
-        self._post(Discard(number, f"its store is dropped, as {job.by} has asked ({job.id})", taken.put))
+        self._post(Discard(number, f"its store is dropped, as {job.asked_by} has asked ({job.id})", taken.put))
         dropped: Shard | None = None
         while not self._stopping.wait(LOOK_S):
             if not self._owned_since(stamp, number):

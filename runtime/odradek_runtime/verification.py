@@ -11,11 +11,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal
 
 from . import keys
 from .formats import STORE_POSITION, StorePosition, of_a_format
+from .jobs import Difference, Findings, Stage
 from .key_words import described
 from .log.port import Log, Partition
 from .progress import Cancelled, Progress
@@ -34,36 +33,6 @@ SLICE_S = 0.01
 REST = 1
 """It rests as long as it has worked."""
 REST_S = 1.0
-Stage = Literal["copying", "restoring", "comparing"]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A key under which store and log do not hold the same; None: nothing is there."""
-
-    kind: str
-    key: str
-    store_bytes: int | None
-    log_bytes: int | None
-
-
-@dataclass(slots=True)
-class Findings:
-    """What a verification has found. `records`: offsets of the changelogs that were read; `keys`: those compared."""
-
-    journal_offset: int
-    state_offset: int
-    records: int = 0
-    keys: int = 0
-    differences: int = 0
-    shown: list[Difference] = field(default_factory=list[Difference])
-    written_since: int = 0
-    """Keys that differ and have been written again meanwhile: they are nobody's fault, and left out."""
-    unknown: int = 0
-    """Keys of a kind that only another version of odradek knows: left out."""
-    foreign: dict[str, int] = field(default_factory=dict[str, int])
-    """By changelog: records in it that are not the app's own, which no restore takes."""
-    seconds: float = 0.0
 
 
 class Paced(Progress):
