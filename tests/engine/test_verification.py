@@ -15,7 +15,7 @@ from odradek import App, Context, ObjectContext, step
 from odradek_runtime import keys
 from odradek_runtime.formats import STORE_POSITION, StorePosition
 from odradek_runtime.jobs import Difference, Findings, Job
-from odradek_runtime.log.port import Losing, Output
+from odradek_runtime.log.port import Losing, Output, Partition
 from odradek_runtime.progress import Progress
 from odradek_runtime.shard import Shard
 from odradek_runtime.store import Store
@@ -83,6 +83,17 @@ def benches(rig: Rig) -> list[Path]:
     return list((rig.directory / "store").glob(f"*/*{BENCH}"))
 
 
+def stored(rig: Rig) -> None:
+    """Wait until the store has all that the log has."""
+    ends = [rig.log.offsets(Partition(f"ledger.{topic}", 0))[1] for topic in ("journal", "state")]
+
+    def reached() -> bool:
+        at = STORE_POSITION.decode(shard_of(rig.worker).store.get(keys.STORE_POSITION) or b"")
+        return [at.journal_offset, at.state_offset] == ends
+
+    rig.until(reached)
+
+
 def filled(rig: Rig, records: int = 500) -> Worker:
     """A worker with everything in its store that a store may have."""
     app = ledger()
@@ -92,7 +103,7 @@ def filled(rig: Rig, records: int = 500) -> Worker:
     rig.publish("entries", *[(f"k{n % 100:03}", n) for n in range(records)])
     rig.settled(app)
     rig.until(lambda: len(rig.values("sums")) == records)
-    rig.until(lambda: not shard_of(worker).unstored)
+    stored(rig)
     return worker
 
 
@@ -245,7 +256,7 @@ def test_what_a_torn_epoch_left_is_no_difference(disk_rig: Rig) -> None:
     torn = [Output("ledger.journal", 0, b"i" + key[1:], None), Output("ledger.state", 0, b"account/k007/total", b"-1", stamp)]
     publisher.publish(torn, 1)
     worker = rig.start(app)
-    rig.until(lambda: not shard_of(worker).unstored)
+    stored(rig)
     assert shard_of(worker).store.get(key) == value
     assert found_by(done(rig)).differences == 0
     rig.publish("entries", ("k007", 7))
@@ -260,7 +271,7 @@ def test_what_others_wrote_is_left_out_and_told(disk_rig: Rig) -> None:
     publisher.publish([Output("ledger.state", 0, b"no key of ours", b"x"), Output("ledger.journal", 0, b"\x01", b"x")], 1)
     rig.publish("entries", ("k001", 1), ("k002", 2))
     rig.settled(ledger())
-    rig.until(lambda: not shard_of(rig.worker).unstored)
+    stored(rig)
     found = found_by(done(rig))
     assert (found.differences, found.foreign) == (0, {"ledger.state": 1, "ledger.journal": 1})
 
