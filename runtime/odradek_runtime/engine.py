@@ -263,8 +263,7 @@ class Engine:
             load > limit // half or self._executor.load_bytes > self._shares.suspended_bytes // half
         ):
             self.flags.paused = not self.flags.paused
-            inputs = self.intake.inputs()
-            (self._member.pause if self.flags.paused else self._member.resume)(inputs)
+            self.intake.pause(paused=self.flags.paused)
 
     # --- commits ---
 
@@ -349,8 +348,6 @@ class Engine:
         for shard in opening:
             shard.phase = "open"
         self.intake.open(opening)
-        if self.flags.paused:
-            self._member.pause(self.intake.inputs())  # what is read from a new position is not paused
         try:
             for shard in opening:
                 self._ownership.opened(shard)

@@ -16,6 +16,8 @@ from .formats import POSITIONS, Position, Positions
 from .log.port import Outgoing, Partition, Transaction
 from .request import Answer, Pending, Reply
 
+NO_RESET = ("", 0)
+
 if TYPE_CHECKING:
     from .invocation import Live
     from .shard import Shard
@@ -117,6 +119,9 @@ class Epoch:
 def positions_record(shard: Shard, shards: int, epoch: int, shown: Shown) -> Positions:
     """Where a shard stands in every partition it reads: the record that closes its part of an epoch."""
     inputs = [Position(p.topic, p.partition, offset, shard.topic_ids.get(p.topic, "")) for p, offset in shard.positions.items()]
+    if shard.resets:
+        for place in inputs:
+            place.reset, place.until = shard.resets.get(Partition(place.topic, place.partition), NO_RESET)
     at, before_ms = shard.at, [int(each_ms) for each_ms in shown.before_ms]
     return Positions(
         shards, shard.incarnation, epoch, shard.sequence, int(shown.now_ms), inputs,

@@ -145,12 +145,14 @@ class Timer(msgspec.Struct):
 
 
 class Position(msgspec.Struct):
-    """Next offset to read of one partition."""
+    """Next offset to read of one partition; what moved it last, and how far it had come before."""
 
     topic: str
     partition: int
     offset: int
     topic_id: str = ""
+    reset: str = ""
+    until: int = 0
 
 
 class Positions(msgspec.Struct):

@@ -18,10 +18,12 @@ from .ending import completion
 from .formats import ENDED, REPLAY, UNBEGUN, Command, FormatError
 from .inward import Forwarded
 from .journal import Journal, describe
+from .log.port import Partition
 from .replays import RESET
 from .request import Failure
+from .resets import RESET_ID
 from .routing import id_hash, shard_of
-from .sieve import REPLAY_ID, NotOurs, Sieve
+from .sieve import FAR, REPLAY_ID, NotOurs, Sieve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +61,7 @@ class Inspection:
             "barrier": self._barrier,
             "replay": self._replay,
             "cancel_replay": self._cancel_replay,
+            "reset": self._reset,
         }
 
     def flaw(self, shard: Shard, command: Command) -> Flaw | None:
@@ -171,6 +174,21 @@ class Inspection:
 
     def _barrier(self, _: Shard, command: Command) -> Flaw | None:
         return None if BARRIER.fullmatch(command.id) else Flaw("id", f"{_shown(command.id)} is no barrier of a shard")
+
+    def _reset(self, shard: Shard, command: Command) -> Flaw | None:
+        """Which positions are moved, and where to: the log itself is not asked, as what it holds changes."""
+        if not RESET_ID.fullmatch(command.id):
+            return Flaw("id", f"{_shown(command.id)} is no id of a reset")
+        if command.topic not in self._machine.subscriptions:
+            return Flaw("topic", f"the app does not subscribe to {_shown(command.topic)}")
+        place = Partition(command.topic, command.partition)
+        if place not in shard.positions:
+            return Flaw("partition", f"{_shown(command.topic)}[{command.partition}] is not read by shard {shard.number}")
+        if not 0 <= command.offset < FAR:
+            return Flaw("offset", f"{command.offset} is no offset of a record")
+        if command.topic_id not in ("", shard.topic_ids.get(command.topic, "")):
+            return Flaw("topic_id", f"{_shown(command.topic)} was deleted and made again: its records are others now")
+        return None
 
     def _id(self, shard: Shard, id_: str) -> Flaw | None:
         try:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from .inward import Again
 from .log.port import Member, Message, Partition, Records
 from .machine import Machine
 from .shard import Shard
@@ -35,6 +36,7 @@ class Intake:
         self._backlog: deque[Batch] = deque()
         self._readers: dict[Partition, Shard] = {}
         self._generation = 0
+        self._paused = False
         self._passed: set[Shard] = set()
         self._passed_ms = 0.0
         self.done_commands: dict[Partition, int] = {}
@@ -69,20 +71,39 @@ class Intake:
                         found[partition] = time_ms
         return found
 
-    def inputs(self) -> list[Partition]:
+    def _inputs(self) -> list[Partition]:
         """The partitions that may be paused: commands never are, what is in flight needs them to end."""
         return [p for p in self._readers if p.topic != self._machine.commands_topic]
 
     def open(self, shards: Sequence[Shard]) -> None:
         """Begin to read for these shards, from their positions."""
-        self._generation += 1
         positions: dict[Partition, int] = {}
         for shard in shards:
             readable = {p: o for p, o in shard.positions.items() if self.reads(shard, p)}
-            shard.generations = dict.fromkeys(readable, self._generation)
+            shard.generations = dict.fromkeys(readable, self._generation + 1)
             positions.update(readable)
             self._readers.update(dict.fromkeys(readable, shard))
+        self._read(positions)
+
+    def _read(self, positions: Mapping[Partition, int]) -> None:
+        """In a new generation: of these partitions what was fetched before is stale."""
+        self._generation += 1
         self._member.read(positions, self._generation)
+        if self._paused:
+            self._member.pause(self._inputs())  # what is read from a new position is not paused
+
+    def _read_elsewhere(self) -> None:
+        """Go where a command has moved positions to."""
+        moved = {p: shard for p, shard in self._machine.resets.taken() if self._readers.get(p) is shard}
+        for partition, shard in moved.items():
+            shard.generations[partition] = self._generation + 1
+        if moved:
+            self._read({partition: shard.positions[partition] for partition, shard in moved.items()})
+
+    def pause(self, *, paused: bool) -> None:
+        """Have the inputs deliver nothing, or go on."""
+        self._paused = paused
+        (self._member.pause if paused else self._member.resume)(self._inputs())
 
     def close(self, shard: Shard) -> None:
         """Read no more for this shard."""
@@ -162,8 +183,14 @@ class Intake:
         machine.touch(shard)
         shard.advanced.add(partition)
         lane = machine.lane(partition.topic)
+        reset = shard.resets.get(partition)
+        if reset is not None and messages[0].offset() < reset.until:
+            lane = None
+            messages = [Again(each, reset.id) if each.offset() < reset.until else each for each in messages]
         size = lane.run(shard, messages) if lane is not None else self._one_by_one(shard, partition.topic, messages)
         shard.positions[partition] = messages[-1].offset() + 1
+        if machine.resets.moved:
+            self._read_elsewhere()
         machine.epoch.events += len(messages)
         machine.epoch.bytes += size
 

@@ -37,6 +37,7 @@ from .outbox import Outbox
 from .outward import Outward
 from .replays import Replays
 from .request import Failure
+from .resets import Resets
 from .revival import Revival
 from .routing import id_hash, shard_of
 from .runner import Runner
@@ -89,6 +90,7 @@ class Machine:
         self.outward = Outward(self)
         self.inspection = Inspection(self)
         self.outbox = Outbox(self)
+        self.resets = Resets(self)
         self.calls = Calls(self)
         self.waits = Waits(self)
         self.limits = Limits(self, self.handlers.values())
@@ -373,6 +375,8 @@ class Machine:
                 self.replays.begin(shard, command)
             case "cancel_replay":
                 self.replays.cancel(shard, command)
+            case "reset":
+                self.resets.carry_out(shard, command)
             case _:
                 shard.local = shard.local or command.id == shard.barrier
 

@@ -52,6 +52,6 @@ class Moved:
         self._told[partition] = theirs, ours
         logger.warning(
             "%s[%d]: the group's offset was changed to %d by somebody else; this app is at %d, goes on from there and commits that "
-            "again: the group's offsets do not move it. Resetting an app's positions will have a command of its own",
-            *partition, theirs, ours,
+            "again: the group's offsets do not move it. What does is: odradek reset --app %s --topic %s --partition %d --to %d",
+            *partition, theirs, ours, self._app, *partition, theirs,
         )  # fmt: skip

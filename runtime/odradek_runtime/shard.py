@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from . import keys
 from .formats import (
@@ -59,6 +59,13 @@ WRITE_BACK_MS = 500
 """How long what is committed may wait for the store: a crash costs far more of it, for the store has no log of its own."""
 
 
+class Reset(NamedTuple):
+    """An order that moved a position. `until`: the highest it had come to before; what lies below was read before."""
+
+    id: str
+    until: int
+
+
 class Shard:
     """One owned shard after its restore. `local`: commands may be handed over within an epoch (invariant 11)."""
 
@@ -72,6 +79,8 @@ class Shard:
         self.phase: Literal["opening", "open", "leaving"] = "opening"
         self.positions: dict[Partition, int] = {}
         self.topic_ids: dict[str, str] = {}
+        self.resets: dict[Partition, Reset] = {}
+        """What moved positions last, where something has."""
         self.generations: dict[Partition, int] = {}
         self.advanced: set[Partition] = set()
         self.changes: Changes = {}

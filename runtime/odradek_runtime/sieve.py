@@ -204,8 +204,10 @@ class Sieve:
         self._is(key == keys.POSITIONS, "more than a letter")
         found = POSITIONS.decode(value)
         self._is(found.shards > 0, "no shards")
-        numbers = (found.incarnation, found.epoch, found.sequence, *(place.offset for place in found.inputs))
+        offsets = [offset for place in found.inputs for offset in (place.offset, place.until)]
+        numbers = (found.incarnation, found.epoch, found.sequence, *offsets)
         self._is(all(0 <= number < FAR for number in numbers), "a number out of range")
+        self._is(all(REPLAY_ID.fullmatch(place.reset or "none") for place in found.inputs), "an id of a reset that is none")
         self._is(0 <= found.clock < 2**30 and all(0 <= ms < FAR for ms in (found.time_ms, *found.clocks_ms)), "its clocks")
         amiss = [place for place in found.inputs if place.partition < 0 or place.partition % found.shards != self._number]
         self._is(not amiss, f"it names partitions of other shards: {amiss[:1]}")

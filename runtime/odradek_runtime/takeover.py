@@ -21,7 +21,7 @@ from .log.port import Log, LogError, Member, Message, Partition, TopicInfo
 from .moved import Moved
 from .own_positions import last_positions
 from .progress import Cancelled, Progress
-from .shard import Shard
+from .shard import Reset, Shard
 from .sieve import Foreign, NotOurs, Restrain, Sieve, passes, sift
 from .store import Store, StoreError
 from .store_folder import Stores
@@ -269,6 +269,7 @@ class Takeover:
         if found is not None:
             shard.positions = {Partition(p.topic, p.partition): p.offset for p in found.inputs}
             shard.topic_ids = {p.topic: p.topic_id for p in found.inputs}
+            shard.resets = {Partition(p.topic, p.partition): Reset(p.reset, p.until) for p in found.inputs if p.reset}
             shard.timers = Timers(Shown(found.clock, found.time_ms, tuple(found.clocks_ms)))
         shard.changes.update(healed)
         self._resolve_positions(shard)
@@ -307,6 +308,7 @@ class Takeover:
         same = shard.topic_ids.get(topic.name, topic.id) in ("", topic.id)
         if not same:
             logger.error("topic %s was deleted and made again: it is read from its beginning", topic.name)
+            shard.resets = {p: reset for p, reset in shard.resets.items() if p.topic != topic.name}
         for gone in [p for p in shard.positions if p.topic == topic.name and p.partition >= topic.partitions]:
             logger.error("%s[%d]: the topic was made again without this partition", *gone)
             del shard.positions[gone]  # Kafka takes no offset for it: nothing would ever commit again

@@ -90,7 +90,8 @@ FIXED: dict[str, tuple[Format[Any], Any]] = {
     "slot": (SLOT, Slot("inv_a")),
     "timer": (TIMER, Timer("step", 2, 1_700_000_000_000, 1_600_000_000_000, 3)),
     "positions": (
-        POSITIONS, Positions(8, 3, 44, 99, 1_700_000_000_000, [Position("orders", 2, 17)], "id1", "id2", 3, [1_700_000_000_007]),
+        POSITIONS, Positions(8, 3, 44, 99, 1_700_000_000_000, [Position("orders", 2, 17, "id3", "reset-7", 90)], "id1", "id2", 3,
+                             [1_700_000_000_007]),
     ),
     "store_position": (STORE_POSITION, StorePosition("id1", "id2", 10, 20, 1_700_000_000_000, sifted=True)),
 }  # fmt: skip
