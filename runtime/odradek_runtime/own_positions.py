@@ -55,9 +55,12 @@ def _as_far_as_ours(
 
 
 def growing(sieve: Sieve, found: Iterable[Message], journal_ids: Collection[str]) -> list[Message]:
-    """Of positions records in their order, ours: of a journal of these ids (none: of any), each of a later epoch than the last."""
+    """Of positions records in their order, ours: of a journal of these ids (none: of any), each of a later epoch than the last.
+
+    A reset of an app that stands still writes another one of the same epoch: it says, of some partition, that it was moved.
+    """
     ours: list[Message] = []
-    latest = (-1, -1)
+    latest, resets = (-1, -1), frozenset[tuple[str, int, str]]()
     for message in found:
         try:
             sieve.journal(keys.POSITIONS, message.value())
@@ -65,7 +68,9 @@ def growing(sieve: Sieve, found: Iterable[Message], journal_ids: Collection[str]
             continue
         positions = POSITIONS.decode(message.value() or b"")
         epoch = positions.incarnation, positions.epoch
-        if epoch > latest and (not journal_ids or positions.journal_id in journal_ids):
-            latest = epoch
+        moved = frozenset((place.topic, place.partition, place.reset) for place in positions.inputs if place.reset)
+        later = epoch > latest or (epoch == latest and not moved <= resets)
+        if later and (not journal_ids or positions.journal_id in journal_ids):
+            latest, resets = epoch, moved
             ours.append(message)
     return ours
