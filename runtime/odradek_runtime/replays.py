@@ -54,7 +54,7 @@ class Replays:
         shard.replays[key] = part
         self.put(shard, part)
         self.changed = True
-        logger.info(
+        logger.debug(
             "replay %s begins: %s[%d] from %d to %d, asked for by %s",
             part.id, part.topic, part.partition, part.first, part.stop, part.asked_by or "nobody that is known",
         )  # fmt: skip
@@ -72,7 +72,7 @@ class Replays:
         self.put(shard, part)
         self.changed = True
         logger.log(
-            logging.ERROR if status == "broken" else logging.INFO,
+            logging.ERROR if status == "broken" else logging.DEBUG,
             "replay %s of %s[%d] is %s%s: %d records delivered, %d passed over, %d offsets were gone",
             part.id, part.topic, part.partition, status, f" ({reason})" if reason else "", part.records, part.passed, part.gone,
         )  # fmt: skip

@@ -99,12 +99,16 @@ def tally(log: Log, names: Names, truth: Sequence[Departure]) -> Tally:
     return Tally(lost, doubled, disordered, len(_left(log, names)))
 
 
-def audit(log: Log, names: Names, truth: Sequence[Departure]) -> list[str]:
-    """Every way in which the log is not what the truth says; empty = nothing lost, nothing twice, nothing out of order."""
+def audit(log: Log, names: Names, truth: Sequence[Departure], again: Sequence[Departure] = ()) -> list[str]:
+    """Every way in which the log is not what the truth says; empty = nothing lost, nothing twice, nothing out of order.
+
+    `again`: of the truth, what was replayed after all of it had come out.
+    """
+    whole = [*truth, *again]
     return [
-        *_outputs(log, names, truth),
-        *_state(log, names, truth),
-        *_dead_letters(log, names, truth),
+        *_outputs(log, names, whole),
+        *_state(log, names, whole),
+        *_dead_letters(log, names, truth, again),
         *_writers(log, names),
         *_left_over(log, names),
     ]
@@ -181,11 +185,13 @@ def _state(log: Log, names: Names, truth: Sequence[Departure]) -> list[str]:
     return [f"state of {len(wrong)} aircraft is wrong, e.g. {tail}: {dict(found[tail])}, the file says {dict(wanted[tail])}"]
 
 
-def _dead_letters(log: Log, names: Names, truth: Sequence[Departure]) -> list[str]:
-    wanted = sum(1 for row in truth if not row.tail)
+def _dead_letters(log: Log, names: Names, truth: Sequence[Departure], again: Sequence[Departure]) -> list[str]:
+    wanted, replayed = (sum(1 for row in rows if not row.tail) for rows in (truth, again))
     sources = _dead_letter_sources(log, names)
     twice = [source for source, times in sources.items() if times > 1]
-    said = [f"dead letters twice: {twice[:3]}"] if twice else []
+    said = [f"{len(twice)} dead letters twice, {replayed} were replayed: {twice[:3]}"] if len(twice) != replayed else []
+    if sources.total() != wanted + replayed:
+        said.append(f"{sources.total()} dead letters in all, {wanted + replayed} were due")
     if len(sources) != wanted:
         said.append(f"{len(sources)} dead letters, {wanted} departures have no aircraft")
     return said
@@ -225,7 +231,7 @@ def _backwards(last: dict[tuple[str, int], tuple[int, int]], message: Message, s
 
 
 def _left_over(log: Log, names: Names) -> list[str]:
-    """Nothing is stuck: no invocation, lock or timer is left in the journal."""
+    """Nothing is stuck: no invocation, lock or timer is left in the journal. What is known of replays is kept."""
     left = _left(log, names)
     return [f"{len(left)} journal entries are left over, e.g. {left[:3]}"] if left else []
 
@@ -234,4 +240,5 @@ def _left(log: Log, names: Names) -> list[tuple[int, bytes]]:
     latest: dict[tuple[int, bytes], bytes | None] = {}
     for message in committed(log, f"{names.app}.journal"):
         latest[message.partition(), message.key() or b""] = message.value()
-    return [place for place, value in latest.items() if value is not None and place[1] != keys.POSITIONS]
+    kept = (keys.POSITIONS, b"r", b"u")
+    return [place for place, value in latest.items() if value is not None and not place[1].startswith(kept)]

@@ -104,12 +104,16 @@ class ReplayRoutes:
             raise bad_field("$.topic", f"there is no topic {wanted.topic!r}")
         for part in wanted.parts:
             await self._check_part(topic, part)
+        handlers = [name for name in self._handlers.get(wanted.topic, ()) if wanted.handler in ("", name)]
+        begun = wire.Begun(wanted.id, new=False, handlers=handlers, letters=wanted.topic not in self._handlers)
+        if wanted.dry_run:
+            return answer(request, begun)
         wanted.asked_by = wanted.asked_by[:200] or _peer(request)
         orders = self._orders(wanted, topic)
-        new = await self._blocking.run(lambda: give(self._log, self._app.name, f"replay-{wanted.id}", orders))
-        said = "begins" if new else "was asked for again, and has begun before"
+        begun.new = await self._blocking.run(lambda: give(self._log, self._app.name, f"replay-{wanted.id}", orders))
+        said = "begins" if begun.new else "was asked for again, and has begun before"
         logger.info("replay %s of %s %s; asked for by %s", wanted.id, wanted.topic, said, wanted.asked_by)
-        return answer(request, wire.Begun(wanted.id, new))
+        return answer(request, begun)
 
     async def cancel(self, request: HttpRequest) -> Response:
         """`DELETE /replays/{id}?by=`: nothing more is delivered; what has been delivered goes on."""

@@ -93,13 +93,16 @@ class WireReplay(msgspec.Struct):
     keys: list[bytes] = []
     rate: float = 0.0
     asked_by: str = ""
+    dry_run: bool = False
 
 
 class Begun(msgspec.Struct):
-    """An order: `new` False when it had been given before."""
+    """An order: `new` False when it had been given before, or is a dry run. `letters`: the topic takes dead letters."""
 
     id: str
     new: bool
+    handlers: list[str] = []
+    letters: bool = False
 
 
 class ReplayRows(msgspec.Struct):

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from odradek_runtime.cli import call, consume, publish, serve, topics
+from odradek_runtime.cli import call, consume, publish, replay, serve, topics
 from odradek_runtime.cli.errors import CommandError, explain
 from odradek_runtime.log.port import LogError
 
@@ -96,3 +96,5 @@ cli.command(epilog=consume.EXAMPLES)(consume.consume)
 # A negative number is an argument of `call`, not an option that it does not know.
 cli.command(epilog=call.EXAMPLES, context_settings={"ignore_unknown_options": True})(call.call)
 cli.command(epilog=topics.EXAMPLES)(topics.topics)
+cli.command(epilog=replay.EXAMPLES)(replay.replay)
+cli.command(epilog=replay.LIST_EXAMPLES)(replay.replays)

@@ -1,0 +1,138 @@
+"""`odradek replay` and `odradek replays`, as operators use them: a range, dead letters, one that is watched, cancelled, refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import SHOP, Run
+from tests.cli.workers import Serving, until
+
+STRICT = """    if order.cents % 10 == 3 and not Path("fixed").exists():
+        raise TerminalError("three")
+"""
+ORDERS = 200
+BAD = ORDERS // 10
+
+
+def shop(prefix: str = "") -> str:
+    """The shop that refuses some orders until there is a file `fixed`."""
+    strict = SHOP.replace("    ctx.set(spent, ctx.get(spent) + order.cents)\n", STRICT, 1)
+    strict = strict.replace('"orders"', f'"{prefix}orders"').replace('"invoices"', f'"{prefix}invoices"')
+    return "from pathlib import Path\n" + strict
+
+
+@pytest.fixture
+def serving(run: Run, folder: Path) -> Iterator[Serving]:
+    (folder / "again.py").write_text(shop())
+    rows = "".join(json.dumps({"customer": f"c{n % 7}", "cents": n}) + "\n" for n in range(ORDERS))
+    (folder / "orders.jsonl").write_text(rows)
+    with Serving("dev", "again:app", "--no-reload") as serving:
+        serving.worker()
+        run("publish", "orders", "orders.jsonl", "--key", "customer", "--app", "again:app")
+        until(lambda: len(invoiced(run)) == ORDERS - BAD, "an invoice for each good order")
+        yield serving
+
+
+def invoiced(run: Run) -> list[int]:
+    return sorted(json.loads(line)["cents"] for line in run("consume", "invoices").stdout.splitlines())
+
+
+def test_a_range_is_shown_then_delivered_and_told_of(run: Run, serving: Serving) -> None:
+    refused = run("replay", "orders", ok=False, stdin="n\n")
+    assert "nothing was delivered" in refused.stderr
+    said = run("replay", "orders", "--key", "c1", "--key", "c2", "--id", "two-keys", stdin="y\n")
+    mine = [n for n in range(ORDERS) if n % 7 in (1, 2)]
+    assert f"{len(mine)} ({ORDERS - len(mine)} of other keys are passed over)" in said.stderr
+    assert "customer/ordered" in said.stderr and "UTC" in said.stderr
+    bad = sum(n % 10 == 3 for n in mine)
+    assert f"{bad} of these records" not in said.stderr, "all dead letters of the range are counted, of whatever key"
+    assert f"{BAD} of these records lie in shop.dead-letters" in said.stderr
+    assert f"two-keys: {len(mine)} records · {len(mine) - bad} ended well · {bad} dead letters" in said.stdout
+    assert invoiced(run) == sorted([n for n in range(ORDERS) if n % 10 != 3] + [n for n in mine if n % 10 != 3])
+    again = run("replay", "orders", "--key", "c1", "--id", "two-keys", "--yes")
+    assert "has begun before" in again.stderr and f"two-keys: {len(mine)} records" in again.stdout
+    listed = json.loads(run("replays", "--json").stdout)
+    assert [(each["id"], each["status"], each["started"]) for each in listed] == [("two-keys", "done", len(mine))]
+    assert "two-keys" in run("replays").stdout
+    assert f"two-keys: {len(mine)} records" in run("replay", "orders", "--resume", "two-keys").stdout
+
+
+def test_dead_letters_after_a_fix_and_only_once(run: Run, serving: Serving, folder: Path) -> None:
+    still = run("replay", "shop.dead-letters", "--yes").stdout
+    assert f"{BAD} records · 0 ended well · {BAD} dead letters" in still
+    (folder / "fixed").touch()
+    fixed = run("replay", "shop.dead-letters", "--yes").stdout
+    assert f"{BAD} records · {BAD} ended well · 0 dead letters" in fixed
+    assert "there is nothing to deliver" in run("replay", "shop.dead-letters", "--yes").stderr
+    assert invoiced(run) == list(range(ORDERS))
+    for line in run("consume", "shop.dead-letters", "--headers").stdout.splitlines()[BAD:]:
+        headers = dict(json.loads(line)["headers"])
+        assert (headers["odradek-redriven"], headers["odradek-error"]) == ("1", "three")
+
+
+def test_one_that_is_slow_is_cancelled(run: Run, serving: Serving) -> None:
+    begun = run("replay", "orders", "--rate", "20", "--no-wait", "--yes", "--id", "slow")
+    assert begun.stdout == "slow\n"
+    until(lambda: any(each["started"] for each in json.loads(run("replays", "--json").stdout)), "the first records")
+    told = run("replays", "--cancel", "slow").stdout
+    assert "slow cancelled:" in told
+    (report,) = json.loads(run("replays", "--json").stdout)
+    assert 0 < report["started"] < ORDERS
+    assert report["started"] == report["ended_well"] + report["dead_letters"]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["nope"], "topic 'nope' does not exist"),
+        (["invoices"], "does not subscribe to 'invoices'"),
+        (["shop.journal"], "does not subscribe to 'shop.journal'"),
+        (["orders", "--handler", "customer/order"], "did you mean 'customer/ordered'?"),
+        (["orders", "--from", "soon"], "--from 'soon' is no offset"),
+        (["orders", "--from", "100000"], "ends at"),
+        (["orders", "--partition", "99"], "there is no partition 99"),
+        (["orders", "--id", "a/b"], "is not 1 to 60 letters"),
+        (["orders", "--id", "reset-1"], "begins with reset-"),
+        (["orders", "--resume", "none"], "there is no replay 'none'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(
+    run: Run, serving: Serving, monkeypatch: pytest.MonkeyPatch, args: list[str], said: str
+) -> None:
+    monkeypatch.setattr("odradek_runtime.cli.replay.UNSEEN_S", 0.0)
+    refused = run("replay", *args, "--yes", ok=False)
+    assert said in refused.stderr
+    assert json.loads(run("replays", "--json").stdout) == []
+
+
+def test_without_a_worker_it_says_where_to_run_it(run: Run) -> None:
+    refused = run("replay", "orders", "--yes", ok=False)
+    assert "no worker runs in" in refused.stderr and "kubectl exec" in refused.stderr
+
+
+def test_on_kafka_two_workers_answer_for_each_other(run: Run, folder: Path, kafka: str, topic_prefix: str) -> None:
+    code = shop(f"{topic_prefix}-").replace('App("shop")', f'App("{topic_prefix}")')
+    (folder / "again.py").write_text(code)
+    on_kafka = ("--bootstrap-servers", kafka)
+    rows = "".join(json.dumps({"customer": f"c{n % 7}", "cents": n}) + "\n" for n in range(ORDERS))
+    (folder / "orders.jsonl").write_text(rows)
+    orders, invoices = f"{topic_prefix}-orders", f"{topic_prefix}-invoices"
+    args = ("--create-topics", "--replication-factor", "1", "--workers", "2", *on_kafka)
+    with Serving("run", "again:app", *args, data_dir=folder / ".odradek" / "worker-0") as serving:
+        serving.worker()
+        run("publish", orders, "orders.jsonl", "--key", "customer", "--app", "again:app", *on_kafka)
+
+        def out() -> int:
+            return len(run("consume", invoices, *on_kafka).stdout.splitlines())
+
+        until(lambda: out() == ORDERS - BAD, "an invoice for each good order")
+        told = run("replay", orders, "--id", "all", "--yes", *on_kafka).stdout
+        assert f"all: {ORDERS} records · {ORDERS - BAD} ended well · {BAD} dead letters" in told
+        assert out() == 2 * (ORDERS - BAD)
+        (folder / "fixed").touch()
+        told = run("replay", f"{topic_prefix}.dead-letters", "--yes", *on_kafka).stdout
+        assert f"{2 * BAD} records · {2 * BAD} ended well" in told
