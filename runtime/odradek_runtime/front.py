@@ -16,6 +16,7 @@ import httpx
 from odradek_runtime.admin.access import Access, Blocking
 from odradek_runtime.admin.app import admin_app, sibling_routes
 from odradek_runtime.admin.exposition import Exposition
+from odradek_runtime.admin.jobs import JobRoutes
 from odradek_runtime.admin.replays import ReplayRoutes
 from odradek_runtime.admin.routes import AdminRoutes
 from odradek_runtime.admin.siblings import Place, Siblings
@@ -141,16 +142,20 @@ class Front:
             withheld=Withheld(settings.headers_withheld),
         )
         self._public = public_app(routes)
-        access, self._blocking = Access(token), Blocking()
+        siblings = Siblings(place, settings.data_dir, self._admin_client, self.credential)
+        access, self._blocking = Access(token, siblings.tokens), Blocking()
         self._topics = TopicRoutes(log_, access, self._blocking)
         replays = ReplayRoutes(
             app, engine, log_, access, self._blocking, self._admin_client, self.credential, at.private_url
         )
+        self._admin_owners = Owners(lambda: log_.peers(app.name))
+        jobs = JobRoutes(engine, self._admin_owners, self._admin_client, self.credential, access)
         exposition = Exposition(engine, lambda: self.dispatcher.waiting, self._doors["public"])
-        admin = AdminRoutes(engine, exposition, Siblings(place, settings.data_dir, self._admin_client, self.credential))
-        self._admin = admin_app(admin, self._topics.table(), replays.table())
+        admin = AdminRoutes(engine, exposition, siblings)
+        self._admin = admin_app(admin, self._topics.table(), replays.table(), jobs.table())
         private = PrivateRoutes(self.dispatcher, max_record_bytes=largest, budget=self._budget)
-        self._private = private_app(private, [*sibling_routes(admin), *replays.private_table()], self.credential)
+        others = [*sibling_routes(admin), *replays.private_table(), *jobs.private_table()]
+        self._private = private_app(private, others, self.credential)
 
     def start(self) -> None:
         """Serve at all of them; until the worker is ready, requests wait or are told 503."""
@@ -176,6 +181,7 @@ class Front:
         self._thread.stop(self._close)
         self._admin_thread.stop(self._close_admin)
         self._owners.close()
+        self._admin_owners.close()
         self.credential.close()
 
     async def _close(self) -> None:

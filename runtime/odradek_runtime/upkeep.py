@@ -31,6 +31,10 @@ logger = logging.getLogger("odradek")
 KEPT = 256
 """So many jobs that are over can be asked for."""
 LOOK_S = 0.05
+ASKED: dict[Kind, str] = {
+    "verify": "shard %d: %s wants its store verified (%s)",
+    "rebuild": "shard %d: %s wants its store rebuilt (%s)",
+}
 NAMED = 5
 """So many differences stand in the log."""
 
@@ -112,7 +116,7 @@ class Upkeep:
         for id_ in [id_ for id_, each in self._jobs.items() if each.over][:-KEPT]:
             del self._jobs[id_]
         self._jobs[job.id] = job
-        logger.info("shard %d: %s asks to %s it (%s)", number, asked_by, kind, job.id)
+        logger.info(ASKED[kind], number, asked_by, job.id)
         return job
 
     def _under_way(self, kind: Kind, number: int) -> Job | None:

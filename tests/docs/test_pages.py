@@ -19,6 +19,7 @@ PAGES = (
     "errors",
     "handlers",
     "topics",
+    "recovery",
 )
 
 

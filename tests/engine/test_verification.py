@@ -202,7 +202,7 @@ def test_a_planted_difference_is_found_and_nothing_else(
     (shown,) = found.shown
     assert (shown.kind, shown.store_bytes, shown.log_bytes) == (planted.kind, planted.store_bytes, planted.log_bytes)
     assert shown.key.startswith(planted.key)
-    assert f"{ALICE} asks to verify it" in caplog.text
+    assert f"{ALICE} wants its store verified" in caplog.text
     assert f"the first: {planted.kind} {planted.key}" in caplog.text
 
 

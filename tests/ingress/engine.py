@@ -9,6 +9,7 @@ from odradek_runtime.census import Standing
 from odradek_runtime.metrics import Metrics, Restore, Snapshot
 from odradek_runtime.request import Answer, Attach, Invoke, Reply, Request, unheard
 from odradek_runtime.routing import id_hash
+from odradek_runtime.upkeep import Upkeep
 
 Rule = Callable[[Request], Reply | None]
 
@@ -30,6 +31,7 @@ class ScriptedEngine:
     def reset(self, shards: int = 4, owned: Iterable[int] | None = None, rule: Rule = echo) -> None:
         """As new: for tests that share one."""
         self.metrics = Metrics()
+        self.upkeep: Upkeep | None = None
         self.shards = shards
         self.owned = set(range(shards) if owned is None else owned)
         self.rule: Rule = rule

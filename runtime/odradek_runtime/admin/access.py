@@ -18,7 +18,7 @@ from odradek_runtime.ingress.errors import HttpError, bad_field, unavailable
 from odradek_runtime.log.port import LogError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from starlette.requests import Request as HttpRequest
 
@@ -27,20 +27,26 @@ THREADS = 4
 
 
 class Access:
-    """Who may use the routes behind the token."""
+    """Who may use the routes behind the token. `others`: tokens of the workers that share the port."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, others: Callable[[], Iterable[str]] = tuple) -> None:
         self._token = token
+        self._others = others
 
     def admit(self, request: HttpRequest) -> None:
         """Raise HttpError 401 unless the request shows the token."""
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), self._token.encode()):
+        if not self._fits(given.encode()):
             raise HttpError(
                 401,
                 "this needs `authorization: Bearer TOKEN`, with the token in worker.json of the worker's data_dir",
                 headers={"www-authenticate": "Bearer"},
             )
+
+    def _fits(self, given: bytes) -> bool:
+        if hmac.compare_digest(given, self._token.encode()):
+            return True
+        return any(hmac.compare_digest(given, other.encode()) for other in self._others() if other)
 
 
 class Blocking:

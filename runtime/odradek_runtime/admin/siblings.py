@@ -41,14 +41,25 @@ class Siblings:
         self._data_dir = data_dir
         self._client = client
 
+    def tokens(self) -> list[str]:
+        """Of the others' files: who asks at the common port has read one of them, and does not know which worker answers."""
+        files = [read_worker_file(self._folder(index)) for index in self._others]
+        return [file.token for file in files if file is not None]
+
     async def ask(self, path: str) -> dict[int, httpx.Response | None]:
         """By index of the worker, what it answers; None for one that is not there."""
-        others = [index for index in range(self.place.workers) if index != self.place.index]
-        answers = await asyncio.gather(*(self._ask(index, path) for index in others))
-        return dict(zip(others, answers, strict=True))
+        answers = await asyncio.gather(*(self._ask(index, path) for index in self._others))
+        return dict(zip(self._others, answers, strict=True))
+
+    @property
+    def _others(self) -> list[int]:
+        return [index for index in range(self.place.workers) if index != self.place.index]
+
+    def _folder(self, index: int) -> Path:
+        return self._data_dir.parent / f"worker-{index}"
 
     async def _ask(self, index: int, path: str) -> httpx.Response | None:
-        file = read_worker_file(self._data_dir.parent / f"worker-{index}")
+        file = read_worker_file(self._folder(index))
         if file is None or not file.private_url:
             return None
         try:

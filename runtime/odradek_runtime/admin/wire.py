@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from odradek_runtime.jobs import Job, Kind
 from odradek_runtime.replay_report import ReplayReport
 
 JSON = "application/json"
@@ -117,6 +118,40 @@ class Replays(msgspec.Struct):
 
     replays: list[ReplayReport]
     unknown_shards: list[int]
+
+
+class WantedVerifications(msgspec.Struct):
+    """Stores to verify: of these shards, or of all."""
+
+    shards: list[int] | None = None
+    asked_by: str = ""
+
+
+class WantedRebuild(msgspec.Struct):
+    """A store to build anew."""
+
+    shard: int
+    asked_by: str = ""
+
+
+class WantedJob(msgspec.Struct):
+    """Either, as one worker passes it on to another."""
+
+    kind: Kind
+    shard: int
+    asked_by: str
+
+
+class Jobs(msgspec.Struct):
+    """What has been begun, or was under way."""
+
+    verifications: list[Job]
+
+
+class Refused(msgspec.Struct):
+    """What any error's answer says."""
+
+    message: str
 
 
 def encode(value: Any, media_type: str) -> bytes:

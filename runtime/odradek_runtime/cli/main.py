@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from odradek_runtime.cli import call, consume, publish, replay, serve, topics
+from odradek_runtime.cli import call, consume, jobs, publish, replay, serve, topics
 from odradek_runtime.cli.errors import CommandError, explain
 from odradek_runtime.log.port import LogError
 
@@ -98,3 +98,5 @@ cli.command(epilog=call.EXAMPLES, context_settings={"ignore_unknown_options": Tr
 cli.command(epilog=topics.EXAMPLES)(topics.topics)
 cli.command(epilog=replay.EXAMPLES)(replay.replay)
 cli.command(epilog=replay.LIST_EXAMPLES)(replay.replays)
+cli.command(epilog=jobs.VERIFY_EXAMPLES)(jobs.verify)
+cli.command(epilog=jobs.REBUILD_EXAMPLES)(jobs.rebuild)

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from odradek_runtime.metrics import Metrics, Snapshot
     from odradek_runtime.request import Answer, Request
+    from odradek_runtime.upkeep import Upkeep
 
 
 class Engine(Protocol):
     """A worker as HTTP sees it."""
 
     metrics: Metrics
+    upkeep: Upkeep | None
+    """What operators may ask for; None until the worker has started."""
 
     @property
     def shards(self) -> int:
