@@ -18,6 +18,7 @@ from odradek_runtime.admin.app import admin_app, sibling_routes
 from odradek_runtime.admin.exposition import Exposition
 from odradek_runtime.admin.jobs import JobRoutes
 from odradek_runtime.admin.replays import ReplayRoutes
+from odradek_runtime.admin.resets import ResetRoutes
 from odradek_runtime.admin.routes import AdminRoutes
 from odradek_runtime.admin.siblings import Place, Siblings
 from odradek_runtime.admin.topics import TopicRoutes
@@ -152,7 +153,8 @@ class Front:
         jobs = JobRoutes(engine, self._admin_owners, self._admin_client, self.credential, access)
         exposition = Exposition(engine, lambda: self.dispatcher.waiting, self._doors["public"])
         admin = AdminRoutes(engine, exposition, siblings)
-        self._admin = admin_app(admin, self._topics.table(), replays.table(), jobs.table())
+        resets = ResetRoutes(app, engine, log_, access, self._blocking)
+        self._admin = admin_app(admin, self._topics.table(), replays.table(), jobs.table(), resets.table())
         private = PrivateRoutes(self.dispatcher, max_record_bytes=largest, budget=self._budget)
         others = [*sibling_routes(admin), *replays.private_table(), *jobs.private_table()]
         self._private = private_app(private, others, self.credential)

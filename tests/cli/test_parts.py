@@ -56,7 +56,7 @@ def test_each_worker_of_a_node_has_its_own_folder_and_identity() -> None:
     assert per_worker(embedded, 1) == [embedded]
 
 
-@pytest.mark.parametrize("name", ["dev", "run", "publish", "consume", "call", "topics"])
+@pytest.mark.parametrize("name", ["dev", "run", "publish", "consume", "call", "topics", "replay", "replays", "reset"])
 def test_every_command_has_help(run: Run, name: str) -> None:
     shown = run(name, "--help").stdout
     assert f"Usage: odradek {name}" in shown

@@ -97,6 +97,30 @@ class WireReplay(msgspec.Struct):
     dry_run: bool = False
 
 
+class WireTarget(msgspec.Struct):
+    """Where one partition is to be read on."""
+
+    partition: int
+    offset: int
+
+
+class WireReset(msgspec.Struct):
+    """Positions of this app to move."""
+
+    id: str
+    app: str
+    topic: str
+    parts: list[WireTarget]
+    asked_by: str = ""
+
+
+class Ordered(msgspec.Struct):
+    """An order that was given: `new` False when it had been before."""
+
+    id: str
+    new: bool
+
+
 class Begun(msgspec.Struct):
     """An order: `new` False when it had been given before, or is a dry run. `letters`: the topic takes dead letters."""
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from odradek_runtime.cli import call, consume, jobs, publish, replay, serve, topics
+from odradek_runtime.cli import call, consume, jobs, publish, replay, reset, serve, topics
 from odradek_runtime.cli.errors import CommandError, explain
 from odradek_runtime.log.port import LogError
 
@@ -100,3 +100,4 @@ cli.command(epilog=replay.EXAMPLES)(replay.replay)
 cli.command(epilog=replay.LIST_EXAMPLES)(replay.replays)
 cli.command(epilog=jobs.VERIFY_EXAMPLES)(jobs.verify)
 cli.command(epilog=jobs.REBUILD_EXAMPLES)(jobs.rebuild)
+cli.command(epilog=reset.EXAMPLES)(reset.reset)
