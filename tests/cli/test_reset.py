@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from odradek_runtime.cli import reset
+from odradek_runtime.log.port import Peer
+from odradek_runtime.log_embedded import EmbeddedLog
 from tests.cli.conftest import SHOP, Run
 from tests.cli.workers import Serving, until
 
@@ -126,4 +129,16 @@ def test_on_kafka(run: Run, folder: Path, kafka: str, topic_prefix: str) -> None
     with Serving(*serve, data_dir=data_dir) as serving:
         serving.worker()
         until(lambda: invoiced() == 3 * len(CENTS), "an invoice for each order, a third time")
+        assert serving.stop() == 0
+
+
+def test_an_order_that_nobody_takes_says_where_it_stands(run: Run, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when all workers have just died: the group still has them."""
+    monkeypatch.setattr(EmbeddedLog, "peers", lambda log, app: [Peer(None, (0,))])
+    monkeypatch.setattr(reset, "TAKEN_S", 0.5)
+    refused = run("reset", "--topic", "orders", "--to", "earliest", "--yes", ok=False)
+    assert "within 0.5 s" in refused.stderr and "the order stands in shop.commands" in refused.stderr
+    with Serving("dev", "shop:app", "--no-reload") as serving:
+        serving.worker()
+        until(lambda: totals(run) == 2 * ALL, "the order is carried out at the start")
         assert serving.stop() == 0

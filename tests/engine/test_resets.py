@@ -96,6 +96,30 @@ def test_records_are_read_again_from_an_offset_on_and_those_behind_the_mark_are_
     assert seen(rig, id_) == even(80, RECORDS)
 
 
+def test_what_was_fetched_before_the_order_came_is_stale(rig: Rig, app: App) -> None:
+    """Batches of both sides wait when the command is met: none of their records is skipped, or taken for one that was asked for."""
+    rig.stop()
+    fill(rig, RECORDS, 4_000)
+    id_ = reset(rig, 40)
+    rig.start(app)
+    rig.until(lambda: place(rig, app).offset == 2_000)
+    rig.until(lambda: rig.journal(app) == {})
+    assert seen(rig) == list(range(4_000))
+    assert seen(rig, id_) == even(80, 2 * place(rig, app).until)
+
+
+def test_a_topic_that_is_made_again_after_a_reset_has_other_records(rig: Rig, app: App) -> None:
+    reset(rig, 90)
+    rig.settled(app)
+    rig.stop()
+    rig.log.delete_topic("coins")
+    rig.log.create_topic("coins", 2, {})
+    rig.publish("coins", ("k", 1000), partition=0)
+    rig.start(app)
+    rig.until(lambda: 1000 in seen(rig))
+    assert place(rig, app).reset == ""
+
+
 def test_records_are_skipped(rig: Rig, app: App) -> None:
     id_ = reset(rig, 110)
     rig.until(lambda: place(rig, app).reset == id_)

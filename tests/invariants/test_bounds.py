@@ -3,7 +3,9 @@
 import time
 
 from odradek_runtime.engine import SLICE
+from odradek_runtime.formats import Command
 from odradek_runtime.log.port import Partition
+from odradek_runtime.orders import give
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting
 
@@ -85,5 +87,17 @@ def test_inputs_that_are_read_anew_stay_paused(stage: MakeStage) -> None:
     reads = len(here.member.reads)
     here.until(lambda: len(here.member.reads) > reads)
     here.until(lambda: here.quiet)
+
+    assert here.member.paused == {IN}
+
+
+def test_inputs_that_an_order_moves_stay_paused(stage: MakeStage) -> None:
+    here = stage(counting(), steps_queued=10).open()
+    here.publish(IN.topic, ("k", 1))
+    here.until(lambda: here.position(IN) == 1)
+    here.executor.load = 11
+    here.turn()
+    give(here.log, "counting", "reset-a", [(0, Command("reset", "reset-a", topic=IN.topic, partition=0, offset=0))])
+    here.until(lambda: here.member.reads[-1] == {IN: 0})
 
     assert here.member.paused == {IN}

@@ -15,7 +15,7 @@ from rich.table import Table
 from odradek_runtime.admin import wire
 from odradek_runtime.admin.client import RemoteLog
 from odradek_runtime.cli import connect, options
-from odradek_runtime.cli.errors import USAGE, CommandError, counted, err, near, out
+from odradek_runtime.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError, counted, err, near, out
 from odradek_runtime.cli.operator import asker
 from odradek_runtime.cli.places import FORMS, place
 from odradek_runtime.cli.topics import apps_of
@@ -126,15 +126,23 @@ def _follow(log: Log, app: str, id_: str, moves: Sequence[Move]) -> None:
     carried = Carried(log, app, id_, moves)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=len(moves))
-        while not _done(carried):
-            bar.update(task, completed=len(moves) - len(carried.open))
-            if time.monotonic() > until_s:
-                numbers = ", ".join(str(move.partition.partition) for move in carried.open)
-                raise CommandError(
-                    f"{id_}: no worker has moved partition {numbers} within {TAKEN_S:g} s",
-                    f"the order waits in {app}.commands: a worker that has the shard carries it out (its log says why not)",
-                )
-            time.sleep(LOOK_S)
+        try:
+            while not _done(carried):
+                bar.update(task, completed=len(moves) - len(carried.open))
+                if time.monotonic() > until_s:
+                    raise _open(app, id_, carried, f"within {TAKEN_S:g} s", FAILED)
+                time.sleep(LOOK_S)
+        except KeyboardInterrupt:
+            raise _open(app, id_, carried, "yet", INTERRUPTED) from None
+
+
+def _open(app: str, id_: str, carried: Carried, when: str, code: int) -> CommandError:
+    numbers = ", ".join(str(move.partition.partition) for move in carried.open)
+    return CommandError(
+        f"{id_}: no worker has moved partition {numbers} {when}",
+        f"the order stands in {app}.commands: a worker that has the shard carries it out (its log says why not)",
+        code=code,
+    )
 
 
 def _done(carried: Carried) -> bool:
