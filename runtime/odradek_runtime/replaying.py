@@ -23,6 +23,8 @@ SHARE = 200
 """Records of all replays together in one turn, beside as many of everything else."""
 READINGS = 8
 """So many parts are read at once: each has a reader of its own. The others wait."""
+ROUNDING = 1e-6
+"""What subtraction may take from a whole record."""
 BURST_S = 0.5
 """A part with a rate may make up so much of what it has missed."""
 
@@ -82,8 +84,9 @@ class Course:
         if rate <= 0:
             return SHARE
         due = rate * (steady_ms - self.began_ms) / 1000
-        self.delivered = max(self.delivered, due - max(rate * BURST_S, 1.0))
-        return int(due - self.delivered)
+        missed = min(due - self.delivered, max(rate * BURST_S, 2.0))
+        self.delivered = due - missed
+        return int(missed + ROUNDING)
 
     def wait_ms(self, steady_ms: float) -> float:
         """In how many milliseconds it has something to do; 0: now."""

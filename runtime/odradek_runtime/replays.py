@@ -15,10 +15,11 @@ from odradek._definition import Subscription
 
 from . import keys
 from .formats import REPLAY, REPLAY_TALLY, Command, Replay, ReplayTally
-from .inward import Again
+from .inward import Again, origin_of
 from .log.parts import place_of
 from .log.port import Message
 from .redrive import NoRecord, Redriven
+from .request import Failure
 
 if TYPE_CHECKING:
     from .epoch import Epoch
@@ -103,9 +104,16 @@ class Replays:
             part.passed += 1
             return
         part.records += 1
+        machine = self._machine
+        poison = machine.condemn(place_of(message)) if machine.poison else None
         for subscription, record in self._starts(part, message):
-            self._machine.epoch.count_replayed(part.id, "started")
-            self._machine.deliver(subscription, shard, Again(record, part.id))
+            machine.epoch.count_replayed(part.id, "started")
+            again = Again(record, part.id)
+            if poison is None:
+                machine.deliver(subscription, shard, again)
+            else:  # as a live record that aborts every epoch before it has run anything
+                failure = Failure(500, f"the log refused to take it any further: {poison}")
+                machine.ending.reject(subscription, origin_of(again), record.value(), failure, bare=True)
 
     def _starts(self, part: Replay, message: Message) -> Iterator[tuple[Subscription, Message]]:
         """What the record starts, and as which record."""

@@ -1,5 +1,6 @@
 """Replays in the engine: each record of a range once more, in order within its key, whatever ends meanwhile."""
 
+import random
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +11,13 @@ import pytest
 
 from odradek import App, Context, ObjectContext, State, TerminalError
 from odradek_runtime import keys
-from odradek_runtime.formats import COMMAND, REPLAY, REPLAY_TALLY, Command, Replay, ReplayTally
+from odradek_runtime.formats import COMMAND, REPLAY, REPLAY_TALLY, Command, Replay, ReplayTally, StorePosition
 from odradek_runtime.log.port import Partition
 from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.replaying import Course, Reading
 from odradek_runtime.routing import shard_of
+from odradek_runtime.shard import Shard
+from odradek_runtime.store import MemoryStore
 from tests.engine.harness import Rig
 
 RECORDS = 60
@@ -233,6 +237,21 @@ def test_an_order_that_makes_no_sense_is_refused(rig: Rig, field: str, change: d
     (letter,) = rig.dead_letters(keeper())
     assert letter["odradek-field"] == field
     assert parts(rig, "x") == []
+
+
+@pytest.mark.parametrize("rate", [0.3, 2.0, 3.0, 7.0, 50.0])
+def test_a_rate_is_kept_whatever_the_clock_shows(rate: float) -> None:
+    """Seed 57030 of the simulation: a record that was due was 0.9999999 records, for ever."""
+    part = Replay("x", "entries", 0, 0, 0, 1_000_000, rate=rate)
+    shard = Shard(0, 1, 1, 0, MemoryStore(), StorePosition("", "", 0, 0, 0))
+    course = Course(shard, part, Reading(Partition("entries", 0), "", 0, 1), 123.4567)
+    chance, now_ms, delivered = random.Random(7), 123.4567, 0
+    while now_ms < 600_000:
+        now_ms += chance.uniform(0.1, 900.0 / rate)
+        taken = course.allowed(now_ms)
+        course.delivered += taken
+        delivered += taken
+    assert rate * 600 * 0.8 < delivered <= rate * 600 + 1
 
 
 def test_keys_of_other_shards_are_replayed_there(rig: Rig) -> None:

@@ -14,6 +14,7 @@ from odradek._definition import OnError
 
 from .model import Wrong
 from .program import APP, BRIEF, FAR, HELD, OBJECTS, OTHER, TIMEOUT_S, Program, Task
+from .replaying import renamed
 
 
 class Outside:
@@ -236,6 +237,15 @@ class Performance:
                 self.told[slot] = error.code
 
 
+def _named(ctx: Context, task: Task) -> Task:
+    """The task as it is called where its record was delivered again."""
+    try:
+        replay = ctx.record.replay
+    except LookupError:
+        return task
+    return renamed(task, replay) if replay else task
+
+
 def build(program: Program, outside: Outside) -> App:
     """An app for one world; every worker of it runs it."""
     app = App(APP, shards=program.shards)
@@ -249,19 +259,19 @@ def build(program: Program, outside: Outside) -> App:
         _held(app, program, outside, out)
 
     async def serve(ctx: Context, task: dict[str, Any]) -> list[Any]:
-        return await Performance(outside, program, out, ctx, task).play()
+        return await Performance(outside, program, out, ctx, _named(ctx, task)).play()
 
     async def served(ctx: Context, task: dict[str, Any]) -> None:
-        await Performance(outside, program, out, ctx, task).play()
+        await Performance(outside, program, out, ctx, _named(ctx, task)).play()
 
     async def limited(ctx: Context, task: dict[str, Any]) -> list[Any]:
-        return await Performance(outside, program, out, ctx, task).play()
+        return await Performance(outside, program, out, ctx, _named(ctx, task)).play()
 
     async def late(ctx: Context, task: dict[str, Any]) -> list[Any]:
-        return await Performance(outside, program, out, ctx, task).play()
+        return await Performance(outside, program, out, ctx, _named(ctx, task)).play()
 
     async def frail(ctx: Context, task: dict[str, Any]) -> list[Any]:
-        return await Performance(outside, program, out, ctx, task).play()
+        return await Performance(outside, program, out, ctx, _named(ctx, task)).play()
 
     service.handler(name="do")(serve)
     service.on(app.topic("in-svc", value=dict[str, Any]))(served)
@@ -278,7 +288,7 @@ def build_other(program: Program, outside: Outside) -> App:
     far = app.object(FAR)
 
     async def do(ctx: ObjectContext, task: dict[str, Any]) -> list[Any]:
-        return await Performance(outside, program, out, ctx, task).play()
+        return await Performance(outside, program, out, ctx, _named(ctx, task)).play()
 
     far.handler(name="do")(do)
     return app
@@ -289,13 +299,13 @@ def _held(app: App, program: Program, outside: Outside, out: Any) -> None:
     object_ = app.object(HELD)
 
     async def recorded(ctx: ObjectContext, task: dict[str, Any]) -> None:
-        await Performance(outside, program, out, ctx, task).play()
+        await Performance(outside, program, out, ctx, _named(ctx, task)).play()
 
     async def first(ctx: ObjectContext, task: dict[str, Any]) -> None:
-        await Performance(outside, program, out, ctx, task).play()
+        await Performance(outside, program, out, ctx, _named(ctx, task)).play()
 
     async def second(ctx: ObjectContext, task: dict[str, Any]) -> None:
-        await Performance(outside, program, out, ctx, {**task["second"], "at": HELD}).play()
+        await Performance(outside, program, out, ctx, _named(ctx, {**task["second"], "at": HELD})).play()
 
     object_.on(app.topic("in-held", value=dict[str, Any]), on_error="pause")(recorded)
     pair = app.topic("in-pair", value=dict[str, Any])
@@ -307,16 +317,16 @@ def _object(app: App, name: str, program: Program, outside: Outside, out: Any) -
     object_ = app.object(name)
 
     async def do(ctx: ObjectContext, task: dict[str, Any]) -> list[Any]:
-        return await Performance(outside, program, out, ctx, task).play()
+        return await Performance(outside, program, out, ctx, _named(ctx, task)).play()
 
     async def recorded(ctx: ObjectContext, task: dict[str, Any]) -> None:
-        await Performance(outside, program, out, ctx, task).play()
+        await Performance(outside, program, out, ctx, _named(ctx, task)).play()
 
     async def rekeyed(ctx: ObjectContext, task: dict[str, Any]) -> None:
-        await Performance(outside, program, out, ctx, task).play()
+        await Performance(outside, program, out, ctx, _named(ctx, task)).play()
 
     async def brief(ctx: ObjectContext, task: dict[str, Any]) -> None:
-        await Performance(outside, program, out, ctx, task).play()
+        await Performance(outside, program, out, ctx, _named(ctx, task)).play()
 
     async def peek(ctx: SharedContext) -> str:
         return f"peeked {len(ctx.get('log', list[str], [])) >= 0}"

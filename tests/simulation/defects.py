@@ -290,4 +290,31 @@ DEFECTS = (
         "denied-counts", "an attempt that meets a topic without the right to write to it counts as failed", "ending.py",
         "        if isinstance(error, Unavailable):\n            self.postponed", "        if False:\n            self.postponed",
     ),
+    Defect(
+        "replay-lost", "a replay that goes on after a restart leaves out a record", "replaying.py",
+        "part.topic_id, part.next, part.stop)", "part.topic_id, part.next + (part.next > part.first), part.stop)",
+    ),
+    Defect(
+        "replay-unmoved", "how far a replay is does not share the fate of what it has delivered", "replaying.py",
+        "        machine.replays.put(shard, part)\n        return done\n", "        return done\n",
+    ),
+    Defect(
+        "replay-disordered", "a batch of a replay is delivered from its end", "replaying.py",
+        "for message in batch.messages[course.at : course.at + most]:",
+        "for message in reversed(batch.messages[course.at : course.at + most]):",
+    ),
+    Defect(
+        "replay-misnamed", "a record is delivered under the id of another replay", "replays.py",
+        "Again(record, part.id)", "Again(record, next(iter(shard.replays.values())).id)",
+    ),
+    Defect(
+        "replay-begun-again", "a repeated order begins a replay anew", "replays.py",
+        "        if key in shard.replays:\n            return\n", "",
+    ),
+    Defect(
+        "replay-untallied", "what a replay's invocations came to is counted in the epoch after theirs", "machine.py",
+        "        self.replays.close(epoch)\n        self.epoch = Epoch(epoch.number + 1, started_ms=self.steady_ms)\n",
+        "        self.epoch = Epoch(epoch.number + 1, started_ms=self.steady_ms)\n        self.replays.close(epoch)\n"
+        "        self.epoch.replay_rows = epoch.replay_rows\n",
+    ),
 )

@@ -11,7 +11,7 @@ import msgspec
 from odradek_runtime import keys
 from odradek_runtime.log.port import Partition
 
-from .model import Outcome, Wrong, compare, expect
+from .model import Outcome, Wrong, compare, expect, letter
 from .program import HELD
 from .scheduler import SKEW_MS, START_MS
 
@@ -62,7 +62,8 @@ def judge(world: World) -> None:
     outcome = _outcome(world)
     began = {record["token"].split(":")[0] for _, record, _ in outcome.records}
     entries = [entry for entry in world.entered if entry.task["id"] in began or entry.task["id"] not in world.doubtful]
-    compare(expect(replace(world.program, entries=entries)), outcome)
+    again = world.replays.delivered()
+    compare(expect(replace(world.program, entries=[*entries, *again])), outcome)
 
 
 def _left_behind(world: World, deployment: Deployment) -> None:
@@ -93,12 +94,12 @@ def _positions(deployment: Deployment) -> None:
 def _changelog(world: World, deployment: Deployment, number: int) -> dict[bytes, bytes]:
     """Without what strangers have written there."""
     found: dict[bytes, bytes] = {}
-    for name, letter in (("journal", b""), ("state", keys.STATE)):
+    for name, first in (("journal", b""), ("state", keys.STATE)):
         log = deployment.log.partition(Partition(f"{deployment.name}.{name}", number))
         for message in log.read(0, log.end, log.end):
             if (log.where, message.at) in world.strange:
                 continue
-            key, value = letter + (message.key() or b""), message.value()
+            key, value = first + (message.key() or b""), message.value()
             if value is None:
                 found.pop(key, None)
             else:
@@ -129,7 +130,8 @@ def _outcome(world: World) -> Outcome:
             if "odradek-topic" not in told:
                 raise Wrong(f"a dead letter that came from no record: {told}")
             where = told["odradek-topic"], int(told["odradek-partition"]), int(told["odradek-offset"])
-            letters[world.letters_of.get(where, f"{where} {told['odradek-error']}")] += 1
+            name = world.letters_of.get(where, f"{where} {told['odradek-error']}")
+            letters[letter(told.get("odradek-replay", ""), name)] += 1
     replies = {client.entry.task["id"]: client.answer for client in world.clients}
     return Outcome(logs, marks, records, letters, 2 * SKEW_MS + 100.0 + world.set_ms, replies, world.main.audit.paused())
 

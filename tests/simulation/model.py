@@ -160,23 +160,28 @@ def expect(program: Program) -> Expected:
     for number, (object_, key, task) in enumerate(program.pool):
         if number in called:
             expected.results[f"pool {number}"] = expected.add((object_, key), task)
-    queues: dict[tuple[Key, str], list[str]] = defaultdict(list)
+    queues: dict[tuple[Key, str, str], list[str]] = defaultdict(list)
     for entry in program.entries:
         if entry.target == f"{HELD}/do":
             hold(expected, entry)
             continue
         skipped = program.skips and entry.topic == "in-b"
         if entry.raw is not None:
-            expected.letters.update([] if skipped else [f"{entry.topic} raw"])
+            expected.letters.update([] if skipped else [letter(entry.replay, f"{entry.topic} raw")])
             continue
         where = (entry.target.split("/")[0], entry.key)
         result = expected.add(where, entry.task, entry.at_ms + entry.delay_ms)
         if entry.topic and result.code and not skipped:
             expected.letters[entry.task["id"]] += 1
         if entry.topic and entry.key:
-            queues[where, entry.topic].append(entry.task["id"])
-    expected.order += [(where, tasks) for (where, _), tasks in queues.items()]
+            queues[where, entry.topic, entry.replay].append(entry.task["id"])
+    expected.order += [(where, tasks) for (where, _, _), tasks in queues.items()]
     return expected
+
+
+def letter(replay: str, name: str) -> str:
+    """By what a dead letter is counted, of a record that was delivered again, perhaps."""
+    return f"{replay}/{name}" if replay else name
 
 
 def hold(expected: Expected, entry: Entry) -> None:

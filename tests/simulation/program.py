@@ -81,6 +81,8 @@ class Entry:
     idempotent: bool = False
     wait: bool = True
     delay_ms: int = 0
+    replay: str = ""
+    """What has delivered it again."""
 
 
 @dataclass

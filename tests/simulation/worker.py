@@ -22,7 +22,6 @@ from odradek_runtime.machine import Machine
 from odradek_runtime.metrics import Metrics
 from odradek_runtime.ownership import Ownership, Restored
 from odradek_runtime.request import Answer, Question, Reply, Request
-from odradek_runtime.rereader import RereaderAtOnce
 from odradek_runtime.settings import Settings
 from odradek_runtime.store import Store, StoreError
 from odradek_runtime.store_folder import Bench, MemoryBench
@@ -30,6 +29,7 @@ from odradek_runtime.takeover import Takeover
 from odradek_runtime.targets import Targets
 
 from .executor import SimExecutor
+from .replaying import SimRereader
 from .scheduler import Strand
 
 if TYPE_CHECKING:
@@ -101,10 +101,10 @@ class SimWorker:
         self.machine = Machine(app, shards, settings, targets, Metrics(), handler_loop())
         internal = Internal.look(log, app.name)
         takeover = Takeover(app.name, shards, log, self.member, app.subscriptions(), SimStores(self), internal)
-        self.ownership = Ownership(takeover, self._restored, self._failed, self._background, self._pause, self.wall_ms)
+        self.ownership = Ownership(takeover, self._restored, self._failed, self.in_background, self.pause, self.wall_ms)
         self.executor = SimExecutor(self)
         clock = Clock(self.wall_ms, self.steady_ms)
-        rereader = RereaderAtOnce(log, self.post)
+        rereader = SimRereader(self)
         self.engine = Engine(self.machine, Tapped(self), self.executor, self.ownership, settings, clock, rereader)
         self._housekeeping = Housekeeping(log, self.engine, threading.Event(), internal)
         self.member.join(self.post)
@@ -228,7 +228,7 @@ class SimWorker:
 
     # --- what runs beside it ---
 
-    def _background(self, work: Callable[[], None]) -> None:
+    def in_background(self, work: Callable[[], None]) -> None:
         self._strands = [strand for strand in self._strands if not strand.ended]
         self._strands.append(Strand(self.world.scheduler, f"{self.name} restores", work, self._strand_failed))
 
@@ -239,9 +239,9 @@ class SimWorker:
         else:
             self.world.failed.append(error)
 
-    def _pause(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         strand = self.world.scheduler.strand
-        assert strand is not None, "only restores pause"
+        assert strand is not None, "only what runs beside the engine pauses"
         strand.give_way(seconds * 1000, "pause")
 
     def _failed(self, error: Exception) -> None:

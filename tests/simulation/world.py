@@ -25,6 +25,7 @@ from .judgement import judge, lag, positions, settled
 from .log import SimLog
 from .partition import PartitionLog
 from .program import APP, BRIEF, LIMIT_BYTES, OTHER, Entry, Generator
+from .replaying import Replays
 from .scheduler import SKEW_MS, START_MS, Scheduler, Stuck
 from .store import Disk
 from .worker import SimWorker
@@ -97,6 +98,8 @@ class World:
         self.log.changelogs_alone = self.program.given_up  # a handler that waits for a right may be given up before it begins
         self.clients: list[Client] = []
         self.letters_of: dict[tuple[str, int, int], str] = {}
+        self.entry_at: dict[tuple[str, int, int], Entry] = {}
+        """What came in as which record."""
         self.entered: list[Entry] = []
         """What has come from outside, in this order."""
         self.doubtful: set[str] = set()
@@ -115,6 +118,8 @@ class World:
             for _ in range(rng.choice((1, 1, 2, 2, 3))):
                 self._node(deployment)
         self._calm_ms = rng.uniform(5_000.0, 60_000.0)
+        self.start_ms = START_MS
+        self.replays = Replays(self)
 
     # --- making it ---
 
@@ -187,6 +192,7 @@ class World:
         number = self._partition(key)
         places = self.log.write("outside", [Output(entry.topic, number, key, value)], self._published)
         (where, offset) = places[0]
+        self.entry_at[where.topic, where.partition, offset] = entry
         self.letters_of[where.topic, where.partition, offset] = entry.task["id"] or f"{entry.topic} raw"
 
     def _partition(self, key: bytes | None) -> int:
@@ -223,6 +229,7 @@ class World:
             self.scheduler.later(self.faults.clocks.uniform(0.0, 5_000.0), "a clock may be set", self._set_clocks)
         if "stranger" in self.faults.kinds:
             self.scheduler.later(self.faults.others.uniform(0.0, 5_000.0), "a stranger may write", self._strange)
+        self.replays.begin(self._calm_ms)
         while not (self.faults.calm and self.scheduler.count % 20 == 0 and self._done()):
             if not self.scheduler.step() or self.scheduler.now_ms > self._end_ms() or self.scheduler.count > EVENTS:
                 raise Stuck(self._unfinished())
@@ -431,7 +438,7 @@ class World:
             return False
         if not all(settled(self, each) and not each.audit.timers_to_fire() for each in self.deployments):
             return False
-        return all(log.stable == log.end for log in self.log.partitions())
+        return self.replays.over and all(log.stable == log.end for log in self.log.partitions())
 
     def _unfinished(self) -> str:
         waiting = [client.entry.task["id"] for client in self.clients if not client.done]
