@@ -12,12 +12,13 @@ import pytest
 from odradek import App, Context, ObjectContext, State, TerminalError
 from odradek_runtime import keys
 from odradek_runtime.formats import COMMAND, REPLAY, REPLAY_TALLY, Command, Replay, ReplayTally, StorePosition
-from odradek_runtime.log.port import Partition
+from odradek_runtime.log.port import Output, Partition, Transaction
 from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.replaying import Course, Reading
 from odradek_runtime.routing import shard_of
 from odradek_runtime.shard import Shard
 from odradek_runtime.store import MemoryStore
+from tests.engine.faults import Verdict
 from tests.engine.harness import Rig
 
 RECORDS = 60
@@ -237,6 +238,29 @@ def test_an_order_that_makes_no_sense_is_refused(rig: Rig, field: str, change: d
     (letter,) = rig.dead_letters(keeper())
     assert letter["odradek-field"] == field
     assert parts(rig, "x") == []
+
+
+def test_a_record_that_the_log_refuses_to_take_further_is_a_dead_letter(rig: Rig) -> None:
+    """Seed 57030 of the simulation: its epoch failed, the replay began where it had been, and so for ever."""
+    rig.start(keeper())
+    fed(rig)
+    rig.until(lambda: len(notes(rig, None)) == RECORDS)
+    bad = next(n for n in range(RECORDS) if shard_of(f"k{n % 7}".encode(), SHARDS) != n % 3 % SHARDS)
+
+    def judged(transaction: Transaction) -> Verdict:
+        outputs = [Output(*output) for output in transaction.outputs]
+        commands = [COMMAND.decode(output.value or b"") for output in outputs if output.topic == "keeper.commands"]
+        return "poison" if any(c.id == "fix" and c.payload == b"%d" % bad for c in commands) else "pass"
+
+    rig.log.judge = judged
+    assert rig.worker._engine is not None
+    rig.worker._engine.machine.handover_limit = 0  # as if the other shard were another worker's
+    order(rig, "fix", handler="keeping/kept")
+    rig.until(lambda: ended(rig, "fix"))
+    assert tally(rig, "fix") == ReplayTally("fix", started=RECORDS, ended_well=RECORDS - 1, dead_letters=1)
+    (letter,) = rig.dead_letters(keeper())
+    assert letter["odradek-replay"] == "fix" and "refused to take it any further" in letter["odradek-error"]
+    assert Counter(notes(rig, None)) - Counter(notes(rig, "fix")) == Counter([(f"k{bad % 7}", bad)])
 
 
 @pytest.mark.parametrize("rate", [0.3, 2.0, 3.0, 7.0, 50.0])
