@@ -29,7 +29,8 @@ from .timers import Shown, Timers
 
 logger = logging.getLogger("odradek")
 
-BATCH = 5_000
+BATCH = 1_000
+"""So many records of a changelog go into the store at once: the library holds the interpreter's lock meanwhile, some 2 ms."""
 TOMBSTONES_MS = 86_400_000
 """Kafka's default delete.retention.ms."""
 CLOSED = Positions(shards=0, incarnation=2**63, epoch=0, sequence=0, time_ms=0, inputs=[])

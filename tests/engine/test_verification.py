@@ -225,6 +225,23 @@ def amid(monkeypatch: pytest.MonkeyPatch, what: Callable[[], None]) -> None:
     monkeypatch.setattr(Takeover, "copy", late)
 
 
+def test_a_copy_is_compared_at_its_own_position(disk_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written meanwhile is not read: it would differ, and be left out."""
+    rig, app = disk_rig, ledger()
+    worker = filled(rig)
+    at = shard_of(worker).at
+    before = (at.journal_offset, at.state_offset)
+
+    def write() -> None:
+        rig.publish("entries", *[(f"k{n % 100:03}", n) for n in range(501, 701)])
+        rig.settled(app)
+
+    amid(monkeypatch, write)
+    found = found_by(done(rig))
+    assert (found.journal_offset, found.state_offset) == before
+    assert (found.differences, found.written_since) == (0, 0)
+
+
 def test_compaction_meanwhile_costs_no_false_difference(disk_rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every key is written again behind the store's position, and the records that it had are gone: the positions' as well."""
     rig, app = disk_rig, ledger()
