@@ -292,7 +292,7 @@ DEFECTS = (
     ),
     Defect(
         "replay-lost", "a replay that goes on after a restart leaves out a record", "replaying.py",
-        "part.topic_id, part.next, part.stop)", "part.topic_id, part.next + (part.next > part.first), part.stop)",
+        "part.topic_id, part.next, part.stop)", "part.topic_id, part.next + 2 * (part.next > part.first), part.stop)",
     ),
     Defect(
         "replay-unmoved", "how far a replay is does not share the fate of what it has delivered", "replaying.py",
@@ -312,9 +312,7 @@ DEFECTS = (
         "        if key in shard.replays:\n            return\n", "",
     ),
     Defect(
-        "replay-untallied", "what a replay's invocations came to is counted in the epoch after theirs", "machine.py",
-        "        self.replays.close(epoch)\n        self.epoch = Epoch(epoch.number + 1, started_ms=self.steady_ms)\n",
-        "        self.epoch = Epoch(epoch.number + 1, started_ms=self.steady_ms)\n        self.replays.close(epoch)\n"
-        "        self.epoch.replay_rows = epoch.replay_rows\n",
+        "replay-untallied", "what a replay's invocations came to is that of one epoch alone", "replays.py",
+        "            setattr(tally, what, getattr(tally, what) + number)\n", "            setattr(tally, what, number)\n",
     ),
 )

@@ -74,18 +74,19 @@ class Replays:
     def begin(self, within_ms: float) -> None:
         """Plan the first."""
         if self.happen:
-            self._world.scheduler.later(self._rng.uniform(0.0, within_ms), "somebody replays", self._order)
+            self._world.scheduler.later(self._rng.uniform(0.1, 0.7) * within_ms, "somebody replays", self._order)
 
     def _order(self) -> None:
         world, rng = self._world, self._rng
         if world.faults.calm or len(self.at_ms) >= MOST:
             return
         world.scheduler.later(rng.uniform(100.0, 10_000.0), "somebody replays", self._order)
-        topic = world.log.topic(rng.choice(TOPICS))
+        full = max(TOPICS, key=lambda name: sum(topic == name for topic, _, _ in world.entry_at))
+        topic = world.log.topic(rng.choice((full, full, *TOPICS)))
         assert topic is not None
         id_ = f"r{len(self.at_ms)}"
         orders: list[Output] = []
-        rate = rng.choice((0.0, 0.0, 2.0, 50.0))
+        rate = rng.choice((0.0, 0.3, 1.0, 50.0))
         for number in range(topic.partitions):
             end = world.log.partition(Partition(topic.name, number)).end
             first = rng.choice((0, rng.randint(0, end)))
