@@ -78,6 +78,7 @@ REFUSED = {
     "--topic shop.journal --to earliest": ("has no position in 'shop.journal'",),
     "--topic orders --partition 99 --to 0": ("orders has partitions 0 to 7, not 99",),
     "--topic orders --to noon": ("--to 'noon' is no offset", "--to earliest"),
+    "--topic orders --partition 0 --to 99999": ("--to 99999: orders[0] ends at offset", "or latest"),
     "--topic orders --to 0 --app sho": ("there is no app 'sho' here", "did you mean shop?"),
 }
 

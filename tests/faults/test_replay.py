@@ -52,8 +52,8 @@ def test_the_second_half_again_under_thirty_kills(where: str, place: MakePlace, 
         "parts": [{"partition": n, "first": middle[n], "stop": ends[n]} for n in range(PARTITIONS)],
         "rate": RATE,
     }
-    assert _ask(worker, "POST", "/replays", order)["new"]
-    assert not _ask(worker, "POST", "/replays", order)["new"], "the same order again does nothing"
+    assert ask(worker, "POST", "/replays", order)["new"]
+    assert not ask(worker, "POST", "/replays", order)["new"], "the same order again does nothing"
     began = time.monotonic()
     gauge = Gauge(here, [names.output, f"{names.app}.dead-letters"])
     for kill in range(1, KILLS + 1):
@@ -65,10 +65,10 @@ def test_the_second_half_again_under_thirty_kills(where: str, place: MakePlace, 
         gauge.close()
         worker.start()
     worker.wait_ready()
-    seen = _report(worker)
+    seen = report(worker)
     assert seen["status"] == "running", "it was through before the last kill: that proves little"
-    until(lambda: _report(worker)["status"] == "done", "the end of the replay", every_s=0.2)
-    told = _report(worker)
+    until(lambda: report(worker)["status"] == "done", "the end of the replay", every_s=0.2)
+    told = report(worker)
     took_s = time.monotonic() - began
     print(f"{where}: {KILLS} kills survived in {took_s:.0f} s by a replay of {len(second):,} records, seed {seed}")
     settled(here, [worker], names, rows, again=second)
@@ -81,12 +81,12 @@ def _ends(log: Log, topic: str) -> list[int]:
     return [log.offsets(Partition(topic, number))[1] for number in range(PARTITIONS)]
 
 
-def _report(worker: Worker) -> dict[str, Any]:
+def report(worker: Worker) -> dict[str, Any]:
     """What the app says of the replay; all shards have to be there."""
     told: list[dict[str, Any]] = []
 
     def whole() -> bool:
-        answer = _ask(worker, "GET", "/replays")
+        answer = ask(worker, "GET", "/replays")
         told[:] = answer["replays"]
         return not answer["unknown_shards"] and bool(told)
 
@@ -94,7 +94,7 @@ def _report(worker: Worker) -> dict[str, Any]:
     return told[0]
 
 
-def _ask(worker: Worker, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+def ask(worker: Worker, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
     answers: list[httpx.Response] = []
 
     def answered() -> bool:
