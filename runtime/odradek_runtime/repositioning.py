@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from queue import Empty, Queue
 
 from . import keys
+from .clearing import deletions
 from .formats import POSITIONS
 from .log.port import Committed, Event, Gained, Log, LogError, Losing, Member, Partition, Refused, Transaction, Trouble
 from .reset_plan import Move, Standing, journal_of, standing
@@ -24,8 +25,11 @@ JOIN_S = 60.0
 COMMIT_S = 60.0
 
 
-def reposition(log: Log, app: str, id_: str, moves: Sequence[Move], by: str) -> None:
-    """Blocks. Carry out these moves: all, or none. Raises LogError when the app runs, or must run once before."""
+def reposition(log: Log, app: str, id_: str, moves: Sequence[Move], by: str, *, cleared: Sequence[str] = ()) -> None:
+    """Blocks. Carry out these moves: all, or none. Raises LogError when the app runs, or must run once before.
+
+    `cleared`: objects whose state is deleted before; interrupted in that, nothing is moved, and some of it is gone.
+    """
     if log.peers(app):
         raise LogError(f"workers of the app {app} run: they carry out a reset themselves", retriable=False)
     journal = journal_of(log, app)
@@ -34,15 +38,22 @@ def reposition(log: Log, app: str, id_: str, moves: Sequence[Move], by: str) -> 
     try:
         member.join(events.put)
         stamps = _all_shards(events, journal.partitions, app)
-        shards = sorted({move.shard for move in moves})
-        stands = {shard: _settled(log, member, app, shard) for shard in shards}
-        transaction = Transaction(1, {shard: stamps[shard] for shard in shards})
-        for shard, found in stands.items():
-            _lay_out(transaction, app, found, id_, [move for move in moves if move.shard == shard])
-        member.commit(transaction)
-        _committed(events, app)
+        moved = {move.shard for move in moves}
+        stands = {shard: _settled(log, member, app, shard) for shard in sorted(stamps if cleared else moved)}
+        for shard, found in stands.items() if cleared else ():
+            for deleting in deletions(log, app, found, stamps[shard], cleared):
+                member.commit(deleting)
+                _committed(events, app)
+        transaction = Transaction(1, {shard: stamps[shard] for shard in moved})
+        for shard in sorted(moved):
+            _lay_out(transaction, app, stands[shard], id_, [move for move in moves if move.shard == shard])
+        if moves:
+            member.commit(transaction)
+            _committed(events, app)
     finally:
         member.leave()
+    if cleared:
+        logger.info("%s: the state of %s is cleared, asked for by %s", id_, ", ".join(cleared), by)
     for move in moves:
         logger.info("%s: %s[%d] is moved from %d to %d, asked for by %s", id_, *move.partition, move.now, move.to, by)
 

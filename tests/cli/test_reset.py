@@ -91,6 +91,22 @@ def test_what_makes_no_sense_is_refused(run: Run, shop: Path) -> None:
         assert [part for part in said if part not in told] == []
 
 
+def test_state_is_cleared_of_an_app_that_stands_still(run: Run, shop: Path) -> None:
+    again = ("reset", "--topic", "orders", "--to", "earliest", "--clear-state", "customer")
+    shown = run(*again).stdout
+    assert "the state of customer: 2 values will be deleted" in shown and "nothing was moved" in shown
+    refused = run(*again[:-1], "customers", "--yes", ok=False)
+    assert "the app shop has no state of 'customers'" in refused.stderr and "did you mean customer?" in refused.stderr
+    assert "the state of customer cleared" in run(*again, "--yes").stdout
+    with Serving("dev", "shop:app", "--no-reload") as serving:
+        serving.worker()
+        until(lambda: totals(run) == ALL, "the orders, counted from the beginning")
+        refused = run(*again, "--yes", ok=False)
+        assert "--clear-state is for an app that stands still" in refused.stderr and "stop its workers" in refused.stderr
+        assert totals(run) == ALL
+        assert serving.stop() == 0
+
+
 def test_where_several_apps_read_the_topic_one_is_named(run: Run, shop: Path) -> None:
     (shop / "twin.py").write_text(SHOP.replace('App("shop")', 'App("twin")'))
     with Serving("dev", "twin:app", "--no-reload") as serving:

@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from odradek import App, Context
+from odradek_runtime import keys
 from odradek_runtime.admin.access import Access, Blocking
 from odradek_runtime.admin.resets import ResetRoutes
-from odradek_runtime.formats import COMMAND, Command
+from odradek_runtime.formats import COMMAND, POSITIONS, Command, Position, Positions
 from odradek_runtime.ingress.guard import Guard
 from odradek_runtime.ingress.table import Table
 from odradek_runtime.log.port import Output, Partition
@@ -76,6 +77,24 @@ def test_an_order_goes_to_the_shards_of_its_partitions_once(desk: Desk) -> None:
         1: [Command("reset", "reset-a", "ann@laptop", topic="orders", partition=1, offset=0, topic_id=topic.id)],
         2: [Command("reset", "reset-a", "ann@laptop", topic="orders", partition=6, offset=2, topic_id=topic.id)],
     }
+
+
+def test_a_dry_run_says_what_would_move_and_moves_nothing(desk: Desk) -> None:
+    refused = desk.post(dry_run=True)
+    assert (refused.status_code, "topic shop.journal does not exist" in refused.json()["message"]) == (409, True)
+    desk.log.create_topic("shop.journal", 4, {})
+    publisher = desk.log.publisher("journal")
+    for shard in range(4):
+        places = [Position("orders", number, 2) for number in (shard, shard + 4)]
+        record = POSITIONS.encode(Positions(4, 1, 1, 0, 0, places))
+        publisher.publish([Output("shop.journal", shard, keys.POSITIONS, record)], shard + 1)
+    parts = [{"partition": 1, "offset": 0}, {"partition": 6, "offset": 3}]
+    told = desk.post(dry_run=True, parts=parts).json()
+    assert (told["id"], told["new"]) == ("reset-a", False)
+    back, forth = told["moves"]
+    assert back == {"partition": 1, "now": 2, "to": 0, "again": 2, "skipped": 0, "gone": 0, "first": 0, "end": 3}
+    assert (forth["partition"], forth["to"], forth["again"], forth["skipped"]) == (6, 3, 0, 1)
+    assert desk.orders() == {}
 
 
 def test_it_needs_the_token(desk: Desk) -> None:

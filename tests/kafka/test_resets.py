@@ -1,13 +1,16 @@
 """Positions moved on a real Kafka: of an app that stands still, and of one that runs."""
 
 import logging
+from collections import Counter
 
 import pytest
 
+from odradek_runtime.clearing import objects_in
 from odradek_runtime.log.port import LogError, Partition
 from odradek_runtime.orders import give
 from odradek_runtime.repositioning import reposition
 from odradek_runtime.reset_plan import Carried, Move, plan
+from tests.contract.station import values
 from tests.kafka.life import RECORDS, Life
 from tests.kafka.raw import eventually
 
@@ -37,6 +40,16 @@ def test_an_app_that_stands_still_reads_all_of_it_again(life: Life, caplog: pyte
     assert not [message for message in caplog.messages if "somebody else" in message]
     with pytest.raises(LogError, match="workers of the app"):
         reposition(life.log, life.prefix, "reset-b", everything_again(life), BY)
+
+
+def test_what_is_read_again_counts_from_the_beginning_where_state_is_cleared(life: Life) -> None:
+    life.run_once()
+    first = Counter(values(life.log, Partition(life.counts, 0)))
+    reposition(life.log, life.prefix, "reset-a", everything_again(life), BY, cleared=["account"])
+    assert objects_in(life.log, life.prefix).total() == 0
+    life.begin()
+    eventually(lambda: life.counted() == 2 * RECORDS)
+    assert Counter(values(life.log, Partition(life.counts, 0))) == first + first
 
 
 def test_an_app_that_runs_goes_where_it_is_told_without_a_restart(life: Life) -> None:

@@ -131,6 +131,7 @@ class Audit:
         self.positions[number] = now
         places = {Partition(p.topic, p.partition): p.offset for p in now.inputs}
         ids = {p.topic: p.topic_id for p in now.inputs}
+        resets = {Partition(p.topic, p.partition): p.reset for p in now.inputs}
         for partition, offset in order.offsets.items():
             mine = places.get(partition, offset)
             self._rule(mine == offset, f"{partition}: the group has {offset}, our own record says {mine}")
@@ -141,7 +142,7 @@ class Audit:
         self._rule(before.sequence <= now.sequence, f"shard {number}: the journal's sequence went back")
         for place in before.inputs:
             where = Partition(place.topic, place.partition)
-            anew = place.topic_id != ids.get(place.topic)
+            anew = place.topic_id != ids.get(place.topic) or place.reset != resets.get(where)
             back = f"{where} went back from {place.offset} to {places.get(where)}"
             self._rule(anew or places.get(where, -1) >= place.offset, back)
 

@@ -30,6 +30,7 @@ PATCHES = (
     "foreign-records-kept", "foreign-state-read",
     "group-is-authority", "last-attempt-kept", "local-before-barrier", "noted-result-seen", "old-store", "one-barrier",
     "outbox-kept", "poison-not-isolated", "poisonous-command", "read-before-committed", "released-too-early", "reply-before-commit",
+    "reset-reads-stale", "reset-twice", "reset-under-old-ids",
     "result-before-commit", "stale-batches", "stale-read", "stamps-unchecked", "start-uncommitted", "state-unstamped",
     "step-before-commit", "store-written-first", "successor-kept", "taken-at-once", "torn-forgotten", "torn-not-healed",
     "torn-state", "unfenced-source", "waiting-forgotten", "waiting-not-looked-up",

@@ -62,7 +62,7 @@ def judge(world: World) -> None:
     outcome = _outcome(world)
     began = {record["token"].split(":")[0] for _, record, _ in outcome.records}
     entries = [entry for entry in world.entered if entry.task["id"] in began or entry.task["id"] not in world.doubtful]
-    again = world.replays.delivered()
+    again = [*world.replays.delivered(), *world.resets.delivered()]
     compare(expect(replace(world.program, entries=[*entries, *again])), outcome)
 
 

@@ -26,6 +26,7 @@ from .log import SimLog
 from .partition import PartitionLog
 from .program import APP, BRIEF, LIMIT_BYTES, OTHER, Entry, Generator
 from .replaying import Replays
+from .resetting import Resets
 from .scheduler import SKEW_MS, START_MS, Scheduler, Stuck
 from .store import Disk
 from .worker import SimWorker
@@ -120,6 +121,7 @@ class World:
         self._calm_ms = rng.uniform(5_000.0, 60_000.0)
         self.start_ms = START_MS
         self.replays = Replays(self)
+        self.resets = Resets(self)
 
     # --- making it ---
 
@@ -230,6 +232,7 @@ class World:
         if "stranger" in self.faults.kinds:
             self.scheduler.later(self.faults.others.uniform(0.0, 5_000.0), "a stranger may write", self._strange)
         self.replays.begin(self._calm_ms)
+        self.resets.begin(self._calm_ms)
         while not (self.faults.calm and self.scheduler.count % 20 == 0 and self._done()):
             if not self.scheduler.step() or self.scheduler.now_ms > self._end_ms() or self.scheduler.count > EVENTS:
                 raise Stuck(self._unfinished())
@@ -374,6 +377,10 @@ class World:
                 log = self.log.partition(Partition(BRIEF, number))
                 self._may_be_lost(log, log.end)
             self.log.make_anew(BRIEF)
+
+    def read_up_to(self) -> dict[Partition, int]:
+        """Up to where the main app has read, as far as that is committed."""
+        return positions(self.main)
 
     def _retain(self) -> None:
         """Retention deletes records, read or not."""

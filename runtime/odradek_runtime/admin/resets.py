@@ -16,6 +16,7 @@ from odradek_runtime.ingress.table import route
 from odradek_runtime.log.port import Log, Partition, TopicInfo
 from odradek_runtime.orders import give
 from odradek_runtime.replays import RESET
+from odradek_runtime.reset_plan import NoSuchPosition, plan
 from odradek_runtime.resets import RESET_ID
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ class ResetRoutes:
             raise bad_field("$.topic", f"there is no topic {wanted.topic!r}")
         for part in wanted.parts:
             await self._check_part(topic, part)
+        if wanted.dry_run:
+            moves = await self._blocking.run(lambda: self._planned(wanted))
+            return answer(request, wire.Ordered(wanted.id, new=False, moves=moves))
         by = wanted.asked_by[:200] or (request.client.host if request.client is not None else "somebody")
         orders = [self._order(wanted.id, topic, part, by) for part in wanted.parts]
         new = await self._blocking.run(lambda: give(self._log, self._app, wanted.id, orders))
@@ -83,6 +87,19 @@ class ResetRoutes:
         if not 0 <= part.offset <= end:
             said = f"{topic.name}[{part.partition}] has offsets {first} to {end}, and {part.offset} is beyond them"
             raise bad_field("$.parts.offset", said)
+
+    def _planned(self, wanted: wire.WireReset) -> list[wire.WireMove]:
+        """Blocks. What it would do. Raises HttpError, LogError."""
+        targets = {part.partition: part.offset for part in wanted.parts}
+        try:
+            moves = plan(self._log, self._app, wanted.topic, None, lambda _, where: targets.get(where.partition, 0))
+        except NoSuchPosition as error:
+            raise HttpError(409, str(error)) from None
+        return [
+            wire.WireMove(m.partition.partition, m.now, m.to, m.again, m.skipped, m.gone, m.first, m.end)
+            for m in moves
+            if m.partition.partition in targets
+        ]
 
     def _order(self, id_: str, topic: TopicInfo, part: wire.WireTarget, by: str) -> tuple[int, Command]:
         command = Command("reset", id_, by, topic=topic.name, partition=part.partition, offset=part.offset, topic_id=topic.id)

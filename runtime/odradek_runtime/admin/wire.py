@@ -112,13 +112,28 @@ class WireReset(msgspec.Struct):
     topic: str
     parts: list[WireTarget]
     asked_by: str = ""
+    dry_run: bool = False
 
 
-class Ordered(msgspec.Struct):
-    """An order that was given: `new` False when it had been before."""
+class WireMove(msgspec.Struct):
+    """One position that would move from `now` to `to`: offsets `again` or `skipped`, and of those asked for `gone`."""
+
+    partition: int
+    now: int
+    to: int
+    again: int
+    skipped: int
+    gone: int
+    first: int
+    end: int
+
+
+class Ordered(msgspec.Struct, omit_defaults=True):
+    """An order that was given: `new` False when it had been before, or is a dry run, of which `moves` says what it would do."""
 
     id: str
     new: bool
+    moves: list[WireMove] = []
 
 
 class Begun(msgspec.Struct):

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from odradek_runtime.admin import wire
 from odradek_runtime.admin.client import RemoteLog
+from odradek_runtime.clearing import objects_in
 from odradek_runtime.cli import connect, options
 from odradek_runtime.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError, counted, err, near, out
 from odradek_runtime.cli.operator import asker
@@ -36,6 +37,7 @@ EXAMPLES = """
   odradek reset --topic orders --to 2h --yes                 do it
   odradek reset --topic orders --partition 3 --to 1200 --yes
   odradek reset --topic orders --to latest --yes             leave out what has not been read
+  odradek reset --topic orders --to earliest --clear-state customer --yes     begin anew, of an app that stands still
   odradek reset --topic orders --to 2026-11-27T14:30 --app shop -b kafka:9092
 
 The app may run or stand still. State and invocations stay as they are. A record that is read a second time starts another
@@ -48,6 +50,12 @@ def reset(
     to: Annotated[str, typer.Option("--to", metavar=FORMS, help="Where to read on. 2h: what came since two hours ago.")],
     partition: Annotated[int | None, typer.Option("--partition", "-p", min=0, help="Only this one.")] = None,
     app: Annotated[str | None, typer.Option("--app", metavar="NAME", help="Whose positions, where several apps read it.")] = None,
+    clear_state: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--clear-state", metavar="OBJECT", help="Delete all state of this object, of an app that stands still. Repeatable."
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Move them. Without, it is only shown.")] = False,
     bootstrap_servers: options.BootstrapServers = None,
     data_dir: options.DataDir = None,
@@ -64,12 +72,13 @@ def reset(
             out().print(f"[bold]{escape(topic)}[/], as the app [bold]{escape(name)}[/] reads it ({connect.where(settings)})")
             out().print(_table(moves))
             moves = [move for move in moves if move.to != move.now]
-            if not moves:
+            cleared = _to_clear(log, name, clear_state or ())
+            if not moves and not cleared:
                 out().print("all of it is there already: nothing to move")
             elif not yes:
                 out().print("nothing was moved: [bold]--yes[/] does it")
             else:
-                _carry_out(log, name, moves)
+                _carry_out(log, name, moves, cleared)
         except NoSuchPosition as error:
             raise CommandError(str(error), near(topic, error.known) if error.known else "", code=USAGE) from None
 
@@ -114,7 +123,28 @@ def _table(moves: Sequence[Move]) -> Table:
     return table
 
 
-def _carry_out(log: Log, app: str, moves: Sequence[Move]) -> None:
+def _to_clear(log: Log, app: str, wanted: Sequence[str]) -> list[str]:
+    """The objects whose state is to go, with how much it is. Raises CommandError."""
+    if not wanted:
+        return []
+    if isinstance(log, RemoteLog) or log.peers(app):
+        raise CommandError(
+            "--clear-state is for an app that stands still: a worker would meet records before all of its state has gone",
+            "stop its workers, then give the same command",
+            code=USAGE,
+        )
+    console = err()
+    with Progress(TextColumn("reading the state: {task.completed:,} records"), console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        found = objects_in(log, app, lambda records: bar.advance(task, records))
+    for name in wanted:
+        if name not in found:
+            raise CommandError(f"the app {app} has no state of {name!r}", near(name, found), code=USAGE)
+        out().print(f"the state of [bold]{escape(name)}[/]: {counted(found[name], 'value')} will be deleted")
+    return list(dict.fromkeys(wanted))
+
+
+def _carry_out(log: Log, app: str, moves: Sequence[Move], cleared: Sequence[str]) -> None:
     """By the worker that runs here, by those on Kafka, or by this process. Raises CommandError, NoSuchPosition, LogError."""
     id_, by = f"{RESET}{secrets.token_hex(4)}", asker()
     if isinstance(log, RemoteLog):
@@ -125,9 +155,11 @@ def _carry_out(log: Log, app: str, moves: Sequence[Move]) -> None:
         give(log, app, id_, [move.order(id_, by) for move in moves])
         _follow(log, app, id_, moves)
     else:
-        reposition(log, app, id_, moves, by)
+        reposition(log, app, id_, moves, by, cleared=cleared)
     again, skipped = sum(move.again for move in moves), sum(move.skipped for move in moves)
     told = [text for number, text in ((again, f"{again:,} read again"), (skipped, f"{skipped:,} skipped")) if number]
+    if cleared:
+        told.append(f"the state of {', '.join(cleared)} cleared")
     out().print(f"[bold]{id_}[/]: {counted(len(moves), 'partition')} moved{': ' if told else ''}{', '.join(told)}")
 
 
