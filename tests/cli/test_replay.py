@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from odradek_runtime.admin import wire
+from odradek_runtime.cli.operator import Operator
+from odradek_runtime.log.port import LogError
+from odradek_runtime.settings import Settings
 from tests.cli.conftest import SHOP, Run
 from tests.cli.workers import Serving, until
 
@@ -112,6 +117,19 @@ def test_what_makes_no_sense_is_refused_by_name(
 def test_without_a_worker_it_says_where_to_run_it(run: Run) -> None:
     refused = run("replay", "orders", "--yes", ok=False)
     assert "no worker runs in" in refused.stderr and "kubectl exec" in refused.stderr
+
+
+def test_a_worker_that_has_restarted_at_the_same_port_has_another_token(run: Run, serving: Serving, folder: Path) -> None:
+    file = folder / ".odradek" / "worker.json"
+    now = json.loads(file.read_text())
+    file.write_text(json.dumps({**now, "token": "of the one before"}))
+    file.chmod(0o600)
+    with Operator(Settings(data_dir=folder / ".odradek")) as operator:
+        with pytest.raises(LogError, match="authorization"):
+            operator.ask("GET", "/replays", wire.Replays)
+        file.unlink()  # it serves already, and has not written it yet
+        threading.Timer(0.5, file.write_text, [json.dumps(now)]).start()
+        assert operator.ask("GET", "/replays", wire.Replays).replays == []
 
 
 def test_on_kafka_two_workers_answer_for_each_other(run: Run, folder: Path, kafka: str, topic_prefix: str) -> None:

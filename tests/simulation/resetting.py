@@ -76,7 +76,7 @@ class Resets:
             place = at[where]
             if place.reset != id_:
                 raise Wrong(f"{id_}: {where} was not moved: {place}")
-            known = [self._world.entry_at.get((*where, number)) for number in range(offset, place.until)]
+            known = [self._world.entry_at.get((where.topic, where.partition, number)) for number in range(offset, place.until)]
             for entry in (entry for entry in known if entry is not None):
                 at_ms = ordered_ms - self._world.start_ms
                 found.append(replace(entry, task=renamed(entry.task, id_), replay=id_, at_ms=at_ms))

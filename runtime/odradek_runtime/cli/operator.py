@@ -43,6 +43,7 @@ class Operator:
                 "start the app, or give the --data-dir of one that runs; in Kubernetes: kubectl exec POD -- odradek …",
             )
         self.app = found.name
+        self._found = found
         self._remote = RemoteLog(found.admin_url, found.token)
 
     def ask(self, method: str, path: str, kind: type[T], body: object = None, query: Query | None = None) -> T:
@@ -52,13 +53,21 @@ class Operator:
             try:
                 return self._remote.ask(method, path, kind, body, query)
             except LogError as error:
-                if not error.retriable or time.monotonic() > until_s:
+                if not (self._restarts() or error.retriable) or time.monotonic() > until_s:
                     raise
             time.sleep(PAUSE_S)
-            found = running(self._settings)
-            if found is not None:
-                self._remote.close()
-                self._remote = RemoteLog(found.admin_url, found.token)
+
+    def _restarts(self) -> bool:
+        """Whether the worker is another one by now, or on its way: it answers before its worker.json says with which token."""
+        found = running(self._settings)
+        if found is None:
+            return True
+        if (found.admin_url, found.token) == (self._found.admin_url, self._found.token):
+            return False
+        self._found = found
+        self._remote.close()
+        self._remote = RemoteLog(found.admin_url, found.token)
+        return True
 
     def __enter__(self) -> Operator:
         return self
