@@ -36,7 +36,7 @@ def dead_letter(
         "odradek-attempts": str(attempts),
     }
     if origin.replay:
-        told["odradek-replay"] = origin.replay
+        told["odradek-replay"] = origin.replay.partition("@")[0]
     if "field" in failure.metadata:
         told["odradek-field"] = failure.metadata["field"]
     rest = {name: text for name, text in failure.metadata.items() if name != "field"}

@@ -191,6 +191,7 @@ class Replay(msgspec.Struct):
     records: int = 0
     passed: int = 0
     gone: int = 0
+    parts: int = 0
 
 
 class ReplayTally(msgspec.Struct):

@@ -37,7 +37,8 @@ INT64 = 2**63
 YEAR_10000_MS = 253_402_300_800_000
 """What is later is no date: neither a person nor `datetime` could say when it is due."""
 REMEDY = "only odradek apps that call this one may write to its commands topic (docs/acls.md); the record is kept here"
-REPLAY_CHARS = 100
+AGAIN = re.compile(rf"(?:{REPLAY_ID.pattern})(?:@\d{{1,10}}/\d{{1,19}})?")
+"""What delivers a record again: a replay, a reset, or a replay with the place of the dead letter that it sends back."""
 BARRIER = re.compile(r"\d{1,19}\.\d{1,19}")
 """The incarnation of a shard, and the epoch that wrote it."""
 
@@ -142,7 +143,7 @@ class Inspection:
             return Flaw("offset", f"there is no record {command.topic}[{command.partition}]@{command.offset}")
         if len(command.topic_id) > 249:
             return Flaw("topic_id", f"{_shown(command.topic_id)} is no id of a topic")
-        if len(command.id) > REPLAY_CHARS:
+        if command.id and not AGAIN.fullmatch(command.id):
             return Flaw("id", f"{_shown(command.id)} is no id of a replay")
         if not subscription.handler.keyed:
             return None
@@ -160,6 +161,8 @@ class Inspection:
             Sieve(self._machine.n, shard.number).journal(keys.replay(part.id, part.partition), command.payload)
         except (FormatError, NotOurs, struct.error, UnicodeEncodeError) as error:
             return Flaw("payload", str(error)[:300])
+        if part.next != part.first or part.stop < part.first or part.records or part.passed or part.gone or part.ended_ms:
+            return Flaw("payload", f"{_shown(part.id)} is no replay that has yet to begin")
         if part.status != "running" or part.id.startswith(RESET):
             return Flaw("payload", f"{_shown(part.id)}, {_shown(part.status)}, is no replay that could begin")
         subscribed = self._machine.subscriptions.get(part.topic)

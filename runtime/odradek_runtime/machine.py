@@ -349,7 +349,7 @@ class Machine:
             self._dispatch(shard, command)
             return
         self._refuse_command(message, f"a command {command.kind!r}: {flaw.field}: {flaw.said}; {REMEDY}", field=flaw.field)
-        if command.kind == "forward":
+        if command.kind == "forward" and flaw.field != "id":
             self.replays.count(command.id, "dead_letters")
         answer = self.inspection.answer(command, flaw)
         if answer is not None:

@@ -6,6 +6,8 @@ offset. `dead_letter` writes what is read here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .log.parts import headers_of
 from .log.port import Message
 
@@ -21,6 +23,14 @@ TOLD = frozenset(
 """What a dead letter says before the record's own headers."""
 
 
+LEFT_OUT = frozenset({"odradek-value-bytes", "odradek-key-bytes", "odradek-headers-bytes"})
+"""What a dead letter says of what it does not have."""
+
+
+FAR = 2**62
+"""No offset and no time comes this far."""
+
+
 class NoRecord(Exception):
     """Why a dead letter cannot be sent back."""
 
@@ -33,18 +43,21 @@ class Redriven:
 
     def __init__(self, letter: Message) -> None:
         headers = list(headers_of(letter))
-        own = next((n for n, (name, _) in enumerate(headers) if name not in TOLD), len(headers))
+        own = _own(headers)
         told = {name: (value or b"").decode("utf-8", "replace") for name, value in headers[:own]}
         self.target = told.get("odradek-handler", "")
         if not self.target:
             raise NoRecord("it names no handler: a command that was refused, which its sender has to mend")
-        if "odradek-value-bytes" in told and letter.value() is None:
-            raise NoRecord(f"its value of {told['odradek-value-bytes']} bytes was left out of it: replay the record's own topic")
+        lost = [name for name, _ in headers if name in LEFT_OUT]
+        if lost:
+            raise NoRecord(f"it is not whole ({', '.join(lost)}): replay the record's own topic")
         try:
             self._place = told["odradek-topic"], int(told["odradek-partition"]), int(told["odradek-offset"])
             self._time_ms = int(told["odradek-timestamp-ms"])
         except (KeyError, ValueError) as error:
             raise NoRecord(f"its headers do not say what record it was: {error}") from None
+        if not (0 <= self._place[1] < 2**31 and 0 <= self._place[2] < FAR and abs(self._time_ms) < FAR):
+            raise NoRecord(f"its headers do not say what record it was: {self._place}, {self._time_ms} ms")
         self._letter = letter
         before = [value for name, value in headers[own:] if name == REDRIVEN]
         self._headers = [pair for pair in headers[own:] if pair[0] != REDRIVEN]
@@ -70,6 +83,16 @@ class Redriven:
 
     def timestamp(self) -> tuple[int, int]:
         return 1, self._time_ms
+
+
+def _own(headers: Sequence[tuple[str, bytes | None]]) -> int:
+    """Where the record's own headers begin: a dead letter of a dead letter says everything twice."""
+    met = set[str]()
+    for number, (name, _) in enumerate(headers):
+        if name not in TOLD or name in met:
+            return number
+        met.add(name)
+    return len(headers)
 
 
 def _count(value: bytes | None) -> int:

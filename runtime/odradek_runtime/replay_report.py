@@ -44,6 +44,8 @@ class ReplayReport(msgspec.Struct):
     begun_ms: int
     ended_ms: int
     status: Status = "running"
+    parts_due: int = 0
+    """How many parts there are; those that have not begun are not among `parts`."""
     parts: list[PartReport] = []
     started: int = 0
     ended_well: int = 0
@@ -101,6 +103,7 @@ def _add(found: dict[str, ReplayReport], part: Replay) -> None:
         ReplayReport(part.id, part.topic, part.handler, part.keys, 0.0, part.asked_by, part.begun_ms, 0, parts=[]),
     )
     report.rate += part.rate
+    report.parts_due = max(report.parts_due, part.parts)
     report.begun_ms = min(report.begun_ms, part.begun_ms)
     report.ended_ms = max(report.ended_ms, part.ended_ms)
     report.parts.append(
@@ -112,7 +115,7 @@ def _add(found: dict[str, ReplayReport], part: Replay) -> None:
 
 def _status(report: ReplayReport) -> Status:
     statuses = {part.status for part in report.parts}
-    if "running" in statuses:
+    if "running" in statuses or len(report.parts) < report.parts_due:
         return "running"
     if report.under_way > 0:
         return "ending"

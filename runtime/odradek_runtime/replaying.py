@@ -90,7 +90,7 @@ class Course:
 
     def wait_ms(self, steady_ms: float) -> float:
         """In how many milliseconds it has something to do; 0: now."""
-        if not self.batches:
+        if not self.batches or self.shard.phase != "open":
             return float("inf")
         if self.part.rate <= 0 or self.allowed(steady_ms) > 0:
             return 0.0

@@ -47,6 +47,7 @@ class Replays:
     def begin(self, shard: Shard, command: Command) -> None:
         """A part begins, unless it has begun before."""
         part = REPLAY.decode(command.payload or b"")
+        assert part.next == part.first, "it was inspected"
         key = keys.replay(part.id, part.partition)
         if key in shard.replays:
             return
@@ -108,7 +109,7 @@ class Replays:
         poison = machine.condemn(place_of(message)) if machine.poison else None
         for subscription, record in self._starts(part, message):
             machine.epoch.count_replayed(part.id, "started")
-            again = Again(record, part.id)
+            again = Again(record, part.id if record is message else f"{part.id}@{message.partition()}/{message.offset()}")
             if poison is None:
                 machine.deliver(subscription, shard, again)
             else:  # as a live record that aborts every epoch before it has run anything
@@ -148,7 +149,7 @@ class Replays:
     def count(self, again: str, what: str) -> None:
         """An invocation that a record has started has ended. `again`: what delivered the record, if it was delivered again."""
         if again and not again.startswith(RESET):
-            self._machine.epoch.count_replayed(again, what)
+            self._machine.epoch.count_replayed(again.partition("@")[0], what)
 
     def close(self, epoch: Epoch) -> None:
         """The epoch ends: what it has counted stands in the journal of one of its shards. All shards' numbers add up."""

@@ -36,6 +36,14 @@ class ThreadedRereader:
         threading.Thread(target=self._read, args=(reading, room), name=name, daemon=True).start()
 
     def _read(self, reading: Reading, room: threading.Semaphore) -> None:
+        try:
+            self._read_whole(reading, room)
+        except Exception as error:
+            logger.exception("the reader of a replay of %s[%d] has failed", *reading.partition)
+            self._post(Reread(reading, (), reading.start, broken=f"its reader has failed: {type(error).__name__}"))
+
+    def _read_whole(self, reading: Reading, room: threading.Semaphore) -> None:
+        """Whatever the log says meanwhile, as long as that may pass."""
         start, tries, pause_s = reading.start, 0, 0.1
         while not reading.ended and not self._stopping.is_set():
             before = start
@@ -56,8 +64,8 @@ class ThreadedRereader:
     def _read_on(self, reading: Reading, room: threading.Semaphore, start: int) -> None:
         """To the end, unless nobody wants it any more. Raises Halted."""
         try:
-            start, gone = bounds(self._log, reading, start)
-            for batch in self._log.scan(reading.partition, start, reading.stop):
+            start, stop, gone = bounds(self._log, reading, start)
+            for batch in self._log.scan(reading.partition, start, stop):
                 if not self._room(reading, room):
                     return
                 self._post(Reread(reading, batch, batch[-1].offset() + 1, gone))
@@ -85,8 +93,8 @@ class RereaderAtOnce:
     def begin(self, reading: Reading) -> None:
         """Read it whole."""
         try:
-            start, gone = bounds(self._log, reading, reading.start)
-            for batch in self._log.scan(reading.partition, start, reading.stop):
+            start, stop, gone = bounds(self._log, reading, reading.start)
+            for batch in self._log.scan(reading.partition, start, stop):
                 self._post(Reread(reading, batch, batch[-1].offset() + 1, gone))
                 gone = 0
             self._post(Reread(reading, (), reading.stop, gone))
@@ -103,13 +111,16 @@ class Halted(Exception):
         self.error = error
 
 
-def bounds(log: Log, reading: Reading, start: int) -> tuple[int, int]:
-    """Where there is something to read from this offset on, and how many offsets before it are gone. Raises LogError."""
+def bounds(log: Log, reading: Reading, start: int) -> tuple[int, int, int]:
+    """Where there is something to read from this offset on, where that ends, and how many offsets before it are gone.
+
+    Raises LogError. What lies behind the topic's end was never there, or has been truncated: nobody waits for it.
+    """
     topic = log.topic(reading.partition.topic)
     if topic is None:
         raise LogError(f"topic {reading.partition.topic} is gone", retriable=False)
     if reading.topic_id not in ("", topic.id):
         raise LogError(f"topic {topic.name} was deleted and made again: its records are others now", retriable=False)
-    first, _ = log.offsets(reading.partition)
+    first, end = log.offsets(reading.partition)
     begin = min(max(first, start), reading.stop)
-    return begin, begin - start
+    return begin, max(min(reading.stop, end), begin), begin - start

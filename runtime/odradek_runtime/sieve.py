@@ -191,7 +191,8 @@ class Sieve:
         self._is(0 <= found.partition < 2**31 and key == keys.replay(found.id, found.partition), "it holds another")
         self._is(found.partition % self._n == self._number, "its partition belongs to another shard")
         self._is(0 <= found.first <= found.next < FAR and found.stop < FAR, f"its range {found.first} {found.next} {found.stop}")
-        self._is(min(found.records, found.passed, found.gone, found.begun_ms, found.ended_ms) >= 0, "a number out of range")
+        numbers = (found.records, found.passed, found.gone, found.begun_ms, found.ended_ms, found.parts)
+        self._is(all(0 <= number < FAR for number in numbers), "a number out of range")
         self._is(math.isfinite(found.rate) and found.rate >= 0, f"its rate {found.rate}")
 
     def _replay_tally(self, key: bytes, value: bytes) -> None:

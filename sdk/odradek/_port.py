@@ -22,7 +22,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 class Origin:
     """The record that started an invocation (`ctx.record` is built from it); `timestamp_ms` is Unix time.
 
-    `replay`: the id of what delivered it again; empty when it was read for the first time.
+    `replay`: the id of what delivered it again, and behind an @ which of several copies; empty when it was read for the first time.
     """
 
     topic: str

@@ -83,7 +83,7 @@ FIXED: dict[str, tuple[Format[Any], Any]] = {
         Replay(
             id="fix-7", topic="orders", partition=2, first=10, next=17, stop=90, topic_id="id3", handler="customer/ordered",
             keys=[b"bob", b"\xff"], rate=12.5, asked_by="ann@laptop", begun_ms=1_700_000_000_000, ended_ms=1_700_000_000_001,
-            status="broken", reason="the topic has gone", records=6, passed=1, gone=3,
+            status="broken", reason="the topic has gone", records=6, passed=1, gone=3, parts=4,
         ),
     ),
     "replay_tally": (REPLAY_TALLY, ReplayTally("fix-7", started=6, ended_well=3, dead_letters=2, left_out=1)),

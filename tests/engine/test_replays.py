@@ -14,7 +14,8 @@ from odradek_runtime import keys
 from odradek_runtime.formats import COMMAND, REPLAY, REPLAY_TALLY, Command, Replay, ReplayTally, StorePosition
 from odradek_runtime.log.port import Output, Partition, Transaction
 from odradek_runtime.log_embedded import EmbeddedLog
-from odradek_runtime.replaying import Course, Reading
+from odradek_runtime.replay_report import reports
+from odradek_runtime.replaying import Course, Reading, Reread
 from odradek_runtime.routing import shard_of
 from odradek_runtime.shard import Shard
 from odradek_runtime.store import MemoryStore
@@ -204,6 +205,118 @@ def test_dead_letters_go_back_to_where_they_failed(rig: Rig) -> None:
     assert sorted(counts) == ["0", "1", "1", "2"], "the letter that it was at first is there still, and was sent back again"
 
 
+def test_two_letters_of_one_record_are_two(rig: Rig) -> None:
+    """They bear the same place; as one invocation the second would take the place of the first, which waits."""
+
+    class Here(Rules):
+        bad = frozenset({4, 5, 6})
+        waits = True
+
+    rig.start(keeper(Here))
+    fed(rig, 10)
+    rig.until(lambda: len(rig.dead_letters(keeper())) == 3)
+    order(rig, "again", "keeper.dead-letters")
+    rig.until(lambda: ended(rig, "again"))
+    assert len(rig.dead_letters(keeper())) == 6
+    Here.bad = frozenset()
+    order(rig, "fixed", "keeper.dead-letters")
+    rig.until(lambda: ended(rig, "fixed"))
+    assert tally(rig, "fixed") == ReplayTally("fixed", started=6, ended_well=6)
+    assert sorted(value for _, value in notes(rig, "fixed")) == [4, 4, 5, 5, 6, 6]
+
+
+SOUND = {
+    "odradek-handler": "keeping/kept",
+    "odradek-topic": "entries",
+    "odradek-partition": "0",
+    "odradek-offset": "0",
+    "odradek-timestamp-ms": "1700000000000",
+}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"odradek-handler": "keeping/kept"},
+        {**SOUND, "odradek-offset": "9999999999999999999999999"},
+        {**SOUND, "odradek-partition": "1099511627776"},
+        {**SOUND, "odradek-timestamp-ms": "-99999999999999999999"},
+        {**SOUND, "odradek-offset": "x"},
+        {**SOUND, "odradek-handler": "gone/gone"},
+        {**SOUND, "odradek-topic": "another"},
+        {**SOUND, "odradek-value-bytes": "7"},
+        {**SOUND, "own": "1", "odradek-headers-bytes": "7"},
+    ],
+)
+def test_a_letter_that_says_nonsense_is_left_out_and_stops_nobody(rig: Rig, headers: dict[str, str]) -> None:
+    class Here(Rules):
+        waits = True
+
+    rig.start(keeper(Here))
+    told = [(name, text.encode()) for name, text in headers.items()]
+    publisher = rig.log.publisher("stranger")
+    publisher.publish([Output("keeper.dead-letters", 0, b"k", b"7", told)], 1)
+    order(rig, "r", "keeper.dead-letters")
+    rig.until(lambda: ended(rig, "r"))
+    assert tally(rig, "r") == ReplayTally("r", started=1, left_out=1)
+
+
+def test_a_cancelled_replay_that_had_not_begun_can_be_cancelled_later(rig: Rig) -> None:
+    rig.start(keeper())
+    fed(rig)
+    for _ in range(2):
+        for shard in range(SHARDS):
+            give(rig, Command(kind="cancel_replay", id="slow"), shard)
+        order(rig, "slow", rate=1.0)
+    for shard in range(SHARDS):
+        give(rig, Command(kind="cancel_replay", id="slow"), shard)
+    rig.until(lambda: bool(parts(rig, "slow")) and {part.status for part in parts(rig, "slow")} == {"cancelled"})
+
+
+def test_it_has_not_ended_before_every_part_has_begun(rig: Rig) -> None:
+    rig.start(keeper())
+    fed(rig)
+    part = Replay("one-of-two", "entries", 0, 0, 0, 1, parts=2)
+    give(rig, Command(kind="replay", id=part.id, payload=REPLAY.encode(part)), 0)
+    rig.until(lambda: ended(rig, part.id))
+    (report,) = reports(rows(rig))
+    assert (report.status, report.parts_due, len(report.parts)) == ("running", 2, 1)
+    part.partition = 1
+    give(rig, Command(kind="replay", id=part.id, payload=REPLAY.encode(part)), 1)
+    rig.until(lambda: reports(rows(rig))[0].status == "done")
+
+
+def test_a_range_that_goes_beyond_the_end_ends_there(rig: Rig) -> None:
+    rig.start(keeper())
+    fed(rig)
+    order(rig, "far", stop=10_000)
+    rig.until(lambda: ended(rig, "far"))
+    assert len(notes(rig, "far")) == RECORDS
+
+
+def test_a_reader_that_fails_ends_its_part(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise KeyError("entries")
+
+    rig.start(keeper())
+    fed(rig)
+    monkeypatch.setattr("odradek_runtime.rereader.bounds", fails)
+    order(rig, "x")
+    rig.until(lambda: ended(rig, "x"))
+    assert {(part.status, part.reason) for part in parts(rig, "x")} == {("broken", "its reader has failed: KeyError")}
+
+
+def test_a_shard_that_leaves_keeps_nobody_busy() -> None:
+    shard = Shard(0, 1, 1, 0, MemoryStore(), StorePosition("", "", 0, 0, 0))
+    course = Course(shard, Replay("x", "e", 0, 0, 0, 9), Reading(Partition("e", 0), "", 0, 9), 0.0)
+    course.batches.append(Reread(course.reading, (), 9))
+    shard.phase = "open"
+    assert course.wait_ms(5.0) == 0.0
+    shard.phase = "leaving"
+    assert course.wait_ms(5.0) == float("inf")
+
+
 def test_what_is_gone_of_the_range_is_said(rig: Rig) -> None:
     rig.start(keeper())
     fed(rig)
@@ -225,6 +338,10 @@ def test_what_is_gone_of_the_range_is_said(rig: Rig) -> None:
         ("payload", {"id": "a/b"}),
         ("payload", {"status": "done"}),
         ("payload", {"first": -1}),
+        ("payload", {"records": 2**63 - 1}),
+        ("payload", {"gone": 1}),
+        ("payload", {"stop": -1}),
+        ("payload", {"first": 7, "stop": 3}),
         ("payload", {"partition": 1}),
     ],
 )
@@ -233,6 +350,7 @@ def test_an_order_that_makes_no_sense_is_refused(rig: Rig, field: str, change: d
     part = Replay("x", "entries", 0, 0, 0, 1)
     for name, value in change.items():
         setattr(part, name, value)
+    part.next = part.first
     give(rig, Command(kind="replay", id="x", payload=REPLAY.encode(part)), 0)
     rig.until(lambda: rig.dead_letters(keeper()))
     (letter,) = rig.dead_letters(keeper())

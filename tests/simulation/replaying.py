@@ -42,8 +42,8 @@ class SimRereader:
         log, start = self._worker.world.log, reading.start
         while self._wanted(reading):
             try:
-                start, gone = bounds(log, reading, start)
-                for batch in log.scan(reading.partition, start, reading.stop):
+                start, stop, gone = bounds(log, reading, start)
+                for batch in log.scan(reading.partition, start, stop):
                     if not self._wanted(reading):
                         return
                     self._worker.post(Reread(reading, batch, batch[-1].offset() + 1, gone))

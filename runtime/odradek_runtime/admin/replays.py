@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from typing import TYPE_CHECKING
 
 import httpx
@@ -124,7 +125,7 @@ class ReplayRoutes:
         by = request.query_params.get("by", "")[:200] or _peer(request)
         command = Command(kind="cancel_replay", id=id_, target=by)
         orders = [(shard, command) for shard in range(self._engine.shards)]
-        new = await self._blocking.run(lambda: give(self._log, self._app.name, f"cancel-{id_}", orders))
+        new = await self._blocking.run(lambda: give(self._log, self._app.name, f"cancel-{id_}-{secrets.token_hex(4)}", orders))
         logger.info("replay %s is cancelled; asked for by %s", id_, by)
         return answer(request, wire.Begun(id_, new))
 
@@ -189,7 +190,7 @@ class ReplayRoutes:
         for part in wanted.parts:
             row = Replay(
                 wanted.id, topic.name, part.partition, part.first, part.first, part.stop, topic.id, wanted.handler,
-                wanted.keys, rate, wanted.asked_by,
+                wanted.keys, rate, wanted.asked_by, parts=len(wanted.parts),
             )  # fmt: skip
             orders.append((part.partition % self._engine.shards, Command(kind="replay", id=row.id, payload=REPLAY.encode(row))))
         return orders

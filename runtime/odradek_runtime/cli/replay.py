@@ -144,7 +144,7 @@ def _fill(
     """Find the ranges, and show what they hold; no parts where there is nothing. Raises CommandError, LogError."""
     order.parts = [wire.WirePart(number, 0, 0) for number in numbers]
     checked = operator.ask("POST", "/replays", wire.Begun, msgspec.structs.replace(order, dry_run=True))
-    sent_back = _sent_back(operator, order.topic) if checked.letters else {}
+    sent_back = _sent_back(operator, log, order.topic) if checked.letters else {}
     ranges = _ranges(log, order.topic, numbers, start, stop, sent_back)
     letters = "" if checked.letters else f"{operator.app}.dead-letters"
     found = preview(log, ranges, order.keys, letters)
@@ -181,14 +181,27 @@ def _ranges(
     return ranges
 
 
-def _sent_back(operator: Operator, topic: str) -> dict[int, int]:
-    """Up to where all of a dead-letter topic has been sent back already, by partition."""
-    ends: dict[int, int] = {}
+def _sent_back(operator: Operator, log: Log, topic: str) -> dict[int, int]:
+    """Up to where all of a dead-letter topic has been sent back already, or is about to be, by partition."""
+    spans: dict[int, list[tuple[int, int]]] = {}
     for each in _all(operator).replays:
         if each.topic == topic and not each.handler and not each.keys:
             for part in each.parts:
-                ends[part.partition] = max(ends.get(part.partition, 0), part.next)
-    return ends
+                end = part.stop if part.status == "running" else part.next
+                spans.setdefault(part.partition, []).append((part.first, end))
+    return {number: _prefix(log.offsets(Partition(topic, number))[0], found) for number, found in spans.items()}
+
+
+def _prefix(first: int, spans: Sequence[tuple[int, int]]) -> int:
+    """Up to where these cover everything from the first on.
+
+    >>> _prefix(2, [(0, 5), (9, 10), (4, 7)])
+    7
+    """
+    for start, end in sorted(spans):
+        if start <= first:
+            first = max(first, end)
+    return first
 
 
 # --- watching ---
@@ -245,6 +258,8 @@ def _until_ended(operator: Operator, id_: str, show: Callable[[ReplayReport], No
 def _shown(report: ReplayReport) -> dict[str, Any]:
     done, total = report.offsets
     waiting = f", {report.under_way:,} under way" if report.under_way else ""
+    if (unbegun := report.parts_due - len(report.parts)) > 0:  # its shard is busy, or has refused it: a dead letter says why
+        waiting += f", {counted(unbegun, 'partition')} not begun"
     return {"completed": done, "total": max(total, 1), "said": f"{report.records:,} records{waiting}"}
 
 
@@ -268,7 +283,8 @@ def _audit(report: ReplayReport) -> None:
 def _table(found: Sequence[ReplayReport]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("ID", "TOPIC", "STATUS", "RECORDS", "ENDED WELL", "DEAD LETTERS", "UNDER WAY", "BEGAN", "BY"):
-        table.add_column(title, justify="right" if title in ("RECORDS", "ENDED WELL", "DEAD LETTERS", "UNDER WAY") else "left")
+        number = title in ("RECORDS", "ENDED WELL", "DEAD LETTERS", "UNDER WAY")
+        table.add_column(title, justify="right" if number else "left", no_wrap=title == "ID", overflow="fold")
     for each in found:
         done, total = each.offsets
         status = f"{each.status} {done * 100 // max(total, 1)} %" if each.status == "running" else each.status
