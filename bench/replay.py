@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from bench.verification import read
 from odradek import App, ObjectContext
 from odradek_runtime.formats import REPLAY, Command, Replay
 from odradek_runtime.log.port import Log, Output, Partition
@@ -75,16 +76,20 @@ class Bench:
         """The first RECORDS records once more, of whatever partition."""
         id_ = f"replay-{os.urandom(4).hex()}"
         orders: list[tuple[int, Command]] = []
-        for number in range(PARTITIONS):
-            stop = self._ends[number]
-            part = Replay(id_, f"{self._name}-in", number, 0, 0, stop)
-            orders.append((number, Command(kind="replay", id=id_, payload=REPLAY.encode(part))))
+        for at, stop in self._ends.items():
+            part = Replay(id_, at.topic, at.partition, 0, 0, stop, parts=PARTITIONS)
+            orders.append((at.partition, Command(kind="replay", id=id_, payload=REPLAY.encode(part))))
         give(self._log, self._name, id_, orders)
         return id_
 
     def mark(self) -> None:
         """What is there now is what is replayed."""
-        self._ends = [self._log.offsets(Partition(f"{self._name}-in", number))[1] for number in range(PARTITIONS)]
+        self._ends = self._bounds()
+
+    def _bounds(self) -> dict[Partition, int]:
+        """Where each input ends now."""
+        partitions = [Partition(f"{self._name}-in", number) for number in range(PARTITIONS)]
+        return {partition: self._log.offsets(partition)[1] for partition in partitions}
 
     def report(self, id_: str) -> ReplayReport | None:
         rows = [row for of_shard in self._worker.replay_rows().values() for row in of_shard.items()]
@@ -92,14 +97,11 @@ class Bench:
 
     def has_ended(self, id_: str) -> bool:
         report = self.report(id_)
-        return report is not None and len(report.parts) == PARTITIONS and report.status == "done"
+        return report is not None and report.status == "done"
 
     def has_read(self) -> bool:
-        """Whether the live records are done with: on Kafka the last offsets are markers, which nobody reads past at once."""
-        ends = [self._log.offsets(Partition(f"{self._name}-in", number))[1] for number in range(PARTITIONS)]
-        at = self._worker.positions()
-        left = [(Partition(f"{self._name}-in", number), end) for number, end in enumerate(ends)]
-        return all(p in at and (at[p] >= end or not any(self._log.scan(p, at[p], end))) for p, end in left)
+        """Whether the live records are done with."""
+        return read(self._log, self._worker, self._bounds())
 
 
 def until(condition: Callable[[], bool]) -> float:

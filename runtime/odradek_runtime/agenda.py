@@ -97,8 +97,7 @@ class Agenda:
 
     def _begin_event(self) -> None:
         epoch = self._machine.epoch
-        if epoch.events == 0:
-            epoch.started_ms = self._machine.steady_ms
+        epoch.begin(self._machine.steady_ms)
         epoch.events += 1
 
     def _wake(self) -> None:

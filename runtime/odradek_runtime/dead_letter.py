@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import json
 
+from odradek import App
 from odradek._port import Origin
 
 from .log.port import Output
 from .request import Failure
+
+
+def letters(app: App) -> list[str]:
+    """The topics that take the app's dead letters."""
+    named = {subscription.dead_letter for subscription in app.subscriptions() if subscription.dead_letter is not None}
+    return [f"{app.name}.dead-letters", *sorted(named)]
 
 
 def dead_letter(
@@ -36,7 +43,7 @@ def dead_letter(
         "odradek-attempts": str(attempts),
     }
     if origin.replay:
-        told["odradek-replay"] = origin.replay.partition("@")[0]
+        told["odradek-replay"] = origin.replay_id
     if "field" in failure.metadata:
         told["odradek-field"] = failure.metadata["field"]
     rest = {name: text for name, text in failure.metadata.items() if name != "field"}

@@ -82,11 +82,10 @@ class Engine:
         machine.look_at_clock = self._let_time_pass
         self._sent_ms = self._sent_steady_ms = 0.0
         self.intake = Intake(machine, member)
-        self._agenda = Agenda(machine, self._full, lambda: bool(self._isolation.split), executor.took)
+        self._agenda = Agenda(machine, self._full, self._one_by_one, executor.took)
         self._asked = Asked()
         self._isolation = Isolation(machine, settings.epoch_events)
-        one_by_one = lambda: bool(self._isolation.split)  # noqa: E731
-        self._replaying = Replaying(machine, rereader, self._full, one_by_one, lambda: self.flags.paused)
+        self._replaying = Replaying(machine, rereader, self._full, self._one_by_one, lambda: self.flags.paused)
         self._handover = Handover(machine, ownership, self.intake, self._replaying, self._asked, self.flags)
         self._bytes_each = settings.epoch_bytes
         """What each record just processed has added to its epoch; falls slowly, for large ones come again."""
@@ -102,8 +101,10 @@ class Engine:
         match event:
             case Records():
                 self.intake.add(event)
-            case Reread() | StepEnded():
-                self._waits(event)
+            case Reread():
+                self._replaying.add(event)
+            case StepEnded():
+                self._agenda.ended.append(event)
             case Question():
                 self._question(event)
             case Committed():
@@ -128,13 +129,6 @@ class Engine:
             self.flags.fatal = event.message
         else:
             logger.warning("%s", event.message)
-
-    def _waits(self, event: Reread | StepEnded) -> None:
-        """For a turn that has room for it."""
-        if isinstance(event, Reread):
-            self._replaying.add(event)
-        else:
-            self._agenda.ended.append(event)
 
     def turn(self) -> None:
         """Do what can be done now: release shards, process a slice, fire timers, close the epoch."""
@@ -220,6 +214,10 @@ class Engine:
         epoch = self.machine.epoch
         limit = self._isolation.split or self._settings.epoch_events
         return epoch.events >= limit or epoch.bytes >= self._settings.epoch_bytes
+
+    def _one_by_one(self) -> bool:
+        """Epochs are split to find a culprit."""
+        return bool(self._isolation.split)
 
     def _work(self) -> None:
         split = self._isolation.split

@@ -16,15 +16,13 @@ from .formats import POSITIONS, Position, Positions
 from .log.port import Outgoing, Partition, Transaction
 from .request import Answer, Pending, Reply
 
-NO_RESET = ("", 0)
-
 if TYPE_CHECKING:
     from .invocation import Live
     from .shard import Shard
     from .timers import Shown
 
 
-Raw = bytes
+NO_RESET = ("", 0)
 Rows = dict[tuple[int, bytes], bytes | None]
 """(shard, key in its journal) -> value; None deletes."""
 
@@ -69,13 +67,18 @@ class Epoch:
     """(what has happened, `service/handler`) -> how often; counted when the epoch is durable."""
     replayed: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     """(id of a replay, field of `ReplayTally`) -> how many of its invocations."""
-    replay_rows: Rows = field(default_factory=dict[tuple[int, Raw], "Raw | None"])
+    replay_rows: Rows = field(default_factory=Rows)
     """(shard, key in its journal) -> what this epoch writes there of replays."""
     lasted_s: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
     """`service/handler` of what has ended, and the seconds from its start to its end."""
     steps: list[StepRun] = field(default_factory=list[StepRun])
     deliveries: list[Live] = field(default_factory=list["Live"])
     journaled: dict[str, Live] = field(default_factory=dict[str, "Live"])
+
+    def begin(self, steady_ms: float) -> None:
+        """Before an event is added: with the first its time begins."""
+        if self.events == 0:
+            self.started_ms = steady_ms
 
     def count(self, what: str, target: str, number: int = 1) -> None:
         """Something has happened to invocations of this handler; `what` is a field of `HandlerMetrics`."""

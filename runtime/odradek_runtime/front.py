@@ -17,6 +17,7 @@ from odradek_runtime.admin.access import Access, Blocking
 from odradek_runtime.admin.app import admin_app, sibling_routes
 from odradek_runtime.admin.exposition import Exposition
 from odradek_runtime.admin.jobs import JobRoutes
+from odradek_runtime.admin.peer import PrivatePort
 from odradek_runtime.admin.replays import ReplayRoutes
 from odradek_runtime.admin.resets import ResetRoutes
 from odradek_runtime.admin.routes import AdminRoutes
@@ -143,14 +144,13 @@ class Front:
             withheld=Withheld(settings.headers_withheld),
         )
         self._public = public_app(routes)
-        siblings = Siblings(place, settings.data_dir, self._admin_client, self.credential)
+        peer = PrivatePort(self._admin_client, self.credential)
+        siblings = Siblings(place, settings.data_dir, peer)
         access, self._blocking = Access(token, siblings.tokens), Blocking()
         self._topics = TopicRoutes(log_, access, self._blocking)
-        replays = ReplayRoutes(
-            app, engine, log_, access, self._blocking, self._admin_client, self.credential, at.private_url
-        )
+        replays = ReplayRoutes(app, engine, log_, access, self._blocking, peer, at.private_url)
         self._admin_owners = Owners(lambda: log_.peers(app.name))
-        jobs = JobRoutes(engine, self._admin_owners, self._admin_client, self.credential, access)
+        jobs = JobRoutes(engine, self._admin_owners, peer, access)
         exposition = Exposition(engine, lambda: self.dispatcher.waiting, self._doors["public"])
         admin = AdminRoutes(engine, exposition, siblings)
         resets = ResetRoutes(app, engine, log_, access, self._blocking)

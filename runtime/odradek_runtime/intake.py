@@ -162,9 +162,7 @@ class Intake:
         """Split into runs of one partition: the look-ups are per run, not per record."""
         if not messages:
             return
-        epoch = self._machine.epoch
-        if epoch.events == 0:
-            epoch.started_ms = self._machine.steady_ms
+        self._machine.epoch.begin(self._machine.steady_ms)
         kind = type(messages[0])
         for number, of_number in groupby(messages, kind.partition):
             for topic, run in groupby(of_number, kind.topic):

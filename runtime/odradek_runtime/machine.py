@@ -20,6 +20,7 @@ from . import keys
 from .calls import Calls
 from .concurrency import Limits
 from .coroutine_cache import CoroutineCache
+from .dead_letter import letters
 from .disclosure import Disclosure
 from .ending import Ending
 from .epoch import Epoch
@@ -80,8 +81,7 @@ class Machine:
         }
         self.commands_topic = f"{app.name}.commands"
         self.dead_letters = f"{app.name}.dead-letters"
-        subscriptions = [each for of_topic in self.subscriptions.values() for each in of_topic]
-        self.letters = {self.dead_letters, *(each.dead_letter for each in subscriptions if each.dead_letter is not None)}
+        self.letters = letters(app)
         """The topics that take dead letters."""
         self.shards: dict[int, Shard] = {}
         self.runner = Runner(self, CoroutineCache(settings.coroutine_cache, settings.shares.suspended_bytes))

@@ -113,7 +113,6 @@ class Replaying:
         self._full = full
         self._one_by_one = one_by_one
         self._held = held
-        self._courses: dict[tuple[int, str, int], Course] = {}
         self._turns: deque[Course] = deque()
 
     def add(self, event: Reread) -> None:
@@ -161,19 +160,16 @@ class Replaying:
                         self._begin(shard, part)
 
     def _begin(self, shard: Shard, part: Replay) -> None:
-        name = shard.number, part.id, part.partition
-        if name in self._courses:
+        if any(course.part is part for course in self._turns):
             return
         reading = Reading(Partition(part.topic, part.partition), part.topic_id, part.next, part.stop)
-        course = self._courses[name] = Course(shard, part, reading, self._machine.steady_ms)
-        self._turns.append(course)
+        self._turns.append(Course(shard, part, reading, self._machine.steady_ms))
         self._rereader.begin(reading)
 
     def _end(self, course: Course) -> None:
         course.reading.ended = True
         course.reading.taken()
         self._turns.remove(course)
-        self._courses.pop((course.shard.number, course.part.id, course.part.partition), None)
         self._machine.replays.changed = True  # another may have waited for its place
 
     def _deliver(self, course: Course, most: int) -> int:
@@ -185,8 +181,7 @@ class Replaying:
             return 0
         machine = self._machine
         epoch = machine.epoch
-        if epoch.events == 0:
-            epoch.started_ms = machine.steady_ms
+        epoch.begin(machine.steady_ms)
         batch = course.batches[0]
         for message in batch.messages[course.at : course.at + most]:
             machine.replays.deliver(shard, part, message)

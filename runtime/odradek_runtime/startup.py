@@ -14,6 +14,7 @@ from typing import Literal
 
 from odradek import App
 
+from .dead_letter import letters
 from .internal import lost
 from .internal import names as names_of
 from .log.port import Log, LogError, TopicInfo
@@ -80,12 +81,6 @@ def prepare(app: App, log: Log, *, make: Making, stores: Path | None = None, max
         own.append(topic)
     tell(own, room)
     return shards
-
-
-def letters(app: App) -> list[str]:
-    """The topics that take the app's dead letters."""
-    named = {subscription.dead_letter for subscription in app.subscriptions() if subscription.dead_letter is not None}
-    return [f"{app.name}.dead-letters", *sorted(named)]
 
 
 def _missing_outputs(app: App, log: Log, inputs: list[str]) -> list[str]:

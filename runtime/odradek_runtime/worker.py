@@ -17,6 +17,7 @@ from odradek import App
 
 from .census import Census, Standing
 from .clock import SYSTEM, Clock
+from .dead_letter import letters
 from .engine import Engine, Input
 from .epoch import StepRun
 from .executor import StepEnded, StepExecutor
@@ -32,7 +33,7 @@ from .request import Answer, Question, Reply, Request, unheard
 from .rereader import ThreadedRereader
 from .settings import Settings
 from .shard import Shard
-from .startup import Making, letters, prepare
+from .startup import Making, prepare
 from .store import StoreError, StoreMemory
 from .store_folder import MemoryStores, StoreFolder, Stores, stores_of
 from .takeover import Takeover

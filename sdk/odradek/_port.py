@@ -33,6 +33,11 @@ class Origin:
     headers: tuple[tuple[str, bytes | None], ...]
     replay: str = ""
 
+    @property
+    def replay_id(self) -> str:
+        """The id alone."""
+        return self.replay.partition("@")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class StepBody:

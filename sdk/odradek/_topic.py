@@ -120,4 +120,4 @@ class Record:
     def of(cls, origin: Origin) -> Record:
         """Build it from what the engine knows."""
         place = origin.topic, origin.partition, origin.offset
-        return cls(*place, origin.timestamp_ms, origin.key, origin.headers, origin.replay.partition("@")[0] or None)
+        return cls(*place, origin.timestamp_ms, origin.key, origin.headers, origin.replay_id or None)

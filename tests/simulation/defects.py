@@ -306,7 +306,7 @@ DEFECTS = (
     ),
     Defect(
         "replay-misnamed", "a record is delivered under the id of another replay", "replays.py",
-        "Again(record, part.id)", "Again(record, next(iter(shard.replays.values())).id)",
+        "Again(record, part.id if", "Again(record, next(iter(shard.replays.values())).id if",
     ),
     Defect(
         "replay-begun-again", "a repeated order begins a replay anew", "replays.py",

@@ -11,11 +11,11 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-import httpx
 from starlette.responses import Response
 
 from odradek_runtime.admin import wire
 from odradek_runtime.admin.access import answer, body_of
+from odradek_runtime.admin.ordering import NAME_CHARACTERS, client_of
 from odradek_runtime.ingress.errors import HttpError, bad_field, unavailable
 from odradek_runtime.ingress.table import route
 from odradek_runtime.jobs import Job, Kind
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from odradek_runtime.admin.access import Access
-    from odradek_runtime.ingress.credential import Credential
+    from odradek_runtime.admin.peer import PrivatePort
     from odradek_runtime.ingress.peers import Owners
     from odradek_runtime.ingress.port import Engine
     from odradek_runtime.upkeep import Upkeep
@@ -43,17 +43,15 @@ LOOK_S = 0.2
 BODY_BYTES = 64 * 1024
 ELSEWHERE = 421
 ID = re.compile(r"(verify|rebuild)-(\d{1,9})-[0-9a-f]{12}")
-NAME_CHARACTERS = 200
 
 
 class JobRoutes:
     """Of one worker. `owners`: whose the shards are, in the admin port's loop."""
 
-    def __init__(self, engine: Engine, owners: Owners, client: httpx.AsyncClient, credential: Credential, access: Access) -> None:
+    def __init__(self, engine: Engine, owners: Owners, private: PrivatePort, access: Access) -> None:
         self._engine = engine
         self._owners = owners
-        self._client = client
-        self._credential = credential
+        self._private = private
         self._access = access
 
     def table(self) -> list[Route]:
@@ -175,25 +173,20 @@ class JobRoutes:
 
     async def _ask_peer(self, url: str, method: str, path: str, body: wire.WantedJob | None) -> Job | None:
         """What the peer says; None when the job, or its shard, is not there. Raises what it refuses."""
-        headers = {**self._credential.headers(url), "accept": wire.MSGPACK, "content-type": wire.MSGPACK}
-        content = None if body is None else wire.encode(body, wire.MSGPACK)
+        told = await self._private.ask(url, PRIVATE_PATH + path, timeout_s=ANSWER_S, method=method, body=body)
         try:
-            told = await self._client.request(method, url + PRIVATE_PATH + path, content=content, headers=headers, timeout=ANSWER_S)
-            if told.status_code == 200:
+            if told is not None and told.status_code == 200:
                 return wire.decode(told.content, wire.MSGPACK, Job)
-            if told.status_code == 401:
-                self._credential.refused_at(url)
-            if told.status_code == 409:
+            if told is not None and told.status_code == 409:
                 raise HttpError(409, wire.decode(told.content, wire.JSON, wire.Refused).message)
-        except (httpx.TransportError, ValueError):
+        except ValueError:  # somebody else listens there
             return None
         return None
 
 
 def _asked_by(given: str, request: HttpRequest) -> str:
-    peer = request.client.host if request.client is not None else "somebody"
     if not given:
-        return peer
+        return client_of(request)
     if len(given) > NAME_CHARACTERS or not given.isprintable():
         raise bad_field("$.asked_by", f"at most {NAME_CHARACTERS} printable characters, such as user@host")
     return given

@@ -11,15 +11,16 @@ import logging
 import secrets
 from typing import TYPE_CHECKING
 
-import httpx
 from starlette.responses import Response
 
 from odradek_runtime.admin import wire
 from odradek_runtime.admin.access import Access, Blocking, answer, body_of
+from odradek_runtime.admin.ordering import Ordering, asked_by
+from odradek_runtime.dead_letter import letters
 from odradek_runtime.formats import REPLAY, Command, Replay
-from odradek_runtime.ingress.errors import HttpError, bad_field, suggestion
+from odradek_runtime.ingress.errors import bad_field, suggestion
 from odradek_runtime.ingress.table import route
-from odradek_runtime.log.port import Log, Partition, TopicInfo
+from odradek_runtime.log.port import Log, TopicInfo
 from odradek_runtime.orders import give
 from odradek_runtime.replay_report import reports
 from odradek_runtime.replays import RESET
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from odradek import App
-    from odradek_runtime.ingress.credential import Credential
+    from odradek_runtime.admin.peer import PrivatePort
     from odradek_runtime.ingress.port import Engine
 
 logger = logging.getLogger("odradek")
@@ -52,8 +53,7 @@ class ReplayRoutes:
         log: Log,
         access: Access,
         blocking: Blocking,
-        client: httpx.AsyncClient,
-        credential: Credential,
+        private: PrivatePort,
         own_url: str,
     ) -> None:
         self._app = app
@@ -61,15 +61,13 @@ class ReplayRoutes:
         self._log = log
         self._access = access
         self._blocking = blocking
-        self._client = client
-        self._credential = credential
+        self._private = private
+        self._ordering = Ordering(engine, log, blocking)
         self._own_url = own_url
         self._handlers: dict[str, list[str]] = {}
-        self._letters = {f"{app.name}.dead-letters"}
+        self._letters = letters(app)
         for subscription in app.subscriptions():
             self._handlers.setdefault(subscription.topic.name, []).append(subscription.handler.target)
-            if subscription.dead_letter is not None:
-                self._letters.add(subscription.dead_letter)
 
     def table(self) -> list[Route]:
         """The routes behind the token."""
@@ -100,16 +98,14 @@ class ReplayRoutes:
         self._access.admit(request)
         wanted = await body_of(request, wire.WireReplay, BODY_BYTES)
         self._check(wanted)
-        topic = await self._blocking.run(lambda: self._log.topic(wanted.topic))
-        if topic is None:
-            raise bad_field("$.topic", f"there is no topic {wanted.topic!r}")
+        topic = await self._ordering.topic(wanted.topic)
         for part in wanted.parts:
             await self._check_part(topic, part)
         handlers = [name for name in self._handlers.get(wanted.topic, ()) if wanted.handler in ("", name)]
         begun = wire.Begun(wanted.id, new=False, handlers=handlers, letters=wanted.topic not in self._handlers)
         if wanted.dry_run:
             return answer(request, begun)
-        wanted.asked_by = wanted.asked_by[:200] or _peer(request)
+        wanted.asked_by = asked_by(wanted.asked_by, request)
         orders = self._orders(wanted, topic)
         begun.new = await self._blocking.run(lambda: give(self._log, self._app.name, f"replay-{wanted.id}", orders))
         said = "begins" if begun.new else "was asked for again, and has begun before"
@@ -122,7 +118,7 @@ class ReplayRoutes:
         id_ = request.path_params["id"]
         if not REPLAY_ID.fullmatch(id_):
             raise bad_field("id", f"{id_[:60]!r} is no id of a replay")
-        by = request.query_params.get("by", "")[:200] or _peer(request)
+        by = asked_by(request.query_params.get("by", ""), request)
         command = Command(kind="cancel_replay", id=id_, target=by)
         orders = [(shard, command) for shard in range(self._engine.shards)]
         new = await self._blocking.run(lambda: give(self._log, self._app.name, f"cancel-{id_}-{secrets.token_hex(4)}", orders))
@@ -146,13 +142,12 @@ class ReplayRoutes:
         return [rows for rows in found if rows is not None]
 
     async def _of_peer(self, url: str) -> wire.ReplayRows | None:
-        headers = {**self._credential.headers(url), "accept": wire.MSGPACK}
+        told = await self._private.ask(url, ROWS_PATH, timeout_s=ANSWER_S)
+        if told is None or told.status_code != 200:
+            return None
         try:
-            told = await self._client.get(url + ROWS_PATH, headers=headers, timeout=ANSWER_S)
-            if told.status_code == 401:
-                self._credential.refused_at(url)
-            return wire.decode(told.content, wire.MSGPACK, wire.ReplayRows) if told.status_code == 200 else None
-        except (httpx.TransportError, ValueError):
+            return wire.decode(told.content, wire.MSGPACK, wire.ReplayRows)
+        except ValueError:  # somebody else listens there
             return None
 
     def _check(self, wanted: wire.WireReplay) -> None:
@@ -171,15 +166,10 @@ class ReplayRoutes:
             raise bad_field("$.keys", f"{len(wanted.keys)} are more than {KEYS}: replay all, and let the handler choose")
         if not 0 <= wanted.rate < 1e9:
             raise bad_field("$.rate", f"{wanted.rate} is no number of records a second")
-        if not wanted.parts or len({part.partition for part in wanted.parts}) < len(wanted.parts):
-            raise bad_field("$.parts", "one for each partition, at least one")
-        if self._engine.shards == 0:
-            raise HttpError(503, "the worker has not started yet", headers={"retry-after": "1"})
+        self._ordering.check([part.partition for part in wanted.parts])
 
     async def _check_part(self, topic: TopicInfo, part: wire.WirePart) -> None:
-        if not 0 <= part.partition < topic.partitions:
-            raise bad_field("$.parts.partition", f"{topic.name} has partitions 0 to {topic.partitions - 1}, not {part.partition}")
-        _, end = await self._blocking.run(lambda: self._log.offsets(Partition(topic.name, part.partition)))
+        _, end = await self._ordering.bounds(topic, part.partition)
         if not 0 <= part.first <= part.stop <= end:
             said = f"{part.first} to {part.stop} is no range of {topic.name}[{part.partition}], which ends at {end}"
             raise bad_field("$.parts", said)
@@ -194,7 +184,3 @@ class ReplayRoutes:
             )  # fmt: skip
             orders.append((part.partition % self._engine.shards, Command(kind="replay", id=row.id, payload=REPLAY.encode(row))))
         return orders
-
-
-def _peer(request: HttpRequest) -> str:
-    return request.client.host if request.client is not None else "somebody"

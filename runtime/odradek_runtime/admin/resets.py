@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from odradek_runtime.admin import wire
 from odradek_runtime.admin.access import Access, Blocking, answer, body_of
+from odradek_runtime.admin.ordering import Ordering, asked_by
 from odradek_runtime.formats import Command
 from odradek_runtime.ingress.errors import HttpError, bad_field, suggestion
 from odradek_runtime.ingress.table import route
-from odradek_runtime.log.port import Log, Partition, TopicInfo
+from odradek_runtime.log.port import Log, TopicInfo
 from odradek_runtime.orders import give
 from odradek_runtime.replays import RESET
 from odradek_runtime.reset_plan import NoSuchPosition, plan
@@ -42,6 +43,7 @@ class ResetRoutes:
         self._log = log
         self._access = access
         self._blocking = blocking
+        self._ordering = Ordering(engine, log, blocking)
 
     def table(self) -> list[Route]:
         """The routes behind the token."""
@@ -52,15 +54,13 @@ class ResetRoutes:
         self._access.admit(request)
         wanted = await body_of(request, wire.WireReset, BODY_BYTES)
         self._check(wanted)
-        topic = await self._blocking.run(lambda: self._log.topic(wanted.topic))
-        if topic is None:
-            raise bad_field("$.topic", f"there is no topic {wanted.topic!r}")
+        topic = await self._ordering.topic(wanted.topic)
         for part in wanted.parts:
             await self._check_part(topic, part)
         if wanted.dry_run:
             moves = await self._blocking.run(lambda: self._planned(wanted))
             return answer(request, wire.Ordered(wanted.id, new=False, moves=moves))
-        by = wanted.asked_by[:200] or (request.client.host if request.client is not None else "somebody")
+        by = asked_by(wanted.asked_by, request)
         orders = [self._order(wanted.id, topic, part, by) for part in wanted.parts]
         new = await self._blocking.run(lambda: give(self._log, self._app, wanted.id, orders))
         logger.info("%s of %s %s; asked for by %s", wanted.id, topic.name, "is ordered" if new else "was ordered before", by)
@@ -75,15 +75,10 @@ class ResetRoutes:
         if wanted.topic not in self._topics:
             hint = suggestion(wanted.topic, self._topics, "topics")
             raise bad_field("$.topic", f"the app {self._app} does not subscribe to {wanted.topic!r}{hint}")
-        if not wanted.parts or len({part.partition for part in wanted.parts}) < len(wanted.parts):
-            raise bad_field("$.parts", "one for each partition, at least one")
-        if self._engine.shards == 0:
-            raise HttpError(503, "the worker has not started yet", headers={"retry-after": "1"})
+        self._ordering.check([part.partition for part in wanted.parts])
 
     async def _check_part(self, topic: TopicInfo, part: wire.WireTarget) -> None:
-        if not 0 <= part.partition < topic.partitions:
-            raise bad_field("$.parts.partition", f"{topic.name} has partitions 0 to {topic.partitions - 1}, not {part.partition}")
-        first, end = await self._blocking.run(lambda: self._log.offsets(Partition(topic.name, part.partition)))
+        first, end = await self._ordering.bounds(topic, part.partition)
         if not 0 <= part.offset <= end:
             said = f"{topic.name}[{part.partition}] has offsets {first} to {end}, and {part.offset} is beyond them"
             raise bad_field("$.parts.offset", said)

@@ -9,14 +9,14 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import httpx
-
 from odradek_runtime.worker_file import read_worker_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from odradek_runtime.ingress.credential import Credential
+    import httpx
+
+    from odradek_runtime.admin.peer import PrivatePort
 
 METRICS_PATH = "/odradek/private/metrics"
 READY_PATH = "/odradek/private/ready"
@@ -35,11 +35,10 @@ class Place:
 class Siblings:
     """Asks each of the node's other workers. `data_dir` is this worker's, beside theirs (`worker-0`, `worker-1` …)."""
 
-    def __init__(self, place: Place, data_dir: Path, client: httpx.AsyncClient, credential: Credential) -> None:
-        self._credential = credential
+    def __init__(self, place: Place, data_dir: Path, private: PrivatePort) -> None:
+        self._private = private
         self.place = place
         self._data_dir = data_dir
-        self._client = client
 
     def tokens(self) -> list[str]:
         """Of the others' files: who asks at the common port has read one of them, and does not know which worker answers."""
@@ -62,11 +61,4 @@ class Siblings:
         file = read_worker_file(self._folder(index))
         if file is None or not file.private_url:
             return None
-        try:
-            url = file.private_url
-            answer = await self._client.get(url + path, headers=self._credential.headers(url), timeout=ANSWER_S)
-        except httpx.TransportError:
-            return None
-        if answer.status_code == 401:
-            self._credential.refused_at(url)
-        return answer
+        return await self._private.ask(file.private_url, path, timeout_s=ANSWER_S)

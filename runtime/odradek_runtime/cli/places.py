@@ -17,13 +17,14 @@ _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 def place(flag: str, text: str, now: datetime | None = None) -> Callable[[Log, Partition], int]:
     """What finds the offset in each partition. Raises CommandError when the text is no place.
 
-    A time without a zone is this machine's. `2h` is two hours ago.
+    A time without a zone is this machine's. `2h` is two hours ago. What is found raises it for an offset that is not there yet:
+    that is a slip of the hand, which would skip all that has not been read.
 
     >>> from odradek_runtime.log_embedded import EmbeddedLog
     >>> log = EmbeddedLog(None)
     >>> _ = log.create_topic("orders", 1, {})
-    >>> place("--from", "earliest")(log, Partition("orders", 0)), place("--from", "17")(log, Partition("orders", 0))
-    (0, 17)
+    >>> place("--from", "earliest")(log, Partition("orders", 0)), place("--from", "0")(log, Partition("orders", 0))
+    (0, 0)
     >>> log.close()
     """
     if text == "earliest":
@@ -31,7 +32,7 @@ def place(flag: str, text: str, now: datetime | None = None) -> Callable[[Log, P
     if text == "latest":
         return lambda log, partition: log.offsets(partition)[1]
     if text.isascii() and text.isdigit() and len(text) < 19:
-        return lambda log, partition: int(text)
+        return lambda log, partition: _there(flag, int(text), log, partition)
     time_ms = _time_ms(text, now or datetime.now(UTC))
     if time_ms is None:
         raise CommandError(
@@ -40,6 +41,17 @@ def place(flag: str, text: str, now: datetime | None = None) -> Callable[[Log, P
             code=USAGE,
         )
     return lambda log, partition: log.offset_at(partition, time_ms)
+
+
+def _there(flag: str, offset: int, log: Log, partition: Partition) -> int:
+    end = log.offsets(partition)[1]
+    if offset > end:
+        raise CommandError(
+            f"{flag} {offset}: {partition.topic}[{partition.partition}] ends at offset {end}",
+            "name an offset up to there, one partition with --partition, or latest",
+            code=USAGE,
+        )
+    return offset
 
 
 def _time_ms(text: str, now: datetime) -> int | None:

@@ -121,9 +121,9 @@ def replays(
 
 
 def _cancel(operator: Operator, id_: str) -> None:
-    known = [each.id for each in _all(operator).replays]
-    if id_ not in known:
-        raise CommandError(f"there is no replay {id_!r}", near(id_, known), code=USAGE)
+    told = _all(operator)
+    if _named(told, id_) is None:
+        raise _unknown(told, id_)
     operator.ask("DELETE", f"/replays/{quote(id_, safe='')}", wire.Begun, query={"by": asker()})
     _watch(operator, id_, failing=False)
 
@@ -171,12 +171,8 @@ def _ranges(
     ranges: dict[Partition, tuple[int, int]] = {}
     for number in numbers:
         at = Partition(topic, number)
-        last = log.offsets(at)[1]
         first = sent_back[number] if start is None and number in sent_back else begin(log, at)
         until = end(log, at)
-        for flag, text, offset in (("--from", start or "", first), ("--to", stop, until)):
-            if text.isdigit() and offset > last:
-                raise CommandError(f"{flag} {text}: {topic}[{number}] ends at {last}", "name an offset before it", code=USAGE)
         ranges[at] = min(first, until), until
     return ranges
 
@@ -211,10 +207,13 @@ def _all(operator: Operator) -> wire.Replays:
     return operator.ask("GET", "/replays", wire.Replays)
 
 
-def _one(operator: Operator, id_: str) -> tuple[ReplayReport | None, bool]:
-    """The replay, and whether all shards have told of it."""
-    told = _all(operator)
-    return next((each for each in told.replays if each.id == id_), None), not told.unknown_shards
+def _named(told: wire.Replays, id_: str) -> ReplayReport | None:
+    return next((each for each in told.replays if each.id == id_), None)
+
+
+def _unknown(told: wire.Replays, id_: str) -> CommandError:
+    known = [each.id for each in told.replays]
+    return CommandError(f"there is no replay {id_!r}", near(id_, known) or "odradek replays lists them", code=USAGE)
 
 
 def _watch(operator: Operator, id_: str, *, failing: bool = True) -> None:
@@ -244,14 +243,14 @@ def _watch(operator: Operator, id_: str, *, failing: bool = True) -> None:
 
 def _until_ended(operator: Operator, id_: str, show: Callable[[ReplayReport], None], began_s: float) -> ReplayReport:
     while True:
-        report, whole = _one(operator, id_)
+        told = _all(operator)
+        report, whole = _named(told, id_), not told.unknown_shards
         if report is not None:
             show(report)
             if whole and report.status not in ("running", "ending"):
                 return report
         elif whole and time.monotonic() - began_s > UNSEEN_S:
-            known = [each.id for each in _all(operator).replays]
-            raise CommandError(f"there is no replay {id_!r}", near(id_, known) or "odradek replays lists them", code=USAGE)
+            raise _unknown(told, id_)
         time.sleep(LOOK_S)
 
 

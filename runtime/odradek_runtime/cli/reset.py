@@ -68,7 +68,6 @@ def reset(
         try:
             name = _app(log, topic, app)
             moves = plan(log, name, topic, partition, target)
-            _refuse_beyond(to, moves)
             out().print(f"[bold]{escape(topic)}[/], as the app [bold]{escape(name)}[/] reads it ({connect.where(settings)})")
             out().print(_table(moves))
             moves = [move for move in moves if move.to != move.now]
@@ -81,17 +80,6 @@ def reset(
                 _carry_out(log, name, moves, cleared)
         except NoSuchPosition as error:
             raise CommandError(str(error), near(topic, error.known) if error.known else "", code=USAGE) from None
-
-
-def _refuse_beyond(to: str, moves: Sequence[Move]) -> None:
-    """An offset that is not there yet is a slip of the hand: all that has not been read would be skipped."""
-    beyond = next((move for move in moves if to.isdigit() and move.wanted > move.end), None)
-    if beyond is not None:
-        raise CommandError(
-            f"--to {to}: {beyond.partition.topic}[{beyond.partition.partition}] ends at offset {beyond.end}",
-            "name an offset up to there, one partition with --partition, or latest",
-            code=USAGE,
-        )
 
 
 def _app(log: Log, topic: str, given: str | None) -> str:
