@@ -160,7 +160,7 @@ DEFECTS = (
         "                self._machine.ready.append((live.shard, following))\n", "                pass\n",
     ),
     Defect(
-        "unseen-dropped", "a coroutine is dropped though it has a result that it has not seen", "runner.py",
+        "unseen-dropped", "a coroutine is dropped though it has a result that it has not seen", "coroutine_cache.py",
         "            if live.journal.unwritten or live.held:\n", "            if live.journal.unwritten:\n",
     ),
     Defect(
@@ -169,8 +169,8 @@ DEFECTS = (
     ),
     Defect(
         "verdict-forgotten", "a suspect is no longer one when its failure was not committed", "engine.py",
-        "            self.machine.poison.update(epoch.condemned)\n        self.flags.start_over",
-        "            pass\n        self.flags.start_over", poison=0.1,
+        "            self.machine.poison.update(epoch.condemned)\n            self.flags.refused",
+        "            self.flags.refused", poison=0.1,
     ),
     Defect(
         "position-first", "a store's position is written before the data, in a batch of its own", "shard.py",
