@@ -115,6 +115,8 @@ def test_it_needs_the_token(desk: Desk) -> None:
         ({"parts": [{"partition": 8, "offset": 0}]}, "$.parts.partition: orders has partitions 0 to 7, not 8"),
         ({"parts": [{"partition": 1, "offset": 4}]}, "$.parts.offset: orders[1] has offsets 0 to 3, and 4 is beyond them"),
         ({"parts": [{"partition": 1, "offset": -1}]}, "$.parts.offset: "),
+        ({"asked_by": "x" * 201}, "$.asked_by: at most 200 printable characters"),
+        ({"asked_by": "two\nlines"}, "$.asked_by: at most 200 printable characters"),
         ({"parts": 5}, "body: Expected `array`, got `int`"),
     ],
 )

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from odradek_runtime.admin import wire
 from odradek_runtime.admin.access import answer, body_of
-from odradek_runtime.admin.ordering import NAME_CHARACTERS, client_of
+from odradek_runtime.admin.ordering import asked_by
 from odradek_runtime.ingress.errors import HttpError, bad_field, unavailable
 from odradek_runtime.ingress.table import route
 from odradek_runtime.jobs import Job, Kind
@@ -78,18 +78,18 @@ class JobRoutes:
         shards = range(count) if wanted.shards is None else wanted.shards
         for shard in shards:
             self._check(shard, count, "$.shards")
-        asked_by = _asked_by(wanted.asked_by, request)
-        logger.info("%s wants stores verified: of shards %s", asked_by, ", ".join(map(str, shards)))
-        return answer(request, wire.Jobs(await self._all("verify", list(shards), asked_by)))
+        by = asked_by(wanted.asked_by, request)
+        logger.info("%s wants stores verified: of shards %s", by, ", ".join(map(str, shards)))
+        return answer(request, wire.Jobs(await self._all("verify", list(shards), by)))
 
     async def rebuild(self, request: HttpRequest) -> Response:
         """`POST /rebuilds` {"shard": N}: its worker drops the store of this shard and restores it from the log."""
         self._access.admit(request)
         wanted = await body_of(request, wire.WantedRebuild, BODY_BYTES)
         self._check(wanted.shard, self._count(), "$.shard")
-        asked_by = _asked_by(wanted.asked_by, request)
-        logger.info("%s wants a store rebuilt: of shard %d", asked_by, wanted.shard)
-        return answer(request, await self._somewhere("rebuild", wanted.shard, asked_by))
+        by = asked_by(wanted.asked_by, request)
+        logger.info("%s wants a store rebuilt: of shard %d", by, wanted.shard)
+        return answer(request, await self._somewhere("rebuild", wanted.shard, by))
 
     async def verification(self, request: HttpRequest) -> Response:
         """`GET /verifications/{id}`."""
@@ -182,11 +182,3 @@ class JobRoutes:
         except ValueError:  # somebody else listens there
             return None
         return None
-
-
-def _asked_by(given: str, request: HttpRequest) -> str:
-    if not given:
-        return client_of(request)
-    if len(given) > NAME_CHARACTERS or not given.isprintable():
-        raise bad_field("$.asked_by", f"at most {NAME_CHARACTERS} printable characters, such as user@host")
-    return given

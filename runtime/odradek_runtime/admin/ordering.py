@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from odradek_runtime.ingress.port import Engine
 
 NAME_CHARACTERS = 200
+"""Of who asks."""
 
 
 class Ordering:
@@ -46,11 +47,10 @@ class Ordering:
         return await self._blocking.run(lambda: self._log.offsets(Partition(topic.name, number)))
 
 
-def asked_by(given: str, request: HttpRequest) -> str:
-    """Who asks, for the log: as given, or the client's address."""
-    return given[:NAME_CHARACTERS] or client_of(request)
-
-
-def client_of(request: HttpRequest) -> str:
-    """The client's address."""
-    return request.client.host if request.client is not None else "somebody"
+def asked_by(given: str, request: HttpRequest, field: str = "$.asked_by") -> str:
+    """Who asks, for the log: as given, or the client's address. Raises HttpError for what no line of a log could say."""
+    if not given:
+        return request.client.host if request.client is not None else "somebody"
+    if len(given) > NAME_CHARACTERS or not given.isprintable():
+        raise bad_field(field, f"at most {NAME_CHARACTERS} printable characters, such as user@host")
+    return given

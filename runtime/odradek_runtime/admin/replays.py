@@ -97,6 +97,7 @@ class ReplayRoutes:
         """`POST /replays` {"id", "topic", "parts": [{"partition", "first", "stop"}], …}: the same id again does nothing."""
         self._access.admit(request)
         wanted = await body_of(request, wire.WireReplay, BODY_BYTES)
+        wanted.asked_by = asked_by(wanted.asked_by, request)
         self._check(wanted)
         topic = await self._ordering.topic(wanted.topic)
         for part in wanted.parts:
@@ -105,7 +106,6 @@ class ReplayRoutes:
         begun = wire.Begun(wanted.id, new=False, handlers=handlers, letters=wanted.topic not in self._handlers)
         if wanted.dry_run:
             return answer(request, begun)
-        wanted.asked_by = asked_by(wanted.asked_by, request)
         orders = self._orders(wanted, topic)
         begun.new = await self._blocking.run(lambda: give(self._log, self._app.name, f"replay-{wanted.id}", orders))
         said = "begins" if begun.new else "was asked for again, and has begun before"
@@ -118,7 +118,7 @@ class ReplayRoutes:
         id_ = request.path_params["id"]
         if not REPLAY_ID.fullmatch(id_):
             raise bad_field("id", f"{id_[:60]!r} is no id of a replay")
-        by = asked_by(request.query_params.get("by", ""), request)
+        by = asked_by(request.query_params.get("by", ""), request, "by")
         command = Command(kind="cancel_replay", id=id_, target=by)
         orders = [(shard, command) for shard in range(self._engine.shards)]
         new = await self._blocking.run(lambda: give(self._log, self._app.name, f"cancel-{id_}-{secrets.token_hex(4)}", orders))

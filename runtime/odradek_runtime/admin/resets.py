@@ -53,6 +53,7 @@ class ResetRoutes:
         """`POST /resets` {"id", "app", "topic", "parts": [{"partition", "offset"}]}: the same id again does nothing."""
         self._access.admit(request)
         wanted = await body_of(request, wire.WireReset, BODY_BYTES)
+        by = asked_by(wanted.asked_by, request)
         self._check(wanted)
         topic = await self._ordering.topic(wanted.topic)
         for part in wanted.parts:
@@ -60,7 +61,6 @@ class ResetRoutes:
         if wanted.dry_run:
             moves = await self._blocking.run(lambda: self._planned(wanted))
             return answer(request, wire.Ordered(wanted.id, new=False, moves=moves))
-        by = asked_by(wanted.asked_by, request)
         orders = [self._order(wanted.id, topic, part, by) for part in wanted.parts]
         new = await self._blocking.run(lambda: give(self._log, self._app, wanted.id, orders))
         logger.info("%s of %s %s; asked for by %s", wanted.id, topic.name, "is ordered" if new else "was ordered before", by)

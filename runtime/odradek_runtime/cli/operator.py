@@ -9,8 +9,10 @@ from contextlib import suppress
 from typing import TypeVar
 
 from odradek_runtime.admin.client import Query, RemoteLog
+from odradek_runtime.admin.ordering import NAME_CHARACTERS
 from odradek_runtime.cli.connect import running, where
 from odradek_runtime.cli.errors import CommandError
+from odradek_runtime.cli.printable import one_line
 from odradek_runtime.log.port import LogError
 from odradek_runtime.settings import Settings
 
@@ -21,11 +23,11 @@ PAUSE_S = 0.5
 
 
 def asker() -> str:
-    """Who orders it, for the log: user@host."""
+    """Who orders it, for the log: user@host, in a form that a worker takes."""
     user = "somebody"
     with suppress(OSError, KeyError):
         user = getpass.getuser()
-    return f"{user}@{socket.gethostname()}"
+    return one_line(f"{user}@{socket.gethostname()}")[:NAME_CHARACTERS]
 
 
 class Operator:
