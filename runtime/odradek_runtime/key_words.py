@@ -72,6 +72,7 @@ _KINDS: dict[bytes, tuple[str, Callable[[bytes], str]]] = {
     b"z": ("paused", _text),
     b"o": ("owed to an app", _numbered("command")),
     b"r": ("replay", _replay),
+    b"k": ("replay's order", _replay),
     b"u": ("replay's tally", _text),
     b"p": ("positions", _text),
 }

@@ -2,8 +2,8 @@
 
 State keys are `s` + object/key/name, escaped; `<app>.state` carries them without the letter. Journal keys: `i` invocation,
 `j` journal chunk, `l` lock of an object key, `q` inbox slot, `t` timer, `a` attached caller, `z` paused,
-`o` a command for another app, `r` a replay's way through a partition, `u` what became of its invocations, `p` positions. `m`
-stays in the store alone.
+`o` a command for another app, `r` a replay's way through a partition, `k` which record keys it delivers, `u` what became of its
+invocations, `p` positions. `m` stays in the store alone.
 """
 
 from __future__ import annotations
@@ -119,6 +119,11 @@ def outbox_app(key: bytes) -> str:
 def replay(id_: str, partition: int) -> bytes:
     """Where one partition's part of a replay is."""
     return b"r" + id_.encode() + b"/" + struct.pack(">I", partition)
+
+
+def replay_order(id_: str, partition: int) -> bytes:
+    """Where the order of one partition's part of a replay is, if it names keys."""
+    return b"k" + replay(id_, partition)[1:]
 
 
 def replay_tally(id_: str) -> bytes:

@@ -79,9 +79,13 @@ def reports(rows: Iterable[tuple[bytes, bytes]]) -> list[ReplayReport]:
     """
     found: dict[str, ReplayReport] = {}
     tallies: list[ReplayTally] = []
+    ordered: dict[str, list[bytes]] = {}
     for key, value in rows:
         if key[:1] == b"r":
             _add(found, REPLAY.decode(value))
+        elif key[:1] == b"k":
+            order = REPLAY.decode(value)
+            ordered[order.id] = order.keys
         else:
             tallies.append(REPLAY_TALLY.decode(value))
     for tally in tallies:
@@ -92,6 +96,7 @@ def reports(rows: Iterable[tuple[bytes, bytes]]) -> list[ReplayReport]:
             report.dead_letters += tally.dead_letters
             report.left_out += tally.left_out
     for report in found.values():
+        report.keys = report.keys or ordered.get(report.id, [])
         report.parts.sort(key=lambda part: part.partition)
         report.status = _status(report)
     return sorted(found.values(), key=lambda report: report.begun_ms, reverse=True)

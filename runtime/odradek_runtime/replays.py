@@ -11,6 +11,8 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from odradek._definition import Subscription
 
 from . import keys
@@ -54,6 +56,8 @@ class Replays:
         self._forget_old(shard)
         part.begun_ms = int(self._machine.now_ms)
         shard.replays[key] = part
+        if part.keys:
+            self._write(self._machine.epoch, shard, keys.replay_order(part.id, part.partition), REPLAY.encode(part))
         self.put(shard, part)
         self.changed = True
         logger.debug(
@@ -80,8 +84,9 @@ class Replays:
         )  # fmt: skip
 
     def put(self, shard: Shard, part: Replay) -> None:
-        """Where the part stands now is committed with this epoch."""
-        self._write(self._machine.epoch, shard, keys.replay(part.id, part.partition), REPLAY.encode(part))
+        """Where the part stands now is committed with this epoch. The keys that it names stand in its order, once."""
+        row = replace(part, keys=[]) if part.keys else part
+        self._write(self._machine.epoch, shard, keys.replay(part.id, part.partition), REPLAY.encode(row))
         self._machine.touch(shard)
 
     def _write(self, epoch: Epoch, shard: Shard, key: bytes, value: bytes | None) -> None:
@@ -94,6 +99,8 @@ class Replays:
             if part.status != "running" and part.ended_ms < before_ms:
                 del shard.replays[key]
                 self._write(self._machine.epoch, shard, key, None)
+                if part.keys:
+                    self._write(self._machine.epoch, shard, keys.replay_order(part.id, part.partition), None)
                 if shard.replay_tallies.pop(part.id, None) is not None:
                     self._write(self._machine.epoch, shard, keys.replay_tally(part.id), None)
 

@@ -260,10 +260,14 @@ class Shard:
 
     def load_replays(self) -> None:
         """After a restore, from the store. Raises StoreError."""
+        orders = dict(self.store.scan(b"k", b"l"))
+        self.replay_rows.update(orders)
         for key, value in (*self.store.scan(b"r", b"s"), *self.store.scan(b"u", b"v")):
             self.replay_rows[key] = value
             if key[:1] == b"r":
-                self.replays[key] = REPLAY.decode(value)
+                part = self.replays[key] = REPLAY.decode(value)
+                order = orders.get(keys.replay_order(part.id, part.partition))
+                part.keys = part.keys if order is None else REPLAY.decode(order).keys
             else:
                 tally = REPLAY_TALLY.decode(value)
                 self.replay_tallies[tally.id] = tally

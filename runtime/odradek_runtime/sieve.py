@@ -80,6 +80,7 @@ class Sieve:
             b"z": self._paused,
             b"o": self._owed,
             b"r": self._replay,
+            b"k": self._replay_order,
             b"u": self._replay_tally,
             b"p": self._positions,
         }
@@ -184,6 +185,9 @@ class Sieve:
         self._is(waiting.kind in ("invoke", "complete"), f"a command {waiting.kind}")
         id_hash(waiting.id)
         self._is(-(2**31) <= waiting.ref < 2**31, f"of entry {waiting.ref}")
+
+    def _replay_order(self, key: bytes, value: bytes) -> None:
+        self._replay(b"r" + key[1:], value)
 
     def _replay(self, key: bytes, value: bytes) -> None:
         found = REPLAY.decode(value)

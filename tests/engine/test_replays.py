@@ -146,6 +146,20 @@ def test_one_handler_and_some_keys_alone(rig: Rig) -> None:
     assert sum(part.records + part.passed for part in parts(rig, "some")) == RECORDS
 
 
+def test_the_keys_of_a_part_are_written_once_however_many_turns_it_takes(rig: Rig) -> None:
+    rig.start(keeper())
+    fed(rig)
+    wanted = [b"k1", *(b"nobody-%d" % n for n in range(500))]
+    order(rig, "few", keys=wanted, rate=100.0)
+    rig.until(lambda: ended(rig, "few"))
+    rig.restart(keeper())
+    written = [message.value() or b"" for message in rig.records("keeper.journal")]
+    assert sum(b"nobody-7" in value for value in written) == 3, "once for each partition"
+    assert sum(b"few" in value for value in written) > 8
+    assert reports(rows(rig))[0].keys == wanted
+    assert {value for _, value in notes(rig, "few")} == {value for value in range(RECORDS) if value % 7 == 1}
+
+
 def test_a_repeated_order_does_nothing_and_two_replays_are_two(rig: Rig) -> None:
     rig.start(keeper())
     fed(rig)
@@ -169,6 +183,16 @@ def test_it_goes_on_where_it_was_after_a_restart(rig: Rig, crash: bool) -> None:
     rig.until(lambda: ended(rig, "slow"))
     assert Counter(notes(rig, "slow")) == Counter(notes(rig, None))
     assert tally(rig, "slow").ended_well == 2 * RECORDS
+
+
+def test_its_keys_outlive_a_restart(rig: Rig) -> None:
+    rig.start(keeper())
+    fed(rig)
+    order(rig, "slow", rate=20.0, keys=[b"k1", b"k2"])
+    rig.until(lambda: notes(rig, "slow"))
+    rig.restart(keeper(), crash=True)
+    rig.until(lambda: ended(rig, "slow"))
+    assert Counter(notes(rig, "slow")) == Counter(note for note in notes(rig, None) if note[0] in ("k1", "k2"))
 
 
 def test_cancelled_it_stops_and_what_is_under_way_ends(rig: Rig) -> None:

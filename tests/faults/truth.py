@@ -240,5 +240,5 @@ def _left(log: Log, names: Names) -> list[tuple[int, bytes]]:
     latest: dict[tuple[int, bytes], bytes | None] = {}
     for message in committed(log, f"{names.app}.journal"):
         latest[message.partition(), message.key() or b""] = message.value()
-    kept = (keys.POSITIONS, b"r", b"u")
+    kept = (keys.POSITIONS, b"r", b"k", b"u")
     return [place for place, value in latest.items() if value is not None and not place[1].startswith(kept)]
