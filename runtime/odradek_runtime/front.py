@@ -148,7 +148,7 @@ class Front:
         siblings = Siblings(place, settings.data_dir, peer)
         access, self._blocking = Access(token, siblings.tokens), Blocking()
         self._topics = TopicRoutes(log_, access, self._blocking)
-        replays = ReplayRoutes(app, engine, log_, access, self._blocking, peer, at.private_url)
+        self._replays = replays = ReplayRoutes(app, engine, log_, access, self._blocking, peer, at.private_url)
         self._admin_owners = Owners(lambda: log_.peers(app.name))
         jobs = JobRoutes(engine, self._admin_owners, peer, access)
         exposition = Exposition(engine, lambda: self.dispatcher.waiting, self._doors["public"])
@@ -162,6 +162,7 @@ class Front:
     def start(self) -> None:
         """Serve at all of them; until the worker is ready, requests wait or are told 503."""
         self._admin_thread.start()
+        self._admin_thread.call(self._replays.audit.start())
         self._admin_thread.serve("admin", self._admin, self._at.admin, grace_s=1, door=self._doors["admin"])
         self._thread.start()
         self._thread.call(self.dispatcher.start())
@@ -191,6 +192,7 @@ class Front:
         await self._client.aclose()
 
     async def _close_admin(self) -> None:
+        await self._replays.audit.stop()
         await self._topics.close()
         self._blocking.close()
         await self._admin_client.aclose()

@@ -58,6 +58,11 @@ class ReplayReport(msgspec.Struct):
         return sum(part.records for part in self.parts)
 
     @property
+    def over(self) -> bool:
+        """Nothing of it will change any more."""
+        return self.status not in ("running", "ending")
+
+    @property
     def under_way(self) -> int:
         """Invocations that have not ended."""
         return self.started - self.ended_well - self.dead_letters - self.left_out
@@ -66,6 +71,24 @@ class ReplayReport(msgspec.Struct):
     def offsets(self) -> tuple[int, int]:
         """(done, all) offsets of the range."""
         return sum(part.next - part.first for part in self.parts), sum(part.stop - part.first for part in self.parts)
+
+
+def summed_up(report: ReplayReport) -> list[str]:
+    """What has come of it, in words that add up.
+
+    >>> summed_up(ReplayReport("fix-7", "orders", "", [], 0.0, "ann@laptop", 0, 0, started=1, dead_letters=1))
+    ['0 records', '0 ended well', '1 dead letter']
+    """
+    told = [
+        f"{report.records:,} record{'' if report.records == 1 else 's'}",
+        f"{report.ended_well:,} ended well",
+        f"{report.dead_letters:,} dead letter{'' if report.dead_letters == 1 else 's'}",
+    ]
+    if report.left_out:
+        told.append(f"{report.left_out:,} left out")
+    if gone := sum(part.gone for part in report.parts):
+        told.append(f"{gone:,} offset{'' if gone == 1 else 's'} had been deleted")
+    return told
 
 
 def reports(rows: Iterable[tuple[bytes, bytes]]) -> list[ReplayReport]:

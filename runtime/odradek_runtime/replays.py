@@ -77,11 +77,6 @@ class Replays:
         part.status, part.reason, part.ended_ms = status, reason, int(self._machine.now_ms)
         self.put(shard, part)
         self.changed = True
-        logger.log(
-            logging.ERROR if status == "broken" else logging.DEBUG,
-            "replay %s of %s[%d] is %s%s: %d records delivered, %d passed over, %d offsets were gone",
-            part.id, part.topic, part.partition, status, f" ({reason})" if reason else "", part.records, part.passed, part.gone,
-        )  # fmt: skip
 
     def put(self, shard: Shard, part: Replay) -> None:
         """Where the part stands now is committed with this epoch. The keys that it names stand in its order, once."""
@@ -175,5 +170,20 @@ class Replays:
             shown = epoch.touched[number].replay_rows
             if value is None:
                 shown.pop(key, None)
-            else:
-                shown[key] = value
+                continue
+            shown[key] = value
+            if key[:1] == b"r":
+                _tell_end(REPLAY.decode(value))
+
+
+def _tell_end(part: Replay) -> None:
+    """One line for each part that has ended: it is not written again after that."""
+    if part.status == "running":
+        return
+    logger.log(
+        logging.ERROR if part.status == "broken" else logging.INFO,
+        "replay %s of %s[%d] is %s%s: of offsets %d to %d up to %d, %d records delivered, %d passed over, %d offsets were gone; "
+        "begun by %s",
+        part.id, part.topic, part.partition, part.status, f" ({part.reason})" if part.reason else "",
+        part.first, part.stop, part.next, part.records, part.passed, part.gone, part.asked_by or "nobody that is known",
+    )  # fmt: skip

@@ -64,6 +64,8 @@ def test_a_range_is_shown_then_delivered_and_told_of(run: Run, serving: Serving)
     assert [(each["id"], each["status"], each["started"]) for each in listed] == [("two-keys", "done", len(mine))]
     assert "two-keys" in run("replays").stdout
     assert f"two-keys: {len(mine)} records" in run("replay", "orders", "--resume", "two-keys").stdout
+    serving.hears("replay two-keys begins: orders")
+    serving.hears(f"two-keys of orders is over, done: {len(mine)} records, {len(mine) - bad} ended well, {bad} dead letters; asked")
 
 
 def test_dead_letters_after_a_fix_and_only_once(run: Run, serving: Serving, folder: Path) -> None:

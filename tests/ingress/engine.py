@@ -43,12 +43,13 @@ class ScriptedEngine:
         self.failed: Exception | None = None
         self.log_trouble = ""
         self.stuck: dict[int, str] = {}
+        self.rows: dict[int, dict[bytes, bytes]] = {}
 
     def owns(self, shard: int) -> bool:
         return shard in self.owned
 
     def replay_rows(self) -> dict[int, dict[bytes, bytes]]:
-        return {shard: {} for shard in self.owned}
+        return {shard: dict(self.rows.get(shard, {})) for shard in self.owned}
 
     def trouble_of(self, shard: int) -> str:
         return self.log_trouble or self.stuck.get(shard, "")

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from odradek import App, Context
+from odradek_runtime import keys
+from odradek_runtime.admin import wire
 from odradek_runtime.admin.access import Access, Blocking
 from odradek_runtime.admin.peer import PrivatePort
+from odradek_runtime.admin.replay_audit import ReplayAudit
 from odradek_runtime.admin.replays import ReplayRoutes
-from odradek_runtime.formats import COMMAND, REPLAY, Command, Replay
+from odradek_runtime.formats import COMMAND, REPLAY, REPLAY_TALLY, Command, Replay, ReplayTally
 from odradek_runtime.ingress.guard import Guard
 from odradek_runtime.ingress.table import Table
 from odradek_runtime.log.port import Output, Partition
 from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.replay_report import reports
 from tests.ingress.conftest import TOKEN
 from tests.ingress.engine import ScriptedEngine
 
@@ -44,6 +51,7 @@ class Desk:
     log: EmbeddedLog
     engine: ScriptedEngine
     admin: Guard
+    audit: ReplayAudit
 
     def post(self, **fields: Any) -> httpx.Response:
         return asyncio.run(self._ask("POST", "/replays", {**SOUND, **fields}))
@@ -65,6 +73,19 @@ class Desk:
                 found.extend(COMMAND.decode(message.value() or b"") for message in batch)
         return found
 
+    def stands(self, part: Replay, **fields: Any) -> None:
+        """This is what its shard's journal says of a part."""
+        row = replace(part, **fields)
+        self.engine.rows.setdefault(row.partition % 4, {})[keys.replay(row.id, row.partition)] = REPLAY.encode(row)
+
+    def counted(self, shard: int, tally: ReplayTally) -> None:
+        self.engine.rows.setdefault(shard, {})[keys.replay_tally(tally.id)] = REPLAY_TALLY.encode(tally)
+
+    def look(self) -> None:
+        """A minute has passed, and the audit looks."""
+        self.audit._ask_at_s = 0.0
+        asyncio.run(self.audit.look())
+
     def parts(self) -> list[Replay]:
         return [REPLAY.decode(order.payload or b"") for order in self.orders() if order.kind == "replay"]
 
@@ -83,7 +104,7 @@ def desk() -> Iterator[Desk]:
     publisher = log.publisher("feed")
     publisher.publish([Output("orders", number, None, b"1") for number in range(8) for _ in range(3)], 1)
     routes = ReplayRoutes(app, engine, log, Access(TOKEN), blocking, Nobody(), "http://here")
-    yield Desk(log, engine, Guard(Table(routes.table())))
+    yield Desk(log, engine, Guard(Table(routes.table())), routes.audit)
     blocking.close()
     log.close()
 
@@ -95,3 +116,74 @@ def test_who_asks_is_refused_when_no_line_could_say_it(desk: Desk, by: str) -> N
     assert (told["metadata"], told["message"]) == ({"field": "$.asked_by"}, f"$.asked_by: {said}")
     assert desk.cancel("fix-7", by).json()["message"] == f"by: {said}"
     assert desk.orders() == []
+
+
+def test_the_log_says_who_has_asked_for_what(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "odradek")
+    assert desk.post().json()["new"] is True
+    assert desk.post(asked_by="bob@desk").json()["new"] is False
+    desk.cancel("fix-7", "bob@desk")
+    ranges = "orders [1] 0 to 3, [6] 1 to 2, 4 offsets"
+    assert [record.getMessage() for record in caplog.records if record.name == "odradek"] == [
+        f"replay fix-7 begins: {ranges}, for shop/ordered, at most 50 records/s; asked for by ann@laptop",
+        "replay fix-7 of orders, which has begun before, is asked for again by bob@desk",
+        "replay fix-7 is to deliver no more; asked for by bob@desk",
+    ]
+
+
+def test_the_end_of_the_whole_is_told_once(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "odradek")
+    desk.look()
+    desk.post()
+    one, other = desk.parts()
+    desk.stands(one)
+    desk.look()
+    caplog.clear()
+    desk.stands(one, status="done", records=3, next=3, ended_ms=int(time.time() * 1000))
+    desk.look()
+    desk.stands(other, status="done", records=1, next=2)
+    desk.counted(1, ReplayTally("fix-7", started=3, ended_well=1, dead_letters=1))
+    desk.counted(2, ReplayTally("fix-7", started=1))
+    desk.look()
+    assert caplog.messages == [], "two of four are under way"
+    desk.counted(3, ReplayTally("fix-7", ended_well=1, left_out=1))
+    desk.look()
+    desk.look()
+    said = "replay fix-7 of orders is over, done: 4 records, 2 ended well, 1 dead letter, 1 left out; asked for by ann@laptop"
+    assert caplog.messages == [said]
+
+
+def test_what_had_ended_before_its_shard_came_here_was_told_elsewhere(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "odradek")
+    part = Replay("old", "orders", 1, 0, 3, 3, status="done", parts=1, ended_ms=int(time.time() * 1000) - 60_000)
+    desk.engine.owned.discard(3)
+    desk.stands(part)
+    desk.look()
+    desk.engine.owned.add(3)  # only now all shards can be asked
+    desk.look()
+    desk.stands(replace(part, id="young", status="running", next=0))
+    desk.look()
+    desk.stands(replace(part, id="young"))
+    desk.look()
+    said = "replay young of orders is over, done: 0 records, 0 ended well, 0 dead letters; asked for by nobody that is known"
+    assert caplog.messages == [said]
+
+
+@pytest.mark.parametrize(("owned", "lines"), [({1}, 1), ({2}, 0)])
+def test_the_worker_that_has_its_first_part_tells_of_it(caplog: pytest.LogCaptureFixture, owned: set[int], lines: int) -> None:
+    caplog.set_level(logging.INFO, "odradek")
+    parts = [Replay("fix-7", "orders", number, 0, 3, 3, status="done", parts=2) for number in (1, 6)]
+    rows = {part.partition % 4: {keys.replay(part.id, part.partition): REPLAY.encode(part)} for part in parts}
+    engine = ScriptedEngine(owned=owned)
+
+    async def known() -> wire.Replays:
+        return wire.Replays(reports(row for own in rows.values() for row in own.items()), [])
+
+    async def looked() -> None:
+        audit = ReplayAudit(engine, known)
+        await audit.look()
+        engine.rows = rows
+        await audit.look()
+
+    asyncio.run(looked())
+    assert len(caplog.messages) == lines

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from odradek_runtime.admin import wire
 from odradek_runtime.admin.access import Access, Blocking, answer, body_of
 from odradek_runtime.admin.ordering import Ordering, asked_by
+from odradek_runtime.admin.replay_audit import ReplayAudit
 from odradek_runtime.dead_letter import letters
 from odradek_runtime.formats import REPLAY, Command, Replay
 from odradek_runtime.ingress.errors import bad_field, suggestion
@@ -39,6 +40,8 @@ logger = logging.getLogger("odradek")
 ROWS_PATH = "/odradek/private/replays"
 ANSWER_S = 5.0
 BODY_BYTES = 4 * 1024 * 1024
+NAMED = 8
+"""So many partitions of a replay are named in the line that says that it begins."""
 KEYS = 1_000
 """A replay is for so many keys at most: each of its parts carries them."""
 
@@ -66,6 +69,7 @@ class ReplayRoutes:
         self._own_url = own_url
         self._handlers: dict[str, list[str]] = {}
         self._letters = letters(app)
+        self.audit = ReplayAudit(engine, self._known)
         for subscription in app.subscriptions():
             self._handlers.setdefault(subscription.topic.name, []).append(subscription.handler.target)
 
@@ -84,14 +88,7 @@ class ReplayRoutes:
     async def all(self, request: HttpRequest) -> Response:
         """`GET /replays`: those that run, and those that have run within a week."""
         self._access.admit(request)
-        shards, rows = set[int](), list[tuple[bytes, bytes]]()
-        for known in [self._own(), *await self._of_peers()]:
-            fresh = set(known.shards) - shards
-            if fresh == set(known.shards):  # a shard that has just moved may be told of twice
-                rows.extend(known.rows)
-                shards |= fresh
-        unknown = sorted(set(range(self._engine.shards)) - shards)
-        return answer(request, wire.Replays(reports(rows), unknown))
+        return answer(request, await self._known())
 
     async def begin(self, request: HttpRequest) -> Response:
         """`POST /replays` {"id", "topic", "parts": [{"partition", "first", "stop"}], …}: the same id again does nothing."""
@@ -108,8 +105,7 @@ class ReplayRoutes:
             return answer(request, begun)
         orders = self._orders(wanted, topic)
         begun.new = await self._blocking.run(lambda: give(self._log, self._app.name, f"replay-{wanted.id}", orders))
-        said = "begins" if begun.new else "was asked for again, and has begun before"
-        logger.info("replay %s of %s %s; asked for by %s", wanted.id, wanted.topic, said, wanted.asked_by)
+        _tell(wanted, begun)
         return answer(request, begun)
 
     async def cancel(self, request: HttpRequest) -> Response:
@@ -122,7 +118,7 @@ class ReplayRoutes:
         command = Command(kind="cancel_replay", id=id_, target=by)
         orders = [(shard, command) for shard in range(self._engine.shards)]
         new = await self._blocking.run(lambda: give(self._log, self._app.name, f"cancel-{id_}-{secrets.token_hex(4)}", orders))
-        logger.info("replay %s is cancelled; asked for by %s", id_, by)
+        logger.info("replay %s is to deliver no more; asked for by %s", id_, by)
         return answer(request, wire.Begun(id_, new))
 
     async def rows(self, request: HttpRequest) -> Response:
@@ -134,6 +130,17 @@ class ReplayRoutes:
     def _own(self) -> wire.ReplayRows:
         found = self._engine.replay_rows()
         return wire.ReplayRows(sorted(found), [row for rows in found.values() for row in rows.items()])
+
+    async def _known(self) -> wire.Replays:
+        """What all workers say."""
+        shards, rows = set[int](), list[tuple[bytes, bytes]]()
+        for known in [self._own(), *await self._of_peers()]:
+            fresh = set(known.shards) - shards
+            if fresh == set(known.shards):  # a shard that has just moved may be told of twice
+                rows.extend(known.rows)
+                shards |= fresh
+        unknown = sorted(set(range(self._engine.shards)) - shards)
+        return wire.Replays(reports(rows), unknown)
 
     async def _of_peers(self) -> list[wire.ReplayRows]:
         peers = await self._blocking.run(lambda: self._log.peers(self._app.name))
@@ -184,3 +191,21 @@ class ReplayRoutes:
             )  # fmt: skip
             orders.append((part.partition % self._engine.shards, Command(kind="replay", id=row.id, payload=REPLAY.encode(row))))
         return orders
+
+
+def _tell(wanted: wire.WireReplay, begun: wire.Begun) -> None:
+    """Who has asked for what, in the log."""
+    if not begun.new:
+        logger.info("replay %s of %s, which has begun before, is asked for again by %s", wanted.id, wanted.topic, wanted.asked_by)
+        return
+    named = [f"[{part.partition}] {part.first} to {part.stop}" for part in wanted.parts[:NAMED]]
+    if len(wanted.parts) > NAMED:
+        named.append(f"{len(wanted.parts) - NAMED} partitions more")
+    what = "dead letters, back to where they failed" if begun.letters else f"for {', '.join(begun.handlers)}"
+    keys = f", of {len(wanted.keys)} keys" if wanted.keys else ""
+    rate = f"at most {wanted.rate:g} records/s" if wanted.rate else "at full speed"
+    offsets = sum(part.stop - part.first for part in wanted.parts)
+    logger.info(
+        "replay %s begins: %s %s, %d offsets, %s%s, %s; asked for by %s",
+        wanted.id, wanted.topic, ", ".join(named), offsets, what, keys, rate, wanted.asked_by,
+    )  # fmt: skip

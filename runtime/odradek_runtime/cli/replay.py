@@ -24,7 +24,7 @@ from odradek_runtime.cli.preview import preview
 from odradek_runtime.cli.printable import printable
 from odradek_runtime.cli.topics import of_users
 from odradek_runtime.log.port import Log, Partition, TopicInfo
-from odradek_runtime.replay_report import ReplayReport
+from odradek_runtime.replay_report import ReplayReport, summed_up
 
 LOOK_S = 0.3
 """Between two looks at how far it is."""
@@ -247,7 +247,7 @@ def _until_ended(operator: Operator, id_: str, show: Callable[[ReplayReport], No
         report, whole = _named(told, id_), not told.unknown_shards
         if report is not None:
             show(report)
-            if whole and report.status not in ("running", "ending"):
+            if whole and report.over:
                 return report
         elif whole and time.monotonic() - began_s > UNSEEN_S:
             raise _unknown(told, id_)
@@ -264,19 +264,9 @@ def _shown(report: ReplayReport) -> dict[str, Any]:
 
 def _audit(report: ReplayReport) -> None:
     """One line that adds up."""
-    told = [
-        counted(report.records, "record"),
-        f"{report.ended_well:,} ended well",
-        counted(report.dead_letters, "dead letter"),
-    ]
-    if report.left_out:
-        told.append(f"{report.left_out:,} left out")
-    gone = sum(part.gone for part in report.parts)
-    if gone:
-        told.append(f"{counted(gone, 'offset')} had been deleted")
     lasted_s = max(report.ended_ms - report.begun_ms, 0) / 1000
     said = "" if report.status == "done" else f" [yellow]{report.status}[/]"
-    out().print(f"[bold]{escape(report.id)}[/]{said}: {' · '.join(told)}; delivered in {lasted_s:,.1f} s")
+    out().print(f"[bold]{escape(report.id)}[/]{said}: {' · '.join(summed_up(report))}; delivered in {lasted_s:,.1f} s")
 
 
 def _table(found: Sequence[ReplayReport]) -> Table:

@@ -1,0 +1,51 @@
+"""What a worker's log says of replays: one line for each part that has ended, none for each record or turn."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from odradek_runtime.formats import Command
+from odradek_runtime.log_embedded import EmbeddedLog
+from tests.engine.harness import Rig
+from tests.engine.keeper import SHARDS, ended, fed, give, keeper, notes, order
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(EmbeddedLog(tmp_path / "log", fsync=False, clean_interval_s=0), tmp_path, 1)
+    made.log.create_topic("entries", 3, {})
+    yield made
+    made.close()
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return sorted(message for message in caplog.messages if message.startswith("replay "))
+
+
+def test_a_line_for_each_part_that_has_ended(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "odradek")
+    rig.start(keeper())
+    fed(rig)
+    order(rig, "fix", rate=200.0)
+    rig.until(lambda: ended(rig, "fix"))
+    rig.restart(keeper())
+    assert told(caplog) == [
+        f"replay fix of entries[{number}] is done: of offsets 0 to 20 up to 20, 20 records delivered, 0 passed over, "
+        "0 offsets were gone; begun by ann@laptop"
+        for number in range(3)
+    ]
+
+
+def test_who_has_cancelled_it_stands_with_what_it_had_delivered(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "odradek")
+    rig.start(keeper())
+    fed(rig)
+    order(rig, "slow", rate=5.0)
+    rig.until(lambda: notes(rig, "slow"))
+    for shard in range(SHARDS):
+        give(rig, Command(kind="cancel_replay", id="slow", target="bob@laptop"), shard)
+    rig.until(lambda: ended(rig, "slow"))
+    assert len(told(caplog)) == 3
+    assert all("is cancelled (asked for by bob@laptop): of offsets 0 to 20" in line for line in told(caplog))
