@@ -16,7 +16,10 @@ Status = Literal["running", "ending", "done", "cancelled", "broken"]
 
 
 class PartReport(msgspec.Struct):
-    """One partition's part. `records`: delivered; `passed`: over, by their keys; `gone`: offsets that had been deleted before."""
+    """One partition's part. `records`: delivered; `passed`: over, by their keys; `gone`: offsets that had been deleted before.
+
+    `empty`: other offsets without a record: compacted away, aborted, or marks of transactions.
+    """
 
     partition: int
     first: int
@@ -27,6 +30,7 @@ class PartReport(msgspec.Struct):
     records: int
     passed: int
     gone: int
+    empty: int = 0
 
 
 class ReplayReport(msgspec.Struct):
@@ -88,6 +92,8 @@ def summed_up(report: ReplayReport) -> list[str]:
         told.append(f"{report.left_out:,} left out")
     if gone := sum(part.gone for part in report.parts):
         told.append(f"{gone:,} offset{'' if gone == 1 else 's'} had been deleted")
+    if empty := sum(part.empty for part in report.parts):
+        told.append(f"{empty:,} offset{'' if empty == 1 else 's'} without a record")
     return told
 
 
@@ -136,9 +142,10 @@ def _add(found: dict[str, ReplayReport], part: Replay) -> None:
     report.ended_ms = max(report.ended_ms, part.ended_ms)
     report.parts.append(
         PartReport(
-            part.partition, part.first, part.next, part.stop, part.status, part.reason, part.records, part.passed, part.gone
+            part.partition, part.first, part.next, part.stop, part.status, part.reason, part.records, part.passed, part.gone,
+            empty=part.next - part.first - part.records - part.passed - part.gone,
         )
-    )
+    )  # fmt: skip
 
 
 def _status(report: ReplayReport) -> Status:

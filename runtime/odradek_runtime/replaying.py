@@ -183,6 +183,8 @@ class Replaying:
         epoch = machine.epoch
         epoch.begin(machine.steady_ms)
         batch = course.batches[0]
+        if course.at == 0:
+            part.gone += batch.gone  # with its first record: `next` goes past them then, and whoever goes on from there sees none
         for message in batch.messages[course.at : course.at + most]:
             machine.replays.deliver(shard, part, message)
             part.next = message.offset() + 1
@@ -208,7 +210,6 @@ class Replaying:
         course.batches.popleft()
         course.at = 0
         part.next = max(part.next, batch.next_offset)
-        part.gone += batch.gone
         course.reading.taken()
         if batch.broken:
             self._machine.replays.end(course.shard, part, "broken", batch.broken)

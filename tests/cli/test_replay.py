@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from odradek_runtime.admin import wire
 from odradek_runtime.cli.operator import Operator
-from odradek_runtime.log.port import LogError
+from odradek_runtime.log.port import LogError, Partition
+from odradek_runtime.log_kafka import KafkaLog
 from odradek_runtime.settings import Settings
 from tests.cli.conftest import SHOP, Run
 from tests.cli.workers import Serving, until
+from tests.records import committed
 
 STRICT = """    if order.cents % 10 == 3 and not Path("fixed").exists():
         raise TerminalError("three")
@@ -156,3 +159,23 @@ def test_on_kafka_two_workers_answer_for_each_other(run: Run, folder: Path, kafk
         (folder / "fixed").touch()
         told = run("replay", f"{topic_prefix}.dead-letters", "--yes", *on_kafka).stdout
         assert f"{2 * BAD} records · {2 * BAD} ended well" in told
+        number, gone, left, empty = half_gone(kafka, orders)
+        rest = run("replay", orders, "--from", "0", "--id", "rest", "--yes", *on_kafka)
+        shown = " ".join(rest.stderr.split())
+        assert f"gone {gone} offsets at the beginning of partition {number}: deleted" in shown
+        assert f"empty {empty} offsets without a record" in shown
+        counts = f"{left} records · {left} ended well · 0 dead letters"
+        assert f"{counts} · {gone} offsets had been deleted · {empty} offsets without a record;" in rest.stdout
+
+
+def half_gone(servers: str, topic: str) -> tuple[int, int, int, int]:
+    """Half of the fullest partition is deleted. Gives its number, how many offsets that were, what is left, and how many marks."""
+    with closing(KafkaLog(servers)) as log:
+        info = log.topic(topic)
+        assert info is not None
+        fullest = max((Partition(topic, number) for number in range(info.partitions)), key=lambda each: log.offsets(each)[1])
+        gone = log.offsets(fullest)[1] // 2
+        log.trim(fullest, gone)
+        left = sum(1 for _ in committed(log, topic))
+        bounds = [log.offsets(Partition(topic, number)) for number in range(info.partitions)]
+        return fullest.partition, gone, left, sum(end - begin for begin, end in bounds) - left

@@ -20,7 +20,7 @@ DISTINCT = 1_000_000
 
 @dataclass(slots=True)
 class Preview:
-    """What a range holds. `gone`: partition -> offsets at its beginning that have been deleted."""
+    """What a range holds. `gone`: partition -> offsets at its beginning that have been deleted; `empty`: others with no record."""
 
     records: int = 0
     passed: int = 0
@@ -30,6 +30,7 @@ class Preview:
     letters: int = 0
     handlers: set[str] = field(default_factory=set[str])
     gone: dict[int, int] = field(default_factory=dict[int, int])
+    empty: int = 0
 
     def see(self, message: Message, keys: Sequence[bytes]) -> None:
         """One record of the range."""
@@ -57,6 +58,9 @@ class Preview:
         table.add_row("handlers", ", ".join(sorted(self.handlers)) or "-")
         for number, offsets in sorted(self.gone.items()):
             table.add_row("[yellow]gone[/]", f"{counted(offsets, 'offset')} at the beginning of partition {number}: deleted")
+        if self.empty:
+            why = "compacted, aborted, or marks of transactions"
+            table.add_row("empty", f"{counted(self.empty, 'offset')} without a record: {why}")
         return table
 
 
@@ -72,12 +76,14 @@ def preview(log: Log, ranges: Ranges, keys: Sequence[bytes], letters: str) -> Pr
             if begin > start:
                 found.gone[partition.partition] = begin - start
             bar.advance(task, begin - start)
+            found.empty += stop - begin
             at = begin
             for batch in log.scan(partition, begin, stop):
                 for message in batch:
                     found.see(message, keys)
                     if not letters:
                         _letter(found, message)
+                found.empty -= len(batch)
                 bar.advance(task, batch[-1].offset() + 1 - at)
                 at = batch[-1].offset() + 1
             bar.advance(task, stop - at)
