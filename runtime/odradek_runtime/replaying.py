@@ -15,6 +15,7 @@ from typing import Protocol
 from .formats import Replay
 from .log.port import Message, Partition
 from .machine import Machine
+from .pace import Pace
 from .shard import Shard
 
 logger = logging.getLogger("odradek")
@@ -22,11 +23,7 @@ logger = logging.getLogger("odradek")
 SHARE = 200
 """Records of all replays together in one turn, beside as many of everything else."""
 READINGS = 8
-"""So many parts are read at once: each has a reader of its own. The others wait."""
-ROUNDING = 1e-6
-"""What subtraction may take from a whole record."""
-BURST_S = 0.5
-"""A part with a rate may make up so much of what it has missed."""
+"""So many parts are read at once: each has a reader of its own. Replays have places in turn; what has none waits for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,30 +68,16 @@ class Course:
     shard: Shard
     part: Replay
     reading: Reading
-    began_ms: float
+    pace: Pace
     batches: deque[Reread] = field(default_factory=deque["Reread"])
     at: int = 0
     """How many of the first batch's records are done."""
-    delivered: float = 0.0
-    """Records, reckoned since `began_ms`."""
-
-    def allowed(self, steady_ms: float) -> int:
-        """How many records its rate allows now."""
-        rate = self.part.rate
-        if rate <= 0:
-            return SHARE
-        due = rate * (steady_ms - self.began_ms) / 1000
-        missed = min(due - self.delivered, max(rate * BURST_S, 2.0))
-        self.delivered = due - missed
-        return int(missed + ROUNDING)
 
     def wait_ms(self, steady_ms: float) -> float:
         """In how many milliseconds it has something to do; 0: now."""
         if not self.batches or self.shard.phase != "open":
             return float("inf")
-        if self.part.rate <= 0 or self.allowed(steady_ms) > 0:
-            return 0.0
-        return (self.delivered + 1) * 1000 / self.part.rate - (steady_ms - self.began_ms)
+        return self.pace.wait_ms(steady_ms) if self.batches[0].messages else 0.0
 
 
 class Replaying:
@@ -114,6 +97,7 @@ class Replaying:
         self._one_by_one = one_by_one
         self._held = held
         self._turns: deque[Course] = deque()
+        self._paces: dict[str, Pace] = {}
 
     def add(self, event: Reread) -> None:
         """What has been read, if it is still wanted."""
@@ -136,41 +120,56 @@ class Replaying:
         if not self._turns or self._held():
             return
         left = 1 if self._one_by_one() else SHARE
+        self._turns.rotate(-1)  # who comes first may take all that the pace of a replay allows
         for _ in range(len(self._turns)):
             if left <= 0 or self._full():
                 return
             course = self._turns.popleft()
             self._turns.append(course)
-            left -= self._deliver(course, min(left, course.allowed(self._machine.steady_ms)))
+            left -= self._deliver(course, course.pace.allowed(self._machine.steady_ms, left))
 
     def forget(self, number: int) -> None:
         """The shard leaves the memory."""
+        self._machine.replays.changed = True  # its parts have no share of the paces any more
         for course in [course for course in self._turns if course.shard.number == number]:
             self._end(course)
 
     def _look(self) -> None:
-        """Begin to read for parts that have begun or come here, and read no more for those that have ended."""
+        """Read for the parts that have a place, and for no others: they have begun or ended, have come here or gone."""
         self._machine.replays.changed = False
-        for course in [course for course in self._turns if course.part.status != "running"]:
+        shards = [shard for shard in self._machine.shards.values() if shard.phase == "open"]
+        parts = [(shard, part) for shard in shards for part in shard.replays.values()]
+        self._set_paces([part for _, part in parts])
+        read = {id(course.part) for course in self._turns}
+        running = [(shard, part) for shard, part in parts if part.status == "running"]
+        running.sort(key=lambda each: (id(each[1]) not in read, each[1].begun_ms))  # who has a place keeps it, if it can
+        placed = in_turn(running, READINGS)
+        wanted = {id(part) for _, part in placed}
+        for course in [course for course in self._turns if id(course.part) not in wanted]:
             self._end(course)
-        for shard in self._machine.shards.values():
-            if shard.phase == "open":
-                for part in shard.replays.values():
-                    if part.status == "running" and len(self._turns) < READINGS:
-                        self._begin(shard, part)
+        for shard, part in placed:
+            if id(part) not in read:
+                self._begin(shard, part)
+
+    def _set_paces(self, parts: Sequence[Replay]) -> None:
+        """Each replay's is what all of its parts that are here have together, whether they run or have ended."""
+        rates: dict[str, float] = {}
+        for part in parts:
+            rates[part.id] = rates.get(part.id, 0.0) + part.rate
+        steady_ms = self._machine.steady_ms
+        self._paces = {id_: self._paces.get(id_) or Pace(rate, steady_ms) for id_, rate in rates.items()}
+        for id_, rate in rates.items():
+            self._paces[id_].rate = rate
 
     def _begin(self, shard: Shard, part: Replay) -> None:
-        if any(course.part is part for course in self._turns):
-            return
         reading = Reading(Partition(part.topic, part.partition), part.topic_id, part.next, part.stop)
-        self._turns.append(Course(shard, part, reading, self._machine.steady_ms))
+        self._turns.append(Course(shard, part, reading, self._paces[part.id]))
         self._rereader.begin(reading)
 
     def _end(self, course: Course) -> None:
         course.reading.ended = True
         course.reading.taken()
         self._turns.remove(course)
-        self._machine.replays.changed = True  # another may have waited for its place
 
     def _deliver(self, course: Course, most: int) -> int:
         """Up to so many records; gives how many."""
@@ -198,7 +197,7 @@ class Replaying:
             if self._full():
                 break
         course.at += done
-        course.delivered += done
+        course.pace.take(done)
         if course.at >= len(batch.messages):
             self._finish(course, batch)
         machine.replays.put(shard, part)
@@ -215,3 +214,15 @@ class Replaying:
             self._machine.replays.end(course.shard, part, "broken", batch.broken)
         elif part.next >= part.stop:
             self._machine.replays.end(course.shard, part, "done")
+
+
+def in_turn(running: Sequence[tuple[Shard, Replay]], places: int) -> list[tuple[Shard, Replay]]:
+    """Those that have a place: one of each replay, then the next of each, as long as there are places.
+
+    One that is slow, by its rate, has many parts for long: it would keep others from all of them.
+    """
+    waiting: dict[str, list[tuple[Shard, Replay]]] = {}
+    for each in running:
+        waiting.setdefault(each[1].id, []).append(each)
+    ranks = [(rank, each) for of_one in waiting.values() for rank, each in enumerate(of_one)]
+    return [each for _, each in sorted(ranks, key=lambda ranked: ranked[0])[:places]]

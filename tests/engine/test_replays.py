@@ -1,6 +1,5 @@
 """Replays in the engine: each record of a range once more, in order within its key, whatever ends meanwhile."""
 
-import random
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from odradek_runtime.formats import COMMAND, REPLAY, Command, Replay, ReplayTally, StorePosition
 from odradek_runtime.log.port import Output, Partition, Transaction
 from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.pace import Pace
 from odradek_runtime.replay_report import reports
 from odradek_runtime.replaying import Course, Reading, Reread
 from odradek_runtime.routing import shard_of
@@ -248,7 +248,7 @@ def test_a_reader_that_fails_ends_its_part(rig: Rig, monkeypatch: pytest.MonkeyP
 
 def test_a_shard_that_leaves_keeps_nobody_busy() -> None:
     shard = Shard(0, 1, 1, 0, MemoryStore(), StorePosition("", "", 0, 0, 0))
-    course = Course(shard, Replay("x", "e", 0, 0, 0, 9), Reading(Partition("e", 0), "", 0, 9), 0.0)
+    course = Course(shard, Replay("x", "e", 0, 0, 0, 9), Reading(Partition("e", 0), "", 0, 9), Pace(0.0, 0.0))
     course.batches.append(Reread(course.reading, (), 9))
     shard.phase = "open"
     assert course.wait_ms(5.0) == 0.0
@@ -265,6 +265,18 @@ def test_what_is_gone_of_the_range_is_said(rig: Rig) -> None:
     rig.until(lambda: ended(rig, "late"))
     assert {part.partition: part.gone for part in parts(rig, "late")} == {0: 5, 1: 0, 2: 0}
     assert len(notes(rig, "late")) == RECORDS - 5
+
+
+def test_what_is_gone_is_said_though_the_worker_restarts_amid_the_first_batch(rig: Rig) -> None:
+    rig.start(keeper())
+    fed(rig)
+    rig.until(lambda: len(notes(rig, None)) == RECORDS)
+    rig.log.trim(Partition("entries", 0), 5)
+    order(rig, "late", first=0, rate=20.0)
+    rig.until(lambda: any(part.records for part in parts(rig, "late") if part.partition == 0))
+    rig.restart(keeper())
+    rig.until(lambda: ended(rig, "late"))
+    assert {part.partition: part.gone for part in parts(rig, "late")} == {0: 5, 1: 0, 2: 0}
 
 
 @pytest.mark.parametrize(
@@ -318,21 +330,6 @@ def test_a_record_that_the_log_refuses_to_take_further_is_a_dead_letter(rig: Rig
     (letter,) = rig.dead_letters(keeper())
     assert letter["odradek-replay"] == "fix" and "refused to take it any further" in letter["odradek-error"]
     assert Counter(notes(rig, None)) - Counter(notes(rig, "fix")) == Counter([(f"k{bad % 7}", bad)])
-
-
-@pytest.mark.parametrize("rate", [0.3, 2.0, 3.0, 7.0, 50.0])
-def test_a_rate_is_kept_whatever_the_clock_shows(rate: float) -> None:
-    """Seed 57030 of the simulation: a record that was due was 0.9999999 records, for ever."""
-    part = Replay("x", "entries", 0, 0, 0, 1_000_000, rate=rate)
-    shard = Shard(0, 1, 1, 0, MemoryStore(), StorePosition("", "", 0, 0, 0))
-    course = Course(shard, part, Reading(Partition("entries", 0), "", 0, 1), 123.4567)
-    chance, now_ms, delivered = random.Random(7), 123.4567, 0
-    while now_ms < 600_000:
-        now_ms += chance.uniform(0.1, 900.0 / rate)
-        taken = course.allowed(now_ms)
-        course.delivered += taken
-        delivered += taken
-    assert rate * 600 * 0.8 < delivered <= rate * 600 + 1
 
 
 def test_keys_of_other_shards_are_replayed_there(rig: Rig) -> None:
