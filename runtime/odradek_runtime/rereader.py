@@ -65,7 +65,7 @@ class ThreadedRereader:
         """To the end, unless nobody wants it any more. Raises Halted."""
         try:
             start, stop, gone = bounds(self._log, reading, start)
-            for batch in self._log.scan(reading.partition, start, stop):
+            for batch in self._log.scan(reading.partition, start, stop, sparing=True):
                 if not self._room(reading, room):
                     return
                 self._post(Reread(reading, batch, batch[-1].offset() + 1, gone))

@@ -161,3 +161,17 @@ def test_a_bad_record_leaves_nothing_of_its_batch(log: Log, topic: str, topic_pr
     assert values(log, Partition(topic, 0)) == []
     publisher.publish([Output(topic, 0, b"k", b"good")], 1)
     assert values(log, Partition(topic, 0)) == [b"good"]
+
+
+def test_a_sparing_scan_holds_little_at_once_and_gives_all(log: Log, topic: str) -> None:
+    for number in range(4):
+        publish(log, [Output(topic, 0, None, b"%04d" % n + os.urandom(100_000)) for n in range(16 * number, 16 * number + 16)])
+    where = Partition(topic, 0)
+    sizes: list[int] = []
+    found: list[bytes] = []
+    for batch in log.scan(where, *log.offsets(where), sparing=True):
+        time.sleep(0.05)  # who takes his time gets no more at once for it
+        sizes.append(sum(len(message.value() or b"") for message in batch))
+        found += [(message.value() or b"")[:4] for message in batch]
+    assert found == [b"%04d" % n for n in range(64)]
+    assert max(sizes) <= 1_600_000

@@ -120,8 +120,8 @@ class FaultyLog:
         self.members.append(member)
         return member
 
-    def scan(self, partition: Partition, start: int, stop: int) -> Iterator[Sequence[Message]]:
-        for batch in self.inner.scan(partition, start, stop):
+    def scan(self, partition: Partition, start: int, stop: int, *, sparing: bool = False) -> Iterator[Sequence[Message]]:
+        for batch in self.inner.scan(partition, start, stop, sparing=sparing):
             self.scanned[partition.topic] = self.scanned.get(partition.topic, 0) + len(batch)
             yield batch
 

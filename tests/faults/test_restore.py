@@ -91,9 +91,9 @@ class CountingLog:
     records: int = 0
     starts: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
 
-    def scan(self, partition: Partition, start: int, stop: int) -> Iterator[Sequence[Message]]:
+    def scan(self, partition: Partition, start: int, stop: int, *, sparing: bool = False) -> Iterator[Sequence[Message]]:
         self.starts.setdefault(partition.topic, []).append(start)
-        for batch in self.log.scan(partition, start, stop):
+        for batch in self.log.scan(partition, start, stop, sparing=sparing):
             self.records += len(batch)
             yield batch
 

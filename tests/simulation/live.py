@@ -56,9 +56,9 @@ class Guarded:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self.inner, name)
 
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
             with self._lock:
-                return self._wrapped(method(*arguments))
+                return self._wrapped(method(*arguments, **named))
 
         return call
 

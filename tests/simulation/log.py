@@ -22,6 +22,8 @@ from .scheduler import Scheduler
 from .transaction import SimTransaction
 
 STILL_MS = 30_000.0
+SPARING_RECORDS = 10
+"""At once, where a scan is to hold little."""
 TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 INDIGESTIBLE = b"indigestible"
 """An input may have it, but nothing that an app writes: even the dead letter, or the command that forwards it, is refused."""
@@ -209,15 +211,15 @@ class SimLog:
         found = {partition: log.read(positions[partition], log.stable, 1) for partition, log in logs.items()}
         return {partition: batch[0].timestamp()[1] for partition, batch in found.items() if batch}
 
-    def scan(self, partition: Partition, start: int, stop: int) -> Iterator[Sequence[Message]]:
+    def scan(self, partition: Partition, start: int, stop: int, *, sparing: bool = False) -> Iterator[Sequence[Message]]:
         name = f"scan of {partition.topic}[{partition.partition}]"
         self._question(name)
         found = self.partition(partition)
         if start < found.first:
             raise LogError(f"{name} from {start}: it begins at {found.first}")
-        position = start
+        position, most = start, min(self.batch_records, SPARING_RECORDS) if sparing else self.batch_records
         while True:
-            batch = found.read(position, stop, self.batch_records)
+            batch = found.read(position, stop, most)
             if batch:
                 position = batch[-1].at + 1
                 yield batch

@@ -85,7 +85,7 @@ class RemoteLog:
         path = _path(partition, "offsets")
         return self._get(path, wire.Bounds, partition=partition.partition, at_ms=timestamp_ms).first
 
-    def scan(self, partition: Partition, start: int, stop: int) -> Iterator[Sequence[Message]]:
+    def scan(self, partition: Partition, start: int, stop: int, *, sparing: bool = False) -> Iterator[Sequence[Message]]:
         """Committed records with start <= offset < stop, in batches."""
         path = _path(partition, "records")
         while start < stop:

@@ -291,9 +291,10 @@ class Log(Protocol):
         """
         ...
 
-    def scan(self, partition: Partition, start: int, stop: int) -> Iterator[Sequence[Message]]:
+    def scan(self, partition: Partition, start: int, stop: int, *, sparing: bool = False) -> Iterator[Sequence[Message]]:
         """Committed records with start <= offset < stop, in batches, ending when the position has reached `stop`.
 
+        `sparing`: whoever reads takes his time, or is one of many: some MiB are held at the most, not what reads fastest.
         Raises LogError when `start` is below the first offset, or when it does not move for 30 s (a transaction left open).
         """
         ...

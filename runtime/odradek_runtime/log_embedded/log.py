@@ -112,8 +112,8 @@ class EmbeddedLog:
         found = {partition: reading.first(self._catalog, partition, offset) for partition, offset in positions.items()}
         return {partition: message.timestamp()[1] for partition, message in found.items() if message is not None}
 
-    def scan(self, partition: Partition, start: int, stop: int) -> Iterator[Sequence[Message]]:
-        return reading.scan(self._catalog, partition, start, stop)
+    def scan(self, partition: Partition, start: int, stop: int, *, sparing: bool = False) -> Iterator[Sequence[Message]]:
+        return reading.scan(self._catalog, partition, start, stop, reading.SPARING_BYTES if sparing else reading.SCAN_BYTES)
 
     def trim(self, partition: Partition, before: int) -> None:
         """Raises LogError when `before` lies beyond the end."""

@@ -12,6 +12,8 @@ from odradek_runtime.log_embedded.framing import EmbeddedMessage
 
 SCAN_RECORDS = 1_000
 SCAN_BYTES = 4 * 1024 * 1024
+SPARING_BYTES = 1024 * 1024
+"""Of one batch, or a single record."""
 
 
 def read(
@@ -41,19 +43,23 @@ def first(catalog: Catalog, partition: Partition, start: int) -> EmbeddedMessage
     return found[0] if found else None
 
 
-def scan(catalog: Catalog, partition: Partition, start: int, stop: int) -> Iterator[list[EmbeddedMessage]]:
+def scan(
+    catalog: Catalog, partition: Partition, start: int, stop: int, batch_bytes: int = SCAN_BYTES
+) -> Iterator[list[EmbeddedMessage]]:
     """Batches of the records with start <= offset < stop. Raises LogError when some are gone or not there yet."""
     tail = catalog.tail(partition)
     _check_first(partition, tail, start)
     if stop > tail.end:
         raise LogError(f"{partition.topic}[{partition.partition}] ends at offset {tail.end}, there is no {stop} to read up to")
-    return _batches(catalog, partition, tail, start, stop)
+    return _batches(catalog, partition, tail, start, stop, batch_bytes)
 
 
-def _batches(catalog: Catalog, partition: Partition, tail: Tail, start: int, stop: int) -> Iterator[list[EmbeddedMessage]]:
+def _batches(
+    catalog: Catalog, partition: Partition, tail: Tail, start: int, stop: int, batch_bytes: int = SCAN_BYTES
+) -> Iterator[list[EmbeddedMessage]]:
     position = start
     while position < stop:
-        found, after, _ = read(catalog.disk, partition, tail, position, stop, SCAN_RECORDS, SCAN_BYTES)
+        found, after, _ = read(catalog.disk, partition, tail, position, stop, SCAN_RECORDS, batch_bytes)
         _check_first(partition, tail, position)
         position = after
         if found:

@@ -16,7 +16,7 @@ from odradek_runtime.log_kafka.member import KafkaMember
 from odradek_runtime.log_kafka.membership import MembershipOptions
 from odradek_runtime.log_kafka.owner import read_client_id
 from odradek_runtime.log_kafka.publisher import KafkaPublisher
-from odradek_runtime.log_kafka.scanner import Scanner
+from odradek_runtime.log_kafka.scanner import SPARING, Scanner
 from odradek_runtime.log_kafka.secret import SharedSecret
 from odradek_runtime.log_kafka.times import Times
 from odradek_runtime.log_kafka.trouble import TroubleReporter
@@ -71,6 +71,7 @@ class KafkaLog:
         self._trouble = TroubleReporter(bootstrap_servers)
         self._cluster = Cluster(self._clients, replication_factor, request_timeout_s)
         self._scanner = Scanner(self._clients, self._trouble, scan_stall_s)
+        self._sparing = Scanner(self._clients, self._trouble, scan_stall_s, SPARING)
         self._times = Times(self._clients, self._trouble)
         self._transaction_timeout_s = transaction_timeout_s
         self._producer_processes = producer_processes
@@ -123,9 +124,9 @@ class KafkaLog:
         """Of the first committed record at or behind each offset its Unix milliseconds, where it can be read now."""
         return self._times.at(positions)
 
-    def scan(self, partition: Partition, start: int, stop: int) -> Iterator[Sequence[Message]]:
+    def scan(self, partition: Partition, start: int, stop: int, *, sparing: bool = False) -> Iterator[Sequence[Message]]:
         """Committed records with start <= offset < stop, in batches, ending when the position has reached `stop`."""
-        return self._scanner.scan(partition, start, stop)
+        return (self._sparing if sparing else self._scanner).scan(partition, start, stop)
 
     def trim(self, partition: Partition, before: int) -> None:
         """Delete the records below this offset."""
@@ -166,5 +167,6 @@ class KafkaLog:
     def close(self) -> None:
         """Free what is held; members and publishers are closed by their own means."""
         self._scanner.close()
+        self._sparing.close()
         self._times.close()
         self._cluster.close()

@@ -33,6 +33,12 @@ SCAN_OPTIONS: Options = {
     "fetch.message.max.bytes": 8_388_608,
     "check.crcs": False,
 }
+SPARING: Options = {
+    "queued.min.messages": 1_000,
+    "queued.max.messages.kbytes": 512,
+    "fetch.message.max.bytes": 524_288,
+}
+"""What is different where a scan takes long, or many run. One fetch more than this may be queued, and records that are larger."""
 
 
 class Scanner:
@@ -40,12 +46,14 @@ class Scanner:
 
     Args:
         stall_s: without progress for so long a scan gives up.
+        options: what is different from `SCAN_OPTIONS`.
     """
 
-    def __init__(self, clients: Clients, trouble: TroubleReporter, stall_s: float) -> None:
+    def __init__(self, clients: Clients, trouble: TroubleReporter, stall_s: float, options: Options | None = None) -> None:
         self._clients = clients
         self._trouble = trouble
         self._stall_s = stall_s
+        self._options: Options = {**SCAN_OPTIONS, **(options or {})}
         self._lock = threading.Lock()
         self._idle: list[ConsumerClient] = []
         self._closed = False
@@ -131,7 +139,7 @@ class Scanner:
                 raise LogError("the log is closed", retriable=False)
             if self._idle:
                 return self._idle.pop()
-        return self._clients.consumer("odradek-scan", SCAN_OPTIONS, self._trouble.error)
+        return self._clients.consumer("odradek-scan", self._options, self._trouble.error)
 
     def _give_back(self, consumer: ConsumerClient, *, sound: bool) -> None:
         if sound:
