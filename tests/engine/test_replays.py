@@ -267,18 +267,6 @@ def test_what_is_gone_of_the_range_is_said(rig: Rig) -> None:
     assert len(notes(rig, "late")) == RECORDS - 5
 
 
-def test_what_is_gone_is_said_though_the_worker_restarts_amid_the_first_batch(rig: Rig) -> None:
-    rig.start(keeper())
-    fed(rig)
-    rig.until(lambda: len(notes(rig, None)) == RECORDS)
-    rig.log.trim(Partition("entries", 0), 5)
-    order(rig, "late", first=0, rate=20.0)
-    rig.until(lambda: any(part.records for part in parts(rig, "late") if part.partition == 0))
-    rig.restart(keeper())
-    rig.until(lambda: ended(rig, "late"))
-    assert {part.partition: part.gone for part in parts(rig, "late")} == {0: 5, 1: 0, 2: 0}
-
-
 @pytest.mark.parametrize(
     ("field", "change"),
     [
