@@ -1,4 +1,4 @@
-"""The agenda: what waits inside a worker for its turn. Steps that have ended, results, requests, paused work, timers that are due.
+"""The agenda: what waits inside a worker for its turn. Steps that have ended, requests, paused work, timers that are due.
 
 Stands between the engine, which puts things on it, and the machine. Each kind gets a share of every turn, so that none holds up
 the others however much of it comes due at once: 100,000 timers, the inbox of a busy key, an app's paused invocations.
@@ -36,7 +36,6 @@ class Agenda:
     ) -> None:
         self.ended: deque[StepEnded] = deque()
         self.questions: deque[tuple[int, Pending]] = deque()
-        self.wakes: deque[tuple[Shard, str]] = deque()
         self._paused: deque[tuple[Shard, bytes]] = deque()
         self._machine = machine
         self._full = full
@@ -46,7 +45,7 @@ class Agenda:
     @property
     def waiting(self) -> bool:
         """Something is there that needs no event and no clock."""
-        return bool(self.wakes or self.questions or self._paused or self._machine.busy)
+        return bool(self.questions or self._paused or self._machine.busy)
 
     @property
     def timers_held(self) -> bool:
@@ -56,7 +55,6 @@ class Agenda:
 
     def clear(self) -> None:
         """Start over: requests are asked again when their shards have opened, all else is found in the log."""
-        self.wakes.clear()
         self.questions.clear()
         self._paused.clear()
 
@@ -75,7 +73,7 @@ class Agenda:
     def turn(self) -> None:
         """A share of everything. An epoch that is kept small may have room for one kind alone: each is the first in turn."""
         self._machine.settle()
-        kinds = [self._wake, self._ask, self._retry_paused, self._fire_timers]
+        kinds = [self._ask, self._retry_paused, self._fire_timers]
         first = self._machine.epoch.number // 2 % len(kinds) if self._one_by_one() else 0
         for take in kinds[first:] + kinds[:first]:
             take()
@@ -99,19 +97,6 @@ class Agenda:
         epoch = self._machine.epoch
         epoch.begin(self._machine.steady_ms)
         epoch.events += 1
-
-    def _wake(self) -> None:
-        """Step results that are durable now reach their handlers."""
-        machine = self._machine
-        for _ in range(SHARE):
-            if not self.wakes or self._full():
-                return
-            shard, id_ = self.wakes.popleft()
-            live = shard.live.get(id_)
-            if live is not None and machine.shards.get(shard.number) is shard:
-                self._begin_event()
-                machine.runner.wake(live)
-                machine.settle()
 
     def _ask(self) -> None:
         """One by one, as far as the epoch has room: a request is an event like any other."""

@@ -48,7 +48,7 @@ class CoroutineCache:
         pinned = 0
         while pinned < PINNED and (len(self._suspended) > self._most or self.held_bytes > self._most_bytes):
             slot, (live, _) = next(iter(self._suspended.items()))
-            if live.journal.unwritten or live.held:
+            if live.journal.unwritten:
                 self._suspended[slot] = self._suspended.pop(slot)
                 pinned += 1
             else:

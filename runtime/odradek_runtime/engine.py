@@ -298,7 +298,6 @@ class Engine:
         assert epoch is not None, "the log answers what it was given"
         assert epoch.number == event.epoch, "and answers the epoch that is in flight"
         machine = self.machine
-        machine.committed_epoch = epoch.number
         self.flags.refused = ""
         self.intake.done_commands.update(self._sent_commands)
         recent_bytes = self._shares.recent_bytes // max(len(machine.shards), 1)
@@ -311,11 +310,10 @@ class Engine:
         for pending in epoch.accepted:
             pending.accept()
         self._executor.submit(epoch.steps)
-        self._agenda.wakes.extend((live.shard, live.id) for live in epoch.deliveries)
         machine.metrics.epochs += 1
         machine.metrics.events += epoch.events
         machine.metrics.outputs += len(epoch.outputs)
-        machine.metrics.steps += len(epoch.deliveries)
+        machine.metrics.steps += epoch.results
         machine.metrics.add(epoch.tally, epoch.lasted_s)
         machine.metrics.commit_s.observe((machine.steady_ms - self._sent_steady_ms) / 1000)
         self._opened(epoch)

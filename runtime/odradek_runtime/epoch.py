@@ -1,7 +1,7 @@
 """An epoch: everything one worker does between two commits, gathered so that it commits or vanishes as one.
 
 The machine fills it; the worker turns it into a `Transaction` and, once that is durable, lets out what waited for it:
-replies, steps, and step results for their handlers (invariant 4).
+replies and steps (invariant 4).
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class Epoch:
     lasted_s: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
     """`service/handler` of what has ended, and the seconds from its start to its end."""
     steps: list[StepRun] = field(default_factory=list[StepRun])
-    deliveries: list[Live] = field(default_factory=list["Live"])
+    results: int = 0
+    """Steps that have ended, well or not: their results are in it."""
     journaled: dict[str, Live] = field(default_factory=dict[str, "Live"])
 
     def begin(self, steady_ms: float) -> None:

@@ -105,7 +105,6 @@ class Live:
         self.timers: dict[int, bytes] = {}
         self.started: list[int] = []
         self.sleeps: list[int] = []
-        self.held: list[tuple[int, int]] = []
 
     # --- what a context asks ---
 

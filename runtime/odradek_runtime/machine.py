@@ -102,7 +102,6 @@ class Machine:
         """Durations."""
         self.look_at_clock: Callable[[], None] = _as_it_is
         """Brings both up to date: what runs in a turn takes time. The engine's."""
-        self.committed_epoch = 0
         self.epoch = Epoch(1)
         self.ready: deque[tuple[Shard, str]] = deque()
         self.poison: dict[str, str] = {}
@@ -368,7 +367,7 @@ class Machine:
                 self.calls.invoke(shard, command)
             case "complete":
                 entry = Entry("completion", command.ref, value=command.payload, failure=command.failure)
-                self.runner.complete(shard, command.id, entry, after_commit=False)
+                self.runner.complete(shard, command.id, entry)
             case "forward":
                 self._forwarded(shard, command)
             case "replay":

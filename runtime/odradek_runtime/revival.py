@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from . import keys
-from .formats import CHUNK, Entry, FormatError, Timer
+from .formats import Entry, FormatError, Timer
 from .formats import Invocation as Stored
 from .invocation import Live
 from .journal import Journal
@@ -60,35 +60,10 @@ class Revival:
         except FormatError as error:
             machine.ending.pause(shard, stored, "divergence", str(error))
             return None
-        self._hold_uncommitted(live)
         live.anchored = True
         shard.live[stored.id] = live
         self._machine.limits.began(live)
         return live
-
-    def _hold_uncommitted(self, live: Live) -> None:
-        """A step's result of an epoch that is not durable yet stays unseen until this one is (invariant 4).
-
-        Steps alone: until it is delivered, a step's timer brings the invocation back after a crash. Nothing would for the others.
-        """
-        shard, epoch = live.shard, self._machine.epoch
-        fresh = [key for key in live.journal.chunks if key in shard.changes or key in shard.committing]
-        if not fresh:
-            return
-        steps = {entry.ref for entry in live.journal.commands if entry.kind == "step"}
-        refs: set[int] = set()
-        for key in fresh:
-            for entry in CHUNK.decode(shard.read(key) or b"").entries:
-                if entry.kind != "completion":  # done after what came before it had been seen
-                    refs.clear()
-                elif entry.ref in steps:
-                    refs.add(entry.ref)
-        indices = [index for index, entry in enumerate(live.journal.completions) if entry.ref in refs]
-        live.held = [(index, epoch.number) for index in indices]
-        if indices:
-            epoch.deliveries.append(live)
-            epoch.urgent = True
-            self._machine.touch(shard)
 
     def replay(self, shard: Shard, stored: Stored) -> Live | None:
         """Rebuild an invocation from its journal and run it as far as it goes."""
@@ -103,8 +78,6 @@ class Revival:
         if live is None or live.closed:
             return
         if (stored.id, ref) in shard.running:
-            return
-        if ref in live.journal.completed and ref in live.pending:  # recorded, and seen once that is durable
             return
         if ref in live.bodies and ref in live.pending:
             self._machine.runner.start_step(live, ref, timer.attempt, timer.first_ms)

@@ -201,14 +201,10 @@ class Runner:
             ending.attempt_failed(live, error)
 
     def _next_completion(self, live: Live) -> bool:
-        """Deliver the next completion, if there is one whose epoch has committed (invariant 4)."""
+        """Deliver the next completion, if there is one."""
         journal = live.journal
         if journal.delivered == len(journal.completions):
             return False
-        if live.held and live.held[0][0] == journal.delivered:
-            if live.held[0][1] > self._machine.committed_epoch:
-                return False
-            live.held.pop(0)
         entry = journal.completions[journal.delivered]
         journal.delivered += 1
         future = live.pending.pop(entry.ref, None)
@@ -344,8 +340,11 @@ class Runner:
 
     # --- completions ---
 
-    def complete(self, shard: Shard, id_: str, completion: Entry, *, after_commit: bool) -> None:
-        """Something an invocation waits for has happened. `after_commit`: it is seen once it is durable (a step's result)."""
+    def complete(self, shard: Shard, id_: str, completion: Entry) -> None:
+        """Something an invocation waits for has happened: it goes on at once, in the epoch that journals it.
+
+        What it does then shares the epoch's fate, so that nothing is acted on that is not recorded with it (invariant 4).
+        """
         live = shard.live.get(id_)
         if live is None:
             stored = self._machine.stored(shard, id_)
@@ -363,10 +362,6 @@ class Runner:
         epoch.bytes += len(completion.value or b"")
         epoch.journaled[live.id] = live
         self._machine.touch(shard)
-        if after_commit:
-            live.held.append((len(live.journal.completions) - 1, epoch.number))
-            epoch.deliveries.append(live)
-            epoch.urgent = True
         if live.coroutine is None:
             self.start(live)
         else:

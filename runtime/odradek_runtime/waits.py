@@ -55,7 +55,7 @@ class Waits:
         timer = TIMER.decode(raw)
         if timer.kind == "sleep":
             shard.put(key, None)
-            self._machine.runner.complete(shard, id_, Entry("completion", ref), after_commit=False)
+            self._machine.runner.complete(shard, id_, Entry("completion", ref))
             return
         stored = self._owner(shard, id_, timer)
         over = stored is None or stored.status not in _MEETS[timer.kind]
@@ -140,14 +140,15 @@ class Waits:
         machine.ending.failed(live, Failure(504, f"{stored.target} took longer than its timeout"))
 
     def step_done(self, shard: Shard, run: StepRun, value: bytes | None, error: BaseException | None) -> None:
-        """A step ran. Its result is recorded now and seen by the handler once that is durable."""
+        """A step ran. Its result is recorded, and its handler sees it at once: what it does then shares this epoch's fate."""
         self._machine.touch(shard)
         shard.running.discard((run.id, run.ref))
         stored = self._machine.stored(shard, run.id)
         if stored is None or stored.created_ms != run.created_ms:  # its invocation has ended; this may be another one
             return
         if error is None:
-            self._machine.runner.complete(shard, run.id, self._recorded(run, value or b""), after_commit=True)
+            self._machine.epoch.results += 1
+            self._machine.runner.complete(shard, run.id, self._recorded(run, value or b""))
             return
         policy = run.body.retry or STEP
         attempt = run.attempt + 1
@@ -162,7 +163,8 @@ class Waits:
         else:
             self._again(shard, stored.target, run, error, attempt, policy)
             return
-        self._machine.runner.complete(shard, run.id, Entry("completion", run.ref, failure=failure), after_commit=True)
+        self._machine.epoch.results += 1
+        self._machine.runner.complete(shard, run.id, Entry("completion", run.ref, failure=failure))
 
     def _recorded(self, run: StepRun, value: bytes) -> Entry:
         limit, what = self._machine.max_record_bytes, f"the result of step {run.body.name}"

@@ -196,9 +196,9 @@ def test_sync_steps_run_in_a_bounded_pool_of_threads_and_async_ones_on_one_loop(
     assert told[12].split()[0] not in {text.split()[0] for text in told[:12]}
 
 
-def test_a_result_is_seen_only_once_it_is_committed(rig: Rig) -> None:
-    """The commit that records it fails for a while: the handler must not have gone on."""
-    app, ran, went_on = App("durable", shards=1), threading.Event(), threading.Event()
+def test_nothing_follows_a_result_outside_before_it_is_committed(rig: Rig) -> None:
+    """The commit that records it fails for a while: the handler has gone on, and nobody has heard of it."""
+    app, ran, followed = App("durable", shards=1), threading.Event(), threading.Event()
     refuse = threading.Event()
 
     async def work() -> int:
@@ -209,7 +209,7 @@ def test_a_result_is_seen_only_once_it_is_committed(rig: Rig) -> None:
     @app.handler
     async def go(ctx: Context) -> int:
         value = await ctx.run(work)
-        went_on.set()
+        await ctx.run(followed.set)
         return value
 
     def judge(transaction: Transaction) -> Verdict:
@@ -221,10 +221,12 @@ def test_a_result_is_seen_only_once_it_is_committed(rig: Rig) -> None:
     asked = rig.ask("durable/go")
     assert ran.wait(10)
     rig.until(lambda: rig.worker.metrics.epochs_refused >= 2)
-    assert not went_on.is_set()
+    assert not followed.is_set()
+    assert asked.replies == []
     rig.log.judge = lambda _: "pass"
     assert asked.value() == 7
     assert len(asked.replies) == 1
+    assert followed.is_set()
 
 
 def test_a_step_starts_only_after_its_start_is_committed(rig: Rig) -> None:

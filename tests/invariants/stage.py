@@ -238,7 +238,7 @@ class Stage:
         """The held commit happens; go on until the engine has heard of it."""
         epoch = self.held().epoch
         self.member.let_through()
-        self.until(lambda: self.machine.committed_epoch >= epoch, commits=False)
+        self.until(lambda: self.engine.inflight is None or self.engine.inflight.number > epoch, commits=False)
 
     def refuse(
         self, reason: Literal["fenced", "aborted", "unknown"] = "aborted", *, applied: bool = False, poison: bool = False

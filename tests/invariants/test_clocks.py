@@ -232,7 +232,7 @@ def test_a_delayed_start_goes_by_the_wall_clock(stage: MakeStage) -> None:
     here = stage(trying(RetryPolicy(), seen)).open()
     here.ask("trying/sending", 30)
     here.ask("trying/sending", 3000)
-    here.until(lambda: here.machine.committed_epoch and here.quiet)
+    here.until(lambda: here.machine.metrics.epochs and here.quiet)
     idle(here)
     here.now_ms -= HOUR_MS
     idle(here, HOUR_MS + 29_000)

@@ -137,7 +137,8 @@ def test_who_is_turned_away_is_told_whether_the_invocation_may_exist(stage: Make
     assert [(reply.status, reply.doubtful) for reply in (*durable, *sent)] == [("moved", False), ("moved", True)]
 
 
-def test_steps_start_and_their_results_are_seen_after_the_commit(stage: MakeStage) -> None:
+def test_steps_start_after_the_commit_and_what_follows_a_result_commits_with_it(stage: MakeStage) -> None:
+    """One commit a step: the handler sees a result in the epoch that journals it, and nothing of what it does then is seen before."""
     here = opened(stage)
     replies = here.ask("counter/step", 5, key="k")
     here.held()
@@ -148,13 +149,73 @@ def test_steps_start_and_their_results_are_seen_after_the_commit(stage: MakeStag
     here.let_through()
     (run,) = here.executor.submitted
     here.step_ends(run, 10)
-    here.held()
+    sent = here.held()
+    assert (COUNT[1:], b"10") in sent.state[0], "the handler has gone on in the epoch that journals the result"
     for _ in range(5):
         here.turn()
-    assert here.machine.shards[0].read(COUNT) is None, "the handler has not gone on: the result is not durable"
+    assert replies == [], "and that is not durable"
 
     here.until(lambda: replies)
     assert replies[0].value == b"10"
+    assert len(here.member.sent) == 2
+
+
+def in_a_row(stage: MakeStage) -> Stage:
+    """An app whose handler runs three steps, one after the other, each from the last one's result."""
+    app = App("row", shards=1)
+
+    async def more(n: int) -> int:
+        return n + 1
+
+    @app.handler
+    async def go(ctx: Context) -> int:
+        n = 0
+        for _ in range(3):
+            n = await ctx.run(more, n)
+        return n
+
+    made = stage(app).open()
+    made.member.sent.clear()
+    return made
+
+
+def test_three_steps_in_a_row_are_four_commits_and_none_starts_before_the_result_it_follows_is_durable(stage: MakeStage) -> None:
+    here = in_a_row(stage)
+    replies = here.ask("row/go")
+    for done in range(3):
+        here.until(lambda done=done: len(here.executor.submitted) > done)
+        here.step_ends(here.executor.submitted[done], done + 1)
+        here.held()
+        for _ in range(5):
+            here.turn()
+        assert len(here.executor.submitted) == done + 1, "the result that the next one follows is not durable"
+        assert replies == []
+    here.until(lambda: replies)
+    assert replies[0].value == b"3"
+    assert len(here.member.sent) == 4
+
+
+def test_a_result_that_was_not_recorded_is_dropped_with_all_that_followed_from_it(stage: MakeStage) -> None:
+    """The step runs again, under the same key, and what it gives then is the one result that there has ever been."""
+    here = in_a_row(stage)
+    replies = here.ask("row/go")
+    here.until(lambda: here.executor.submitted)
+    first = here.executor.submitted[0]
+    here.step_ends(first, 1)
+    here.held()
+    here.refuse("aborted")
+    here.until(lambda: len(here.executor.submitted) == 2)
+    again = here.executor.submitted[1]
+    assert (again.key, again.incarnation > first.incarnation) == (first.key, True), "the second one was never started"
+
+    here.step_ends(again, 10)
+    here.until(lambda: len(here.executor.submitted) == 3)
+    here.step_ends(first, 1)  # heard of late: nobody waits for it any more
+    here.step_ends(here.executor.submitted[2], 11)
+    here.until(lambda: len(here.executor.submitted) == 4)
+    here.step_ends(here.executor.submitted[3], 12)
+    here.until(lambda: replies)
+    assert replies[0].value == b"12"
 
 
 def test_a_worker_that_has_lost_its_shard_answers_no_read_from_what_it_had(stage: MakeStage) -> None:
@@ -283,21 +344,13 @@ def backing_off(stage: MakeStage, seen: list[int]) -> tuple[Stage, list[Reply]]:
     return here, replies
 
 
-def test_a_result_that_came_during_a_backoff_is_seen_after_its_commit(stage: MakeStage) -> None:
-    """It is journaled while its invocation cannot run; a retry before the commit rebuilds the invocation, and must not see it."""
+def test_a_retry_runs_no_step_again_whose_result_came_during_the_backoff(stage: MakeStage) -> None:
+    """It is journaled while its invocation cannot run. A retry finds it there, before its epoch is durable, too."""
     seen: list[int] = []
     here, replies = backing_off(stage, seen)
     for _ in range(5):
         here.turn()
-    assert seen == [], "its epoch is not committed"
+    assert (seen, replies) == ([8], [])
 
     here.until(lambda: replies)
-    assert seen == [8]
-
-
-def test_a_retry_runs_no_step_again_whose_result_came_during_the_backoff(stage: MakeStage) -> None:
-    """A second result would come when nobody expects it: a replay took it for the first, not yet durable, and diverged."""
-    here, replies = backing_off(stage, [])
-    here.until(lambda: replies)
-
     assert len(here.executor.submitted) == 1

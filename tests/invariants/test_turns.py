@@ -62,7 +62,7 @@ def test_a_request_beside_timers_that_are_due_has_its_turn(stage: MakeStage) -> 
     seen: list[int] = []
     here = stage(busy(seen)).open()
     here.ask("busy/plan", 10)
-    here.until(lambda: here.machine.committed_epoch and here.quiet)
+    here.until(lambda: here.machine.metrics.epochs and here.quiet)
     here.until(lambda: sum(1 for _ in here.machine.shards[0].scan_prefix(b"t")) >= MANY and here.quiet)
     here.later(10_001)
     assert asked_amid(here, seen) <= FEW

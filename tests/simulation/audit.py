@@ -13,7 +13,7 @@ import msgspec
 
 from odradek_runtime import keys
 from odradek_runtime.epoch import StepRun
-from odradek_runtime.formats import CHUNK, INVOCATION, LOCK, POSITIONS, SLOT, STORE_POSITION, TIMER, Positions
+from odradek_runtime.formats import INVOCATION, LOCK, POSITIONS, SLOT, STORE_POSITION, TIMER, Positions
 from odradek_runtime.formats import Invocation as Stored
 from odradek_runtime.log.port import Output, Partition, Transaction
 from odradek_runtime.request import Reply
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class Audit:
     """What is committed, and the rules that no moment may break."""
 
-    def __init__(self, app: str, recorded: set[bytes], note: Callable[[str], None]) -> None:
+    def __init__(self, app: str, note: Callable[[str], None]) -> None:
         self.views: dict[int, dict[bytes, bytes]] = defaultdict(dict)
         self.positions: dict[int, Positions] = {}
         self.writers: dict[int, int] = {}
@@ -44,7 +44,6 @@ class Audit:
         """Unfinished ones of the object whose bad records pause their key, by id: those that are paused, or wait in an inbox."""
         self.steps: set[bytes] = set()
         self.commits = 0
-        self.recorded = recorded
         self._app = app
         self._note = note
 
@@ -91,8 +90,6 @@ class Audit:
                 _apply(view, key, value)
                 if key[:1] == b"i":
                     self._invocation(key[1:].decode(), value)
-                elif key[:1] == b"j" and value is not None:
-                    self._chunk(value)
                 elif key[:1] == b"t" and value is not None and TIMER.decode(value).kind == "step":
                     self.steps.add(key)
             self._moved(number, POSITIONS.decode(view[keys.POSITIONS]), order)
@@ -120,11 +117,6 @@ class Audit:
         else:
             self._rule(id_ not in self.ended, f"{id_} {stored.target} has ended and is {stored.status} again")
             self.unfinished.add(id_)
-
-    def _chunk(self, value: bytes) -> None:
-        for entry in CHUNK.decode(value).entries:
-            if entry.kind == "completion" and entry.value is not None:
-                self.recorded.add(entry.value.strip(b'"'))
 
     def _moved(self, number: int, now: Positions, order: Transaction) -> None:
         before = self.positions.get(number)

@@ -28,10 +28,10 @@ class Defect:
 PATCHES = (
     "ages-by-wall", "bad-record-blocks", "ends-before-settle", "engine-sends-ahead", "failed-attempt-kept", "failed-sends-kept",
     "foreign-records-kept", "foreign-state-read",
-    "group-is-authority", "last-attempt-kept", "local-before-barrier", "noted-result-seen", "old-store", "one-barrier",
+    "group-is-authority", "last-attempt-kept", "local-before-barrier", "old-store", "one-barrier",
     "outbox-kept", "poison-not-isolated", "poisonous-command", "read-before-committed", "released-too-early", "reply-before-commit",
     "reset-reads-stale", "reset-twice", "reset-under-old-ids",
-    "result-before-commit", "stale-batches", "stale-read", "stamps-unchecked", "start-uncommitted", "state-unstamped",
+    "stale-batches", "stale-read", "stamps-unchecked", "start-uncommitted", "state-unstamped",
     "step-before-commit", "store-written-first", "successor-kept", "taken-at-once", "torn-forgotten", "torn-not-healed",
     "torn-state", "unfenced-source", "waiting-forgotten", "waiting-not-looked-up",
     "waits-by-wall",
@@ -100,8 +100,24 @@ DEFECTS = (
         "        if (stored.id, ref) in shard.running:\n            return\n", "",
     ),
     Defect(
-        "result-at-send", "a result counts as durable once its epoch is sent", "engine.py",
-        "        self.inflight = epoch\n", "        self.inflight = epoch\n        machine.committed_epoch = epoch.number\n",
+        "next-step-early", "a step starts before the result that it follows is durable", "engine.py",
+        "        self._member.commit(transaction)\n",
+        "        if epoch.results:\n            self._executor.submit(epoch.steps)\n            epoch.steps = []\n"
+        "        self._member.commit(transaction)\n",
+    ),
+    Defect(
+        "reply-after-step-early", "a reply goes out before the step's result that it follows is durable", "engine.py",
+        "        self._member.commit(transaction)\n",
+        "        for answer, reply in epoch.replies if epoch.results else ():\n            answer(reply)\n"
+        "        self._member.commit(transaction)\n",
+    ),
+    Defect(
+        "result-dropped", "an attempt that fails takes the results with it that it has seen in its epoch", "ending.py",
+        "    live.refusals = None\n", "    live.refusals = None\n    live.journal.unwritten = []\n",
+    ),
+    Defect(
+        "result-seen-twice", "a handler that goes on after a result sees the one before it once more", "runner.py",
+        "        journal.delivered += 1\n", "        journal.delivered += len(live.pending) > 1 or not live.timers\n",
     ),
     Defect(
         "eviction-ignored", "a member that was evicted goes on with its open epoch", "handover.py",
@@ -160,10 +176,6 @@ DEFECTS = (
         "                self._machine.ready.append((live.shard, following))\n", "                pass\n",
     ),
     Defect(
-        "unseen-dropped", "a coroutine is dropped though it has a result that it has not seen", "coroutine_cache.py",
-        "            if live.journal.unwritten or live.held:\n", "            if live.journal.unwritten:\n",
-    ),
-    Defect(
         "step-late", "the end of a step joins an epoch that has no room, beside a suspect", "agenda.py",
         "            if not self.ended or self._full():\n", "            if not self.ended:\n", poison=0.1,
     ),
@@ -212,11 +224,6 @@ DEFECTS = (
     Defect(
         "last-not-first", "of the invocations of an event the first is suspected, not the last", "isolation.py",
         "dict.fromkeys(reversed(epoch.roots))", "dict.fromkeys(epoch.roots)", poison=0.1,
-    ),
-    Defect(
-        "recorded-step-again", "a retry runs a step again whose result has come during the backoff", "revival.py",
-        "        if ref in live.journal.completed and ref in live.pending:  # recorded, and seen once that is durable\n"
-        "            return\n", "",
     ),
     Defect(
         "named-apart", "an idempotency key is another one when its handler is named with its app", "invocation.py",

@@ -85,7 +85,7 @@ class World:
         self.outside = Outside()
         self.failed = self.outside.wrong
         names = (APP, OTHER) if self.program.far_shards else (APP,)
-        audits = {name: Audit(name, self.outside.recorded, self._note) for name in names}
+        audits = {name: Audit(name, self._note) for name in names}
         rng = self.scheduler.rng
         pace_ms = rng.choice((1.0, 1.0, 10.0))
         self.log = SimLog(self.scheduler, self.faults, audits, batch_records=rng.choice((1, 5, 50)), mean_ms=pace_ms)
