@@ -192,7 +192,7 @@ class Engine:
         if not self.flags.stopping:
             waits_ms.append(self._replaying.wait_ms(steady_ms))
         if self.inflight is None and not self.machine.epoch.empty:
-            waits_ms.append(self.machine.epoch.started_ms + self._settings.epoch_linger_s * 1000 - steady_ms)
+            waits_ms.append(self._linger_ms())
         return min(max(min(waits_ms, default=500.0), 0.0), 500.0) / 1000 if not self._full() else 0.5
 
     @property
@@ -273,13 +273,22 @@ class Engine:
             return
         age_ms = self.machine.steady_ms - epoch.started_ms
         forced = self._handover.losing or self.flags.stopping
-        linger_s = self._settings.epoch_linger_s
-        if self.intake.waiting:
-            linger_s = max(linger_s, self._settings.epoch_backlog_s)
         urgent = epoch.urgent and (not self.machine.busy or age_ms >= BUSY_MS)
-        due = forced or urgent or self._full() or age_ms >= linger_s * 1000
+        due = forced or urgent or self._full() or self._linger_ms() <= 0
         if due and self._stores_are_sound():
             self._commit()
+
+    def _linger_ms(self) -> float:
+        """How long the open epoch may still gather what nobody waits for.
+
+        It is reckoned from when the one before was sent, for what comes alone need not wait for company; under a backlog from its
+        own beginning.
+        """
+        if self.intake.waiting:
+            begun_ms, linger_s = self.machine.epoch.started_ms, max(self._settings.epoch_linger_s, self._settings.epoch_backlog_s)
+        else:
+            begun_ms, linger_s = self._sent_steady_ms, self._settings.epoch_linger_s
+        return begun_ms + linger_s * 1000 - self.machine.steady_ms
 
     def _commit(self) -> None:
         machine = self.machine

@@ -40,8 +40,14 @@ def lingering(stage: MakeStage) -> Stage:
 
 @jumps
 def test_an_epoch_is_committed_in_time(stage: MakeStage, jump_ms: int) -> None:
+    """What comes after a pause at once, what comes after that when there was time for more, by the steady clock alone."""
     here = lingering(stage)
+    here.later(50)
+    sent = len(here.member.sent)
     here.publish("counting-in", ("k", 1))
+    here.until(lambda: len(here.member.sent) == sent + 1)
+    here.until(lambda: here.quiet)
+    here.publish("counting-in", ("k", 2))
     here.until(lambda: not here.machine.epoch.empty, commits=False)
     here.now_ms += jump_ms
     here.turn()

@@ -116,10 +116,6 @@ DEFECTS = (
         "    live.refusals = None\n", "    live.refusals = None\n    live.journal.unwritten = []\n",
     ),
     Defect(
-        "result-seen-twice", "a handler that goes on after a result sees the one before it once more", "runner.py",
-        "        journal.delivered += 1\n", "        journal.delivered += len(live.pending) > 1 or not live.timers\n",
-    ),
-    Defect(
         "eviction-ignored", "a member that was evicted goes on with its open epoch", "handover.py",
         '            self._flags.start_over = "shards were lost"\n', "            pass\n",
         harmless="the stamps fence its next epoch, and it starts over then: it only takes longer",
