@@ -5,6 +5,7 @@ Stands under `KafkaCluster`, which knows what to write into server.properties.
 
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ LOGGING = [
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
     "-Dorg.slf4j.simpleLogger.showThreadName=false",
 ]
+STOPS_S = 10.0
 # Reads until its input ends, which is when the process that opened it is gone, however it died; then kills the broker.
 WATCHDOG = 'read -r _; kill -9 "$1"'
 
@@ -111,8 +113,20 @@ class BrokerProcess:
         return True
 
     def suspend(self) -> None:
-        """SIGSTOP: the process keeps its sockets and answers nothing."""
+        """SIGSTOP: the process keeps its sockets and answers nothing, from when this returns."""
         self._signal(signal.SIGSTOP)
+        deadline_s = time.monotonic() + STOPS_S
+        while not self._stands_still():
+            if time.monotonic() > deadline_s:
+                raise BrokerFailedError(f"the broker has not stopped {STOPS_S} s after SIGSTOP")
+            time.sleep(0.001)
+
+    def _stands_still(self) -> bool:
+        """Whether each of its threads has stopped: a signal reaches those on other processors a moment later."""
+        assert self._process is not None, "it was sent a signal"
+        threads = Path(f"/proc/{self._process.pid}/task")
+        states = [path.read_text().rpartition(")")[2].split()[0] for path in threads.glob("*/stat")]
+        return all(state in "Tt" for state in states)
 
     def resume(self) -> None:
         """SIGCONT."""
