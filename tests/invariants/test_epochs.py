@@ -138,7 +138,7 @@ def test_who_is_turned_away_is_told_whether_the_invocation_may_exist(stage: Make
 
 
 def test_steps_start_after_the_commit_and_what_follows_a_result_commits_with_it(stage: MakeStage) -> None:
-    """One commit a step: its handler sees a result in the epoch that journals it, and of what it does then nothing is seen before."""
+    """One commit a step: its handler sees a result in the epoch that journals it, and nothing of what follows is seen before."""
     here = opened(stage)
     replies = here.ask("counter/step", 5, key="k")
     here.held()
