@@ -179,7 +179,7 @@ class Inspection:
         return None if BARRIER.fullmatch(command.id) else Flaw("id", f"{_shown(command.id)} is no barrier of a shard")
 
     def _reset(self, shard: Shard, command: Command) -> Flaw | None:
-        """Which positions are moved, and where to: the log itself is not asked, as what it holds changes."""
+        """Which positions are moved, and where to. The log is asked where it ends, if that is not behind what has been read."""
         if not RESET_ID.fullmatch(command.id):
             return Flaw("id", f"{_shown(command.id)} is no id of a reset")
         if command.topic not in self._machine.subscriptions:
@@ -191,6 +191,9 @@ class Inspection:
             return Flaw("offset", f"{command.offset} is no offset of a record")
         if command.topic_id not in ("", shard.topic_ids.get(command.topic, "")):
             return Flaw("topic_id", f"{_shown(command.topic)} was deleted and made again: its records are others now")
+        if command.offset > shard.positions[place] and command.offset > (end := self._machine.targets.end(place)):
+            said = f"{command.topic}[{command.partition}] ends at {end}, and {command.offset} is beyond it"
+            return Flaw("offset", f"{said}: records that are yet to come would be skipped")
         return None
 
     def _id(self, shard: Shard, id_: str) -> Flaw | None:

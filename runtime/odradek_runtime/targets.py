@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from odradek import TerminalError
 from odradek._port import Headers
 
-from .log.port import Log, LogError, Refusal, TopicInfo
+from .log.port import Log, LogError, Partition, Refusal, TopicInfo
 from .log.sizes import BARE_BYTES, LIMIT_BYTES, record_bytes
 from .unavailable import Unavailable, Unavailables
 
@@ -108,6 +108,10 @@ class Targets:
         except (LookupError, LogError):
             return self._limits.get(topic, self._producer_bytes)
         return known.limit_bytes
+
+    def end(self, partition: Partition) -> int:
+        """Where a partition ends now. Raises LogError."""
+        return self._log.offsets(partition)[1]
 
     def renew(self, shards: int) -> None:
         """A record was refused, perhaps because its topic has gone: what is known of topics is looked up again.

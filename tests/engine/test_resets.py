@@ -219,6 +219,7 @@ def test_an_invocation_is_in_flight_while_its_record_is_read_again(rig: Rig) -> 
         ({"partition": 7}, "partition"),
         ({"offset": -1}, "offset"),
         ({"offset": 2**62}, "offset"),
+        ({"offset": RECORDS // 2 + 1}, "offset"),
         ({"topic_id": "another"}, "topic_id"),
     ],
 )
@@ -227,5 +228,7 @@ def test_what_cannot_be_is_refused(rig: Rig, app: App, fields: dict[str, Any], f
     rig.until(lambda: rig.dead_letters(app))
     (letter,) = rig.dead_letters(app)
     assert letter["odradek-field"] == field
+    fill(rig, RECORDS, RECORDS + 20)
+    rig.until(lambda: len(rig.values("seen")) == RECORDS + 20)
     rig.settled(app)
-    assert len(rig.values("seen")) == RECORDS
+    assert seen(rig) == list(range(RECORDS + 20)), "nothing is skipped"
