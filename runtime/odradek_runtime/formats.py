@@ -202,6 +202,7 @@ class ReplayTally(msgspec.Struct):
     ended_well: int = 0
     dead_letters: int = 0
     left_out: int = 0
+    at_ms: int = 0
 
 
 class StorePosition(msgspec.Struct):

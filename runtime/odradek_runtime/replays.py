@@ -96,8 +96,16 @@ class Replays:
                 self._write(self._machine.epoch, shard, key, None)
                 if part.keys:
                     self._write(self._machine.epoch, shard, keys.replay_order(part.id, part.partition), None)
-                if shard.replay_tallies.pop(part.id, None) is not None:
-                    self._write(self._machine.epoch, shard, keys.replay_tally(part.id), None)
+
+    def _forget_tallies(self, epoch: Epoch, shard: Shard) -> None:
+        """Those of replays that have no part here (any more), a week after they were last counted."""
+        before_ms = self._machine.now_ms - KEPT_MS
+        old = [id_ for id_, tally in shard.replay_tallies.items() if tally.at_ms < before_ms]
+        with_parts = {part.id for each in self._machine.shards.values() for part in each.replays.values()} if old else ()
+        for id_ in old:
+            if id_ not in with_parts:
+                del shard.replay_tallies[id_]
+                self._write(epoch, shard, keys.replay_tally(id_), None)
 
     # --- records ---
 
@@ -162,7 +170,9 @@ class Replays:
             tally = shard.replay_tallies.setdefault(id_, ReplayTally(id_))
             setattr(tally, what, getattr(tally, what) + number)
         for id_ in {id_ for id_, _ in epoch.replayed}:
+            shard.replay_tallies[id_].at_ms = int(self._machine.now_ms)
             self._write(epoch, shard, keys.replay_tally(id_), REPLAY_TALLY.encode(shard.replay_tallies[id_]))
+        self._forget_tallies(epoch, shard)
 
     def committed(self, epoch: Epoch) -> None:
         """What the epoch has written of replays is durable: it may be shown."""

@@ -202,7 +202,7 @@ class Sieve:
     def _replay_tally(self, key: bytes, value: bytes) -> None:
         found = REPLAY_TALLY.decode(value)
         self._is(REPLAY_ID.fullmatch(found.id) is not None and key == keys.replay_tally(found.id), "it holds another")
-        counts = (found.started, found.ended_well, found.dead_letters, found.left_out)
+        counts = (found.started, found.ended_well, found.dead_letters, found.left_out, found.at_ms)
         self._is(all(0 <= count < FAR for count in counts), "a number out of range")
 
     def _positions(self, key: bytes, value: bytes) -> None:

@@ -53,7 +53,7 @@ def order(rig: Rig, id_: str, topic: str = "entries", **fields: Any) -> None:
     """Begin a replay of all that is in the topic, or of a part of it."""
     for partition in range(rig.partitions(topic)):
         first, stop = rig.log.offsets(Partition(topic, partition))
-        part = Replay(id_, topic, partition, first, first, stop, asked_by="ann@laptop")
+        part = Replay(id_, topic, partition, first, first, stop, asked_by="ann@laptop", parts=rig.partitions(topic))
         for name, value in fields.items():
             setattr(part, name, value)
         part.next = part.first
@@ -90,5 +90,5 @@ def parts(rig: Rig, id_: str) -> list[Replay]:
 
 def ended(rig: Rig, id_: str) -> bool:
     whole, own = tally(rig, id_), parts(rig, id_)
-    done = bool(own) and all(part.status != "running" for part in own)
+    done = len(own) >= max((part.parts for part in own), default=1) and all(part.status != "running" for part in own)
     return done and whole.started == whole.ended_well + whole.dead_letters + whole.left_out

@@ -86,7 +86,7 @@ FIXED: dict[str, tuple[Format[Any], Any]] = {
             status="broken", reason="the topic has gone", records=6, passed=1, gone=3, parts=4,
         ),
     ),
-    "replay_tally": (REPLAY_TALLY, ReplayTally("fix-7", started=6, ended_well=3, dead_letters=2, left_out=1)),
+    "replay_tally": (REPLAY_TALLY, ReplayTally("fix-7", 6, ended_well=3, dead_letters=2, left_out=1, at_ms=1_700_000_000_000)),
     "slot": (SLOT, Slot("inv_a")),
     "timer": (TIMER, Timer("step", 2, 1_700_000_000_000, 1_600_000_000_000, 3)),
     "positions": (

@@ -218,7 +218,7 @@ def test_it_has_not_ended_before_every_part_has_begun(rig: Rig) -> None:
     fed(rig)
     part = Replay("one-of-two", "entries", 0, 0, 0, 1, parts=2)
     give(rig, Command(kind="replay", id=part.id, payload=REPLAY.encode(part)), 0)
-    rig.until(lambda: ended(rig, part.id))
+    rig.until(lambda: [each.status for each in parts(rig, part.id)] == ["done"])
     (report,) = reports(rows(rig))
     assert (report.status, report.parts_due, len(report.parts)) == ("running", 2, 1)
     part.partition = 1
