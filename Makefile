@@ -11,7 +11,7 @@ ARGS    ?=
 TESTERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help venv broker-jars lint format test test-faults soak eos fuzz fuzz-http browser siege sim sim-mutants k8s mutants demo demo-kafka bench broker-start broker-stop \
+.PHONY: help venv broker-jars lint format test test-faults soak eos fuzz fuzz-http browser siege sim sim-mutants k8s mutants demo demo-kafka bench bench-waits broker-start broker-stop \
         constraints clean
 
 help: ## show this
@@ -101,6 +101,9 @@ demo-kafka: broker-jars ## the same on a real Kafka, started for it
 
 bench: broker-jars ## odradek beside its peers, in one run (bench/README.md or docs/bench.md)
 	@$(BIN)/python -m bench.throughput $(ARGS)
+
+bench-waits: broker-jars ## requests, steps, calls, latency: odradek beside Restate, DBOS, Streams; ARGS="--quick", ARGS=--help
+	@$(BIN)/python -m bench.waits $(ARGS)
 
 broker-start: broker-jars ## start a Kafka that stays, print its address
 	@$(BIN)/python -m tests.broker start $(ARGS)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,13 +74,16 @@ def odradek_command() -> list[str]:
     return [str(script)] if script.exists() else [sys.executable, "-m", "odradek_runtime.cli"]
 
 
+def names(run: Run) -> dict[str, str]:
+    """What an app is told of a run, whoever's app it is."""
+    return {"BENCH_APP": run.group, "BENCH_INPUT": run.input, "BENCH_OUTPUT": run.output}
+
+
 def odradek_environment(run: Run) -> dict[str, str]:
     """The names the app reads, and where to import it and the engine from."""
     path = os.pathsep.join(str(ROOT / part) for part in ("", "sdk", "runtime", "connectors"))
     return {
-        "BENCH_APP": run.group,
-        "BENCH_INPUT": run.input,
-        "BENCH_OUTPUT": run.output,
+        **names(run),
         "PYTHONPATH": os.pathsep.join(filter(None, [path, os.environ.get("PYTHONPATH")])),
     }
 
@@ -160,9 +163,10 @@ DEFAULT = ("odradek", "streams-1", "streams-2", "bare", "quix")
 class Running:
     """A started contender."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", log: Path, stop_signal: int = signal.SIGTERM) -> None:
         self._process = process
         self._log = log
+        self._stop_signal = stop_signal
 
     @property
     def pid(self) -> int:
@@ -181,9 +185,9 @@ class Running:
         return self._log.read_text(errors="replace")[-3000:]
 
     def stop(self) -> None:
-        """SIGTERM, then SIGKILL to the whole process group."""
+        """SIGTERM, or what it wants instead, then SIGKILL to the whole process group."""
         if self._process.poll() is None:
-            self._process.terminate()
+            self._process.send_signal(self._stop_signal)
             try:
                 self._process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
@@ -202,16 +206,25 @@ def running(contender: Contender, run: Run) -> Iterator[Running]:
     environment = {**os.environ, **odradek_environment(run)}
     if contender.name == "quix":
         environment.pop("PYTHONPATH")
-    with run.log.open("wb") as log:
+    with started(contender.command(run), run.log, environment) as process:
+        yield process
+
+
+@contextmanager
+def started(
+    command: list[str], log: Path, environment: Mapping[str, str], user: str | None = None, stop_signal: int = signal.SIGTERM
+) -> Iterator[Running]:
+    """Start a process in a group of its own, under another user if there is one named, and stop it whatever happens."""
+    with log.open("wb") as said:
         process = subprocess.Popen(
-            contender.command(run), cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT,
+            start_new_session=True, user=user, group=user, extra_groups=None if user is None else [],
         )  # fmt: skip
-    started = Running(process, run.log)
+    running = Running(process, log, stop_signal)
     try:
-        yield started
+        yield running
     finally:
-        started.stop()
+        running.stop()
 
 
 def fresh_run(contender: Contender, bootstrap_servers: str, topic: str, root: Path, commit_interval_s: float) -> Run:

@@ -87,6 +87,11 @@ class Output:
     def records(self) -> int:
         return sum(len(offsets) for offsets in self.offsets)
 
+    def add(self, partition: int, message: Any) -> None:
+        """Note one record: Kafka's own, or one of the embedded log's."""
+        self.offsets[partition].append(message.offset())
+        self.counts[message.key()].append(json.loads(message.value())["count"])
+
     def visible_at(self, sample: Sample) -> int:
         """How many records a read_committed reader could see at that moment."""
         return sum(bisect_left(at, end) for at, end in zip(self.offsets, sample.stable_offsets, strict=True))
@@ -134,8 +139,7 @@ def read_output(bootstrap_servers: str, topic: str) -> Output:
         for message in messages:
             error = message.error()
             if error is None:
-                output.offsets[message.partition()].append(message.offset())
-                output.counts[message.key()].append(json.loads(message.value())["count"])
+                output.add(message.partition(), message)
             elif error.code() == KafkaError._PARTITION_EOF:
                 ended.add(message.partition())
             else:
@@ -160,15 +164,23 @@ class Throughput:
 
 
 def throughput(samples: list[Sample], output: Output, warm_up_records: int) -> Throughput:
+    """`throughput_of` an output topic that was sampled."""
+    return throughput_of([(sample.at_s, output.visible_at(sample)) for sample in samples], warm_up_records)
+
+
+def throughput_of(visible: list[tuple[float, int]], warm_up_records: int) -> Throughput:
     """From the first commit that completes the warm-up to the last commit.
 
     Both ends are commits, so neither long nor short transactions gain. Start-up and warm-up of an interpreter or a JIT
     are outside; every steady cost (commits, changelog, store) is inside.
 
+    Args:
+        visible: moments, and how many records a reader could see at each.
+        warm_up_records: what is not measured.
+
     Raises:
         RuntimeError: there was no second commit after the warm-up to measure to.
     """
-    visible = [(sample.at_s, output.visible_at(sample)) for sample in samples]
     steps = [visible[0], *(now for before, now in pairwise(visible) if now[1] > before[1])]
     after = [step for step in steps if step[1] >= max(warm_up_records, 1)]
     if len(after) < 2:

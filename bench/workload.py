@@ -40,6 +40,10 @@ class Workload:
             records.append((key.encode(), json.dumps(event, separators=(",", ":")).encode()))
         return records
 
+    def expected(self) -> Counter[bytes]:
+        """The number of events of each key."""
+        return Counter(key for key, _ in self.records())
+
     def load(self, bootstrap_servers: str, loaded: Callable[[int], None]) -> Counter[bytes]:
         """Create the topic and write the events to it; returns the number of events of each key.
 

@@ -1,0 +1,171 @@
+"""The benchmark of what waits: odradek on both logs beside Restate, DBOS and Kafka Streams, in one run.
+
+    python -m bench.waits --help
+
+Installs the peers into folders of their own, then measures every scenario with every contender, round by round, prints
+medians and ratios, and writes them to bench/results/ and, on request, as a plot. See docs/bench.md.
+"""
+
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bench.contenders import BENCH, end_on_sigterm
+from bench.report import load_average
+from bench.throughput import broker, console
+from bench.waits.contenders import CONTENDERS, PEERS
+from bench.waits.events import Events
+from bench.waits.figure import SCENARIOS, Figure, Scenario
+from bench.waits.plot import plot
+from bench.waits.report import load, markdown, save, table
+from bench.waits.rounds import Lengths, Rounds
+from bench.waits.site import Contender, Unavailable, Work
+from bench.workload import Workload, delete_topics_of
+
+FULL = Lengths(seconds=4, warm_up_s=1.5, paced_s=9, events=200_000, events_limit_s=15)
+QUICK = Lengths(seconds=1, warm_up_s=0.5, paced_s=3, events=20_000, events_limit_s=5)
+KEYS = 10_000
+
+HELP = f"""
+Measure what somebody waits for: requests to an object and to three steps over HTTP, a fan-out, events with a step each, and the
+time from a produced record to its output. Every contender does the same in turn, in each round; the table shows medians.
+
+Scenarios: {", ".join(SCENARIOS)}.
+
+A peer that cannot be had on this machine is told and left out. Restate's server comes by npm, DBOS and Restate's SDK by pip,
+Kafka Streams by Maven, each into a folder of its own; PostgreSQL for DBOS must be installed. A full run of five rounds takes
+about half an hour, --quick three minutes.
+
+Examples:
+
+make bench-waits ARGS=--quick
+
+make bench-waits ARGS="--peers restate --scenarios object-1,steps-1 --rounds 3"
+
+python -m bench.waits --show bench/results/waits-….json --plot docs/bench-waits.svg
+"""
+
+
+def main(
+    rounds: Annotated[int, typer.Option(min=1, help="How often each contender is measured; 1 with --quick.")] = 5,
+    peers: Annotated[str, typer.Option(help="Comma-separated, of " + ", ".join(PEERS) + "; empty: none.")] = ",".join(PEERS),
+    only: Annotated[str, typer.Option(help="odradek, embedded, or both.")] = "odradek,embedded",
+    scenarios: Annotated[str, typer.Option(help="Comma-separated; see above.")] = ",".join(SCENARIOS),
+    quick: Annotated[bool, typer.Option("--quick", help="One short round: shows that all works, not how quick it is.")] = False,
+    bootstrap_servers: Annotated[
+        str | None, typer.Option(help="A broker to use; else KAFKA_BOOTSTRAP_SERVERS, else one is started.")
+    ] = None,
+    save_results: Annotated[bool, typer.Option("--save/--no-save", help="Write bench/results/waits-*.json.")] = True,
+    plot_file: Annotated[Path | None, typer.Option("--plot", help="Write the plot there, as SVG.")] = None,
+    show: Annotated[Path | None, typer.Option(help="Measure nothing: show this result, as a table and in Markdown.")] = None,
+) -> None:
+    if show is not None:
+        shown(load(show).figures, plot_file)
+        console.print(markdown(load(show).figures), markup=False, soft_wrap=True)
+        return
+    lengths = QUICK if quick else FULL
+    wanted = [SCENARIOS[name] for name in names(scenarios, SCENARIOS, "--scenarios")]
+    ours = names(only, [name for name in CONTENDERS if name not in PEERS], "--only")
+    chosen, left_out = built([CONTENDERS[name] for name in [*ours, *names(peers, PEERS, "--peers")]], wanted)
+    before = load_average()
+    figures, failures = measured(chosen, wanted, lengths, 1 if quick else rounds, bootstrap_servers)
+    if figures:
+        shown(figures, plot_file)
+        if save_results:
+            settings: dict[str, object] = {
+                "rounds": 1 if quick else rounds, "seconds": lengths.seconds, "warm_up_s": lengths.warm_up_s,
+                "paced_s": lengths.paced_s, "events": lengths.events, "events_limit_s": lengths.events_limit_s, "keys": KEYS,
+            }  # fmt: skip
+            saved = save(settings, figures, left_out + failures, {"before": before, "after": load_average()})
+            console.print(f"written: {saved.relative_to(BENCH.parent)}")
+    for each in left_out:
+        console.print(each, style="yellow", markup=False)
+    if failures:
+        raise RuntimeError("\n".join(failures))
+
+
+main.__doc__ = HELP
+
+
+def names(given: str, known: "list[str] | tuple[str, ...] | dict[str, Scenario]", option: str) -> list[str]:
+    """The names in a comma-separated list.
+
+    Raises:
+        typer.BadParameter: one of them is unknown.
+    """
+    found = [name.strip() for name in given.split(",") if name.strip()]
+    unknown = [name for name in found if name not in known]
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}: choose from {', '.join(known)}", param_hint=option)
+    return found
+
+
+def built(contenders: list[Contender], scenarios: list[Scenario]) -> tuple[list[Contender], list[str]]:
+    """Those that can be had, and why the others cannot."""
+    works = {scenario.work for scenario in scenarios}
+    there: list[Contender] = []
+    left_out: list[str] = []
+    for contender in contenders:
+        if not works & contender.works:
+            continue
+        with console.status(f"installing or building what {contender.title} needs"):
+            try:
+                contender.build()
+            except Unavailable as missing:
+                left_out.append(f"left out: {contender.title}: {missing}")
+                console.print(left_out[-1], style="yellow", markup=False)
+            else:
+                there.append(contender)
+    return there, left_out
+
+
+def measured(
+    contenders: list[Contender], scenarios: list[Scenario], lengths: Lengths, rounds: int, given: str | None
+) -> tuple[list[Figure], list[str]]:
+    """Start a broker unless there is one, load the events, run all rounds; the figures and what failed."""
+    with broker(given) as servers, tempfile.TemporaryDirectory(prefix="bench-waits-") as directory, bars() as progress:
+        workload = Workload(f"bench-input-{time.time_ns():x}", lengths.events, KEYS)
+        events: Events | None = None
+        if any(scenario.work is Work.EVENTS for scenario in scenarios):
+            loading = progress.add_task("loading the events", total=lengths.events)
+            expected: Counter[bytes] = workload.load(servers, lambda done: progress.update(loading, completed=done))
+            progress.remove_task(loading)
+            events = Events(workload, expected, lengths.events_limit_s)
+        all_rounds = Rounds(servers, Path(directory), contenders, scenarios, lengths, events, workload.topic)
+        turns = sum(len(all_rounds.turns(number)) for number in range(1, rounds + 1))
+        task = progress.add_task("", total=turns)
+        try:
+            return all_rounds.run(
+                rounds, lambda what: progress.update(task, description=what), lambda: progress.advance(task)
+            )
+        finally:
+            delete_topics_of(servers, workload.topic)
+
+
+def bars() -> Progress:
+    return Progress(
+        TextColumn("{task.description:<70}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        console=console,
+    )  # fmt: skip
+
+
+def shown(figures: list[Figure], plot_file: Path | None) -> None:
+    console.print(table(figures))
+    if plot_file is not None:
+        plot_file.write_text(plot(figures))
+        console.print(f"drawn: {plot_file}")
+
+
+if __name__ == "__main__":
+    end_on_sigterm()
+    try:
+        typer.run(main)
+    except (RuntimeError, ValueError) as failed:
+        console.print(str(failed), style="red", markup=False)
+        sys.exit(1)
