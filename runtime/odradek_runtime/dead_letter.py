@@ -22,19 +22,29 @@ def letters(app: App) -> list[str]:
 
 
 def dead_letter(
-    topic: str, target: str, origin: Origin, value: bytes | None, failure: Failure, attempts: int = 0, without: int | None = None
+    topic: str,
+    app: str,
+    target: str,
+    origin: Origin,
+    value: bytes | None,
+    failure: Failure,
+    attempts: int = 0,
+    without: int | None = None,
 ) -> Output:
-    """The record for the dead-letter topic; `attempts` counts the runs that failed, `without`: the size of a value left out.
+    """The record for the dead-letter topic.
+
+    `app`: whose handler `target` is; `attempts` counts the runs that failed, `without`: the size of a value left out.
 
     >>> origin = Origin("orders", 2, 17, 0, b"k", ())
     >>> failure = Failure(400, "$: bad", {"field": "$"})
-    >>> headers = dict(dead_letter("shop.dead-letters", "customer/ordered", origin, b"{", failure).headers)
+    >>> headers = dict(dead_letter("shop.dead-letters", "shop", "customer/ordered", origin, b"{", failure).headers)
     >>> headers["odradek-offset"], headers["odradek-field"]
     (b'17', b'$')
     """
     told = {
         "odradek-error": failure.message,
         "odradek-code": str(failure.code),
+        "odradek-app": app,
         "odradek-handler": target,
         "odradek-topic": origin.topic,
         "odradek-partition": str(origin.partition),

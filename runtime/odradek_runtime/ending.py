@@ -161,7 +161,7 @@ class Ending:
         machine.replays.count(origin.replay, "dead_letters")
         if bare:
             origin, value, without = replace(origin, headers=()), None, len(value) if value is not None else None
-        letter = dead_letter(topic, target, origin, value, failure, attempts, without)
+        letter = dead_letter(topic, machine.app.name, target, origin, value, failure, attempts, without)
         machine.epoch.outputs.append(machine.sizes.letter(letter))
         logger.warning("%s -> %s (%s): %s", where, topic, target, failure.message, extra={"handler": target})
 

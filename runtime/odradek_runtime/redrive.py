@@ -16,8 +16,8 @@ REDRIVEN = "odradek-redriven"
 TOLD = frozenset(
     f"odradek-{name}"
     for name in (
-        "error", "code", "handler", "topic", "partition", "offset", "timestamp-ms", "attempts", "replay", "field", "metadata",
-        "value-bytes", "key-bytes", "headers-bytes",
+        "error", "code", "app", "handler", "topic", "partition", "offset", "timestamp-ms", "attempts", "replay", "field",
+        "metadata", "value-bytes", "key-bytes", "headers-bytes",
     )
 )  # fmt: skip
 """What a dead letter says before the record's own headers."""
@@ -46,6 +46,8 @@ class Redriven:
         own = _own(headers)
         told = {name: (value or b"").decode("utf-8", "replace") for name, value in headers[:own]}
         self.target = told.get("odradek-handler", "")
+        self.app = told.get("odradek-app", "")
+        """Whose handler that is; empty: the letter does not say."""
         if not self.target:
             raise NoRecord("it names no handler: a command that was refused, which its sender has to mend")
         lost = [name for name, _ in headers if name in LEFT_OUT]

@@ -32,6 +32,8 @@ logger = logging.getLogger("odradek")
 
 KEPT_MS = 7 * 86_400_000
 """So long it is known of a replay that it has been: the same order again does nothing."""
+NAMED = 10
+"""So many records that a replay leaves out are named in the log: a topic of dead letters may be full of another app's."""
 RESET = "reset-"
 """What the ids of resets begin with. Records that are read again after one are counted nowhere."""
 
@@ -43,6 +45,8 @@ class Replays:
         self._machine = machine
         self.changed = False
         """A part has begun or ended: whoever reads for them has to look."""
+        self._named: dict[str, int] = {}
+        """By replay: how many of those that it has left out were named."""
 
     # --- orders ---
 
@@ -93,6 +97,7 @@ class Replays:
         for key, part in list(shard.replays.items()):
             if part.status != "running" and part.ended_ms < before_ms:
                 del shard.replays[key]
+                self._named.pop(part.id, None)
                 self._write(self._machine.epoch, shard, key, None)
                 if part.keys:
                     self._write(self._machine.epoch, shard, keys.replay_order(part.id, part.partition), None)
@@ -139,6 +144,9 @@ class Replays:
         except NoRecord as why:
             self._left_out(part, message, str(why))
             return
+        if record.app not in ("", self._machine.app.name):
+            self._left_out(part, message, f"it is a dead letter of the app {record.app[:60]!r}, which has to send it back itself")
+            return
         if part.handler not in ("", record.target):
             part.records, part.passed = part.records - 1, part.passed + 1
             return
@@ -152,7 +160,10 @@ class Replays:
         epoch = self._machine.epoch
         epoch.count_replayed(part.id, "started")
         epoch.count_replayed(part.id, "left_out")
-        logger.warning("replay %s: %s is left out: %s", part.id, place_of(message), why)
+        self._named[part.id] = named = self._named.get(part.id, 0) + 1
+        if named <= NAMED:
+            more = "; others are left out without a word, and counted" if named == NAMED else ""
+            logger.warning("replay %s: %s is left out: %s%s", part.id, place_of(message), why, more)
 
     # --- what becomes of them ---
 

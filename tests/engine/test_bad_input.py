@@ -92,6 +92,7 @@ def test_dead_letters(rig: Rig, kind: str, dead_letter: str | None) -> None:
     assert says in error
     expected = {
         "odradek-code": code.encode(),
+        "odradek-app": b"bakery",
         "odradek-handler": b"shelf/bake",
         "odradek-topic": b"orders",
         "odradek-partition": b"0",

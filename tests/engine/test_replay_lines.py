@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from odradek_runtime.formats import Command
+from odradek_runtime.formats import Command, ReplayTally
+from odradek_runtime.log.port import Output
 from odradek_runtime.log_embedded import EmbeddedLog
 from tests.engine.harness import Rig
-from tests.engine.keeper import SHARDS, ended, fed, give, keeper, notes, order
+from tests.engine.keeper import SHARDS, ended, fed, give, keeper, notes, order, tally
 
 
 @pytest.fixture
@@ -49,3 +50,17 @@ def test_who_has_cancelled_it_stands_with_what_it_had_delivered(rig: Rig, caplog
     rig.until(lambda: ended(rig, "slow"))
     assert len(told(caplog)) == 3
     assert all("is cancelled (asked for by bob@laptop): of offsets 0 to 20" in line for line in told(caplog))
+
+
+def test_of_another_apps_letters_the_first_few_are_named_and_all_counted(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.start(keeper())
+    told = {"handler": "keeping/kept", "topic": "entries", "partition": "0", "offset": "0", "timestamp-ms": "1700000000000"}
+    for app in ("another", "keeper"):
+        headers = [(f"odradek-{name}", text.encode()) for name, text in {"app": app, **told}.items()]
+        rig.log.publisher(app).publish([Output("keeper.dead-letters", 0, b"k", b"7", headers)] * 50, 1)
+    order(rig, "r", "keeper.dead-letters")
+    rig.until(lambda: ended(rig, "r"))
+    assert tally(rig, "r") == ReplayTally("r", 100, ended_well=50, left_out=50, at_ms=tally(rig, "r").at_ms)
+    named = [message for message in caplog.messages if "is left out: it is a dead letter of the app 'another'" in message]
+    assert len(named) == 10
+    assert named[-1].endswith("; others are left out without a word, and counted")

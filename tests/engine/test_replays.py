@@ -184,6 +184,7 @@ SOUND = {
         {**SOUND, "odradek-offset": "x"},
         {**SOUND, "odradek-handler": "gone/gone"},
         {**SOUND, "odradek-topic": "another"},
+        {**SOUND, "odradek-app": "another"},
         {**SOUND, "odradek-value-bytes": "7"},
         {**SOUND, "own": "1", "odradek-headers-bytes": "7"},
     ],
