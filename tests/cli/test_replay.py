@@ -61,7 +61,12 @@ def test_a_range_is_shown_then_delivered_and_told_of(run: Run, serving: Serving)
     assert f"{BAD} of these records lie in shop.dead-letters" in said.stderr
     assert f"two-keys: {len(mine)} records · {len(mine) - bad} ended well · {bad} dead letters" in said.stdout
     assert invoiced(run) == sorted([n for n in range(ORDERS) if n % 10 != 3] + [n for n in mine if n % 10 != 3])
-    again = run("replay", "orders", "--key", "c1", "--id", "two-keys", "--yes")
+    run("publish", "orders", "orders.jsonl", "--key", "customer", "--app", "again:app")
+    again = run("replay", "orders", "--key", "c2", "--key", "c1", "--id", "two-keys", "--yes")
+    refused = run("replay", "orders", "--key", "c1", "--id", "two-keys", "--yes", ok=False)
+    assert "has begun before, and differs: it is of 2 keys, and these are 1" in " ".join(refused.stderr.split())
+    refused = run("replay", "orders", "--key", "c1", "--key", "c2", "--to", "0", "--id", "two-keys", "--yes", ok=False)
+    assert "in it, not from 0 to 0" in " ".join(refused.stderr.split())
     assert "has begun before" in again.stderr and f"two-keys: {len(mine)} records" in again.stdout
     listed = json.loads(run("replays", "--json").stdout)
     assert [(each["id"], each["status"], each["started"]) for each in listed] == [("two-keys", "done", len(mine))]
@@ -87,6 +92,8 @@ def test_dead_letters_after_a_fix_and_only_once(run: Run, serving: Serving, fold
 def test_one_that_is_slow_is_cancelled(run: Run, serving: Serving) -> None:
     begun = run("replay", "orders", "--rate", "20", "--no-wait", "--yes", "--id", "slow")
     assert begun.stdout == "slow\n"
+    assert f"{ORDERS} not looked at" in " ".join(begun.stderr.split()).replace(",", "")
+    assert "time span" not in begun.stderr, "who is asked nothing does not wait until it is counted"
     until(lambda: any(each["started"] for each in json.loads(run("replays", "--json").stdout)), "the first records")
     told = run("replays", "--cancel", "slow").stdout
     assert "slow cancelled:" in told
@@ -160,7 +167,7 @@ def test_on_kafka_two_workers_answer_for_each_other(run: Run, folder: Path, kafk
         told = run("replay", f"{topic_prefix}.dead-letters", "--yes", *on_kafka).stdout
         assert f"{2 * BAD} records · {2 * BAD} ended well" in told
         number, gone, left, empty = half_gone(kafka, orders)
-        rest = run("replay", orders, "--from", "0", "--id", "rest", "--yes", *on_kafka)
+        rest = run("replay", orders, "--from", "0", "--id", "rest", *on_kafka, stdin="y\n")
         shown = " ".join(rest.stderr.split())
         assert f"gone {gone} offsets at the beginning of partition {number}: deleted" in shown
         assert f"empty {empty} offsets without a record" in shown

@@ -155,7 +155,7 @@ def test_the_end_of_the_whole_is_told_once(desk: Desk, caplog: pytest.LogCapture
 
 def test_what_had_ended_before_its_shard_came_here_was_told_elsewhere(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "odradek")
-    part = Replay("old", "orders", 1, 0, 3, 3, status="done", parts=1, ended_ms=int(time.time() * 1000) - 60_000)
+    part = Replay("old", "orders", 1, 0, 3, 3, status="done", parts=1, ended_ms=int(time.time() * 1000) - 60_000, records=3)
     desk.engine.owned.discard(3)
     desk.stands(part)
     desk.look()
@@ -165,7 +165,7 @@ def test_what_had_ended_before_its_shard_came_here_was_told_elsewhere(desk: Desk
     desk.look()
     desk.stands(replace(part, id="young"))
     desk.look()
-    said = "replay young of orders is over, done: 0 records, 0 ended well, 0 dead letters; asked for by nobody that is known"
+    said = "replay young of orders is over, done: 3 records, 0 ended well, 0 dead letters; asked for by nobody that is known"
     assert caplog.messages == [said]
 
 
@@ -187,3 +187,26 @@ def test_the_worker_that_has_its_first_part_tells_of_it(caplog: pytest.LogCaptur
 
     asyncio.run(looked())
     assert len(caplog.messages) == lines
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"parts": [{"partition": 1, "first": 0, "stop": 2}, *SOUND["parts"][1:]]}, "partition 1 goes from 0 to 3 in it, not"),
+        ({"parts": SOUND["parts"][:1]}, "partition 6 is in it"),
+        ({"parts": [*SOUND["parts"], {"partition": 2, "first": 0, "stop": 3}]}, "partition 2 is not in it"),
+        ({"keys": ["YQ=="]}, "it is of all keys, and these are 1, or others"),
+        ({"handler": "shop/ordered"}, "it is of orders for all handlers, not of orders for shop/ordered"),
+    ],
+)
+def test_another_order_under_an_id_that_has_begun_is_refused(desk: Desk, fields: dict[str, Any], said: str) -> None:
+    desk.post()
+    for part in desk.parts():
+        desk.stands(part)
+    before = len(desk.orders())
+    refused = desk.post(**fields)
+    assert (refused.status_code, desk.orders()[before:]) == (409, [])
+    assert refused.json()["message"].startswith(f"replay fix-7 has begun before, and differs: {said}")
+    assert desk.post(dry_run=True, **fields).status_code == 200
+    again = desk.post(asked_by="bob@desk", rate=1)
+    assert (again.status_code, again.json()["new"]) == (200, False)

@@ -19,15 +19,17 @@ from odradek_runtime.admin.ordering import Ordering, asked_by
 from odradek_runtime.admin.replay_audit import ReplayAudit
 from odradek_runtime.dead_letter import letters
 from odradek_runtime.formats import REPLAY, Command, Replay
-from odradek_runtime.ingress.errors import bad_field, suggestion
+from odradek_runtime.ingress.errors import HttpError, bad_field, suggestion
 from odradek_runtime.ingress.table import route
 from odradek_runtime.log.port import Log, TopicInfo
 from odradek_runtime.orders import give
-from odradek_runtime.replay_report import reports
+from odradek_runtime.replay_report import ReplayReport, reports
 from odradek_runtime.replays import RESET
 from odradek_runtime.sieve import REPLAY_ID
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import Request as HttpRequest
     from starlette.routing import Route
 
@@ -103,6 +105,7 @@ class ReplayRoutes:
         begun = wire.Begun(wanted.id, new=False, handlers=handlers, letters=wanted.topic not in self._handlers)
         if wanted.dry_run:
             return answer(request, begun)
+        self._check_same(wanted, (await self._known()).replays)
         orders = self._orders(wanted, topic)
         begun.new = await self._blocking.run(lambda: give(self._log, self._app.name, f"replay-{wanted.id}", orders))
         _tell(wanted, begun)
@@ -175,6 +178,14 @@ class ReplayRoutes:
             raise bad_field("$.rate", f"{wanted.rate} is no number of records a second")
         self._ordering.check([part.partition for part in wanted.parts])
 
+    def _check_same(self, wanted: wire.WireReplay, known: Sequence[ReplayReport]) -> None:
+        """Raise HttpError 409 if this id is another replay's."""
+        before = next((each for each in known if each.id == wanted.id), None)
+        differing = difference(wanted, before) if before is not None else ""
+        if differing:
+            remedy = "What is to be delivered beside it needs an id of its own"
+            raise HttpError(409, f"replay {wanted.id} has begun before, and differs: {differing}. {remedy}")
+
     async def _check_part(self, topic: TopicInfo, part: wire.WirePart) -> None:
         _, end = await self._ordering.bounds(topic, part.partition)
         if not 0 <= part.first <= part.stop <= end:
@@ -209,3 +220,21 @@ def _tell(wanted: wire.WireReplay, begun: wire.Begun) -> None:
         "replay %s begins: %s %s, %d offsets, %s%s, %s; asked for by %s",
         wanted.id, wanted.topic, ", ".join(named), offsets, what, keys, rate, wanted.asked_by,
     )  # fmt: skip
+
+
+def difference(wanted: wire.WireReplay, before: ReplayReport) -> str:
+    """What was otherwise in the replay of this id that has begun; empty where nothing was. Its pace is none of it."""
+    if (before.topic, before.handler) != (wanted.topic, wanted.handler):
+        was, now = (f"of {each.topic} for {each.handler or 'all handlers'}" for each in (before, wanted))
+        return f"it is {was}, not {now}"
+    if set(before.keys) != set(wanted.keys):
+        return f"it is of {len(before.keys) or 'all'} keys, and these are {len(set(wanted.keys)) or 'all'}, or others"
+    ranges = {part.partition: (part.first, part.stop) for part in before.parts}
+    asked = {part.partition: (part.first, part.stop) for part in wanted.parts}
+    whole = len(ranges) >= before.parts_due
+    for number in sorted({*ranges, *asked}):
+        if number not in asked or (whole and number not in ranges):
+            return f"partition {number} is {'' if number in ranges else 'not '}in it"
+        if number in ranges and ranges[number] != asked[number]:
+            return "partition {} goes from {} to {} in it, not from {} to {}".format(number, *ranges[number], *asked[number])
+    return ""

@@ -14,6 +14,15 @@ _AGO = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 
+def moves(text: str) -> bool:
+    """Whether a place is another one later: the same command would then mean another range.
+
+    >>> moves("latest"), moves("2h"), moves("1200"), moves("2026-11-27T14:30")
+    (True, True, False, False)
+    """
+    return text in ("earliest", "latest") or _AGO.fullmatch(text) is not None
+
+
 def place(flag: str, text: str, now: datetime | None = None) -> Callable[[Log, Partition], int]:
     """What finds the offset in each partition. Raises CommandError when the text is no place.
 

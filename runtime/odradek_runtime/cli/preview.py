@@ -57,7 +57,7 @@ class Preview:
             table.add_row("dead letters", f"{self.letters:,} of these records lie in {letters_of}")
         table.add_row("handlers", ", ".join(sorted(self.handlers)) or "-")
         for number, offsets in sorted(self.gone.items()):
-            table.add_row("[yellow]gone[/]", f"{counted(offsets, 'offset')} at the beginning of partition {number}: deleted")
+            table.add_row(*_gone(number, offsets))
         if self.empty:
             why = "compacted, aborted, or marks of transactions"
             table.add_row("empty", f"{counted(self.empty, 'offset')} without a record: {why}")
@@ -90,6 +90,23 @@ def preview(log: Log, ranges: Ranges, keys: Sequence[bytes], letters: str) -> Pr
     if letters:
         _count_letters(found, log, letters, ranges)
     return found
+
+
+def outline(log: Log, ranges: Ranges, handlers: Sequence[str]) -> Table:
+    """What can be said without reading the ranges."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("offsets", f"{sum(stop - start for start, stop in ranges.values()):,}, not looked at")
+    if handlers:
+        table.add_row("handlers", ", ".join(sorted(handlers)))
+    for partition, (start, stop) in sorted(ranges.items()):
+        gone = min(log.offsets(partition)[0], stop) - start
+        if gone > 0:
+            table.add_row(*_gone(partition.partition, gone))
+    return table
+
+
+def _gone(number: int, offsets: int) -> tuple[str, str]:
+    return "[yellow]gone[/]", f"{counted(offsets, 'offset')} at the beginning of partition {number}: deleted"
 
 
 def _letter(found: Preview, message: Message) -> None:

@@ -19,8 +19,8 @@ from odradek_runtime.admin import wire
 from odradek_runtime.cli import connect, options
 from odradek_runtime.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError, counted, err, near, out
 from odradek_runtime.cli.operator import Operator, asker
-from odradek_runtime.cli.places import FORMS, place
-from odradek_runtime.cli.preview import preview
+from odradek_runtime.cli.places import FORMS, moves, place
+from odradek_runtime.cli.preview import outline, preview
 from odradek_runtime.cli.printable import printable
 from odradek_runtime.cli.topics import of_users
 from odradek_runtime.log.port import Log, Partition, TopicInfo
@@ -67,12 +67,17 @@ def replay(
     name: Annotated[str | None, typer.Option("--id", help="Its id; the same id again does nothing. Default: made up.")] = None,
     resume: Annotated[str | None, typer.Option("--resume", metavar="ID", help="Watch this one, which has begun.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch it to its end.")] = True,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Ask nothing, and do not read the range before to count what is in it.")
+    ] = False,
     bootstrap_servers: options.BootstrapServers = None,
     data_dir: options.DataDir = None,
     kafka: options.Kafka = None,
 ) -> None:
-    """Deliver a range of a topic to the running app again, or its dead letters to where they failed."""
+    """Deliver a range of a topic to the running app again, or its dead letters to where they failed.
+
+    First the range is read and counted, which of a large one takes its time (a bar shows how far it is), then you are asked.
+    """
     settings = options.settings(bootstrap_servers=bootstrap_servers, data_dir=data_dir, kafka=kafka)
     with Operator(settings) as operator:
         if resume is not None:
@@ -81,11 +86,12 @@ def replay(
         keys = [text.encode("utf-8", "surrogateescape") for text in key or ()]
         order = wire.WireReplay(name or f"replay-{secrets.token_hex(4)}", topic, [], handler, keys, rate, asker())
         with connect.log(settings, must_exist=True) as log:
-            _fill(order, operator, log, _numbers(_topic(log, topic), partition), start, stop)
+            begun = _named(_all(operator), order.id) if name is not None else None
+            _fill(order, operator, log, _numbers(_topic(log, topic), partition), (start, stop), begun, counting=not yes)
         if not order.parts:
             err().print("there is nothing to deliver")
             return
-        if not yes and not typer.confirm("deliver these again?", err=True):
+        if not yes and begun is None and not typer.confirm("deliver these again?", err=True):
             raise CommandError("nothing was delivered", "answer y, or give --yes", code=USAGE)
         if not operator.ask("POST", "/replays", wire.Begun, order).new:
             err().print(f"[yellow]{escape(order.id)} has begun before[/]: nothing is delivered twice; watching it")
@@ -139,19 +145,32 @@ def _topic(log: Log, name: str) -> TopicInfo:
 
 
 def _fill(
-    order: wire.WireReplay, operator: Operator, log: Log, numbers: Sequence[int], start: str | None, stop: str
-) -> None:
-    """Find the ranges, and show what they hold; no parts where there is nothing. Raises CommandError, LogError."""
+    order: wire.WireReplay, operator: Operator, log: Log, numbers: Sequence[int], places: tuple[str | None, str],
+    begun: ReplayReport | None, *, counting: bool,
+) -> None:  # fmt: skip
+    """Find the ranges, and show what they hold; no parts where there is nothing. Raises CommandError, LogError.
+
+    `begun`: the replay of this id, if there is one: the same command means its ranges, though they end elsewhere by now.
+    """
     order.parts = [wire.WirePart(number, 0, 0) for number in numbers]
     checked = operator.ask("POST", "/replays", wire.Begun, msgspec.structs.replace(order, dry_run=True))
     sent_back = _sent_back(operator, log, order.topic) if checked.letters else {}
-    ranges = _ranges(log, order.topic, numbers, start, stop, sent_back)
-    letters = "" if checked.letters else f"{operator.app}.dead-letters"
-    found = preview(log, ranges, order.keys, letters)
-    found.handlers |= set(checked.handlers)
-    err().print(f"[bold]{escape(order.topic)}[/], {counted(len(ranges), 'partition')}, for the app [bold]{escape(operator.app)}[/]")
-    err().print(found.table(letters))
-    order.parts = [wire.WirePart(at.partition, *range_) for at, range_ in ranges.items()] if found.records else []
+    known = {part.partition: (part.first, part.stop) for part in begun.parts} if begun is not None else {}
+    ranges = _ranges(log, order.topic, numbers, places, sent_back, known)
+    there = begun is not None or any(start < stop for start, stop in ranges.values())
+    if begun is None:
+        err().print(
+            f"[bold]{escape(order.topic)}[/], {counted(len(ranges), 'partition')}, for the app [bold]{escape(operator.app)}[/]"
+        )
+        if counting:
+            letters = "" if checked.letters else f"{operator.app}.dead-letters"
+            found = preview(log, ranges, order.keys, letters)
+            found.handlers |= set(checked.handlers)
+            err().print(found.table(letters))
+            there = found.records > 0
+        else:
+            err().print(outline(log, ranges, checked.handlers))
+    order.parts = [wire.WirePart(at.partition, *range_) for at, range_ in ranges.items()] if there else []
 
 
 def _numbers(info: TopicInfo, wanted: Sequence[int] | None) -> list[int]:
@@ -164,15 +183,24 @@ def _numbers(info: TopicInfo, wanted: Sequence[int] | None) -> list[int]:
 
 
 def _ranges(
-    log: Log, topic: str, numbers: Sequence[int], start: str | None, stop: str, sent_back: Mapping[int, int]
+    log: Log,
+    topic: str,
+    numbers: Sequence[int],
+    places: tuple[str | None, str],
+    sent_back: Mapping[int, int],
+    known: Mapping[int, tuple[int, int]],
 ) -> dict[Partition, tuple[int, int]]:
-    """Of each partition. `sent_back`: where to begin unless it is said. Raises CommandError."""
+    """Of each partition. `sent_back`: where to begin unless it is said; `known`: what was meant by places that move."""
+    start, stop = places
     begin, end = place("--from", start or "earliest"), place("--to", stop)
     ranges: dict[Partition, tuple[int, int]] = {}
     for number in numbers:
         at = Partition(topic, number)
         first = sent_back[number] if start is None and number in sent_back else begin(log, at)
         until = end(log, at)
+        if number in known:
+            first = known[number][0] if moves(start or "earliest") else first
+            until = known[number][1] if moves(stop) else until
         ranges[at] = min(first, until), until
     return ranges
 
