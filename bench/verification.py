@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from odradek import App, Context, ObjectContext
 from odradek_runtime.jobs import Job
@@ -74,8 +75,24 @@ def read(log: Log, worker: Worker, ends: dict[Partition, int]) -> bool:
     return all(not any(log.scan(p, at[p], end)) if p in at and at[p] < end else p in at for p, end in ends.items())
 
 
-def call_until(worker: Worker, over: Callable[[], bool]) -> str:
-    """Calls one after another; how long they took."""
+class Calls(NamedTuple):
+    """How long calls took that were made one after another."""
+
+    calls: int
+    median_ms: float
+    p99_ms: float
+    longest_ms: float
+
+    def __str__(self) -> str:
+        return f"{self.calls} calls: {self.median_ms:.1f} ms, p99 {self.p99_ms:.1f}, longest {self.longest_ms:.1f}"
+
+    def beside(self, alone: Calls) -> str:
+        """As multiples of what they took alone in the same run."""
+        return f"{self} = {self.median_ms / alone.median_ms:.2f} and {self.p99_ms / alone.p99_ms:.2f} times as long as alone"
+
+
+def call_until(worker: Worker, over: Callable[[], bool]) -> Calls:
+    """Calls one after another until it is over."""
     taken_ms: list[float] = []
     while not over():
         key, answered = b"k%06d" % (len(taken_ms) % 1000), threading.Event()
@@ -90,30 +107,38 @@ def call_until(worker: Worker, over: Callable[[], bool]) -> str:
         time.sleep(CALL_EVERY_S)
     taken_ms.sort()
     count = len(taken_ms)
-    return f"{count} calls: {taken_ms[count // 2]:.1f} ms, p99 {taken_ms[count * 99 // 100]:.1f}, longest {taken_ms[-1]:.1f}"
+    return Calls(count, taken_ms[count // 2], taken_ms[count * 99 // 100], taken_ms[-1])
 
 
 def is_over(job: Job) -> bool:
     return job.over
 
 
-def wait(job: Job) -> str:
+def wait(job: Job) -> None:
     while not job.over:
         time.sleep(0.05)
-    return ""
+
+
+def call_for(worker: Worker, seconds: float) -> Calls:
+    """Calls beside which nothing else is done."""
+    until_s = time.monotonic() + seconds
+    return call_until(worker, lambda: time.monotonic() > until_s)
 
 
 def run(upkeep: Upkeep, worker: Worker) -> None:
     """The figures, a line each."""
-    until_s = time.monotonic() + ALONE_S
-    print("alone", call_until(worker, lambda: time.monotonic() > until_s))
     for called in (False, True, False, True):
+        alone = call_for(worker, ALONE_S) if called else None  # before each: others may be at work on this machine
         job = upkeep.verify(0, "bench")
-        said = call_until(worker, partial(is_over, job)) if called else wait(job)
+        if alone is None:
+            wait(job)
+            said = "no calls"
+        else:
+            said = f"alone {alone}; meanwhile {call_until(worker, partial(is_over, job)).beside(alone)}"
         found = job.findings
         assert found is not None, job.reason
-        rate = found.records / found.seconds
-        print(f"verified {found.records:,} records, {found.keys:,} keys in {found.seconds:.1f} s: {rate:,.0f}/s", said)
+        rates = f"{found.records / found.seconds:,.0f} records/s, {found.keys / found.seconds:,.0f} keys/s"
+        print(f"verified {found.records:,} records, {found.keys:,} keys in {found.seconds:.1f} s: {rates};", said)
         assert found.differences == 0, found
     began_s = time.monotonic()
     job = upkeep.rebuild(0, "bench")
