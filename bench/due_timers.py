@@ -12,7 +12,7 @@ from pathlib import Path
 
 from odradek import App, Context
 from odradek_runtime.clock import SYSTEM, Clock
-from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.request import Invoke, Reply
 from odradek_runtime.routing import fresh_id
 from odradek_runtime.settings import Settings

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 from odradek import App
-from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.log.embedded import EmbeddedLog
 from tests.engine.harness import Rig
 
 README = Path(__file__).parents[1] / "README.md"

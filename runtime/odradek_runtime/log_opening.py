@@ -15,7 +15,7 @@ def open_log(settings: Settings) -> Log:
     The client library is loaded here and not before: who needs one of them need not wait for the other.
     """
     if settings.bootstrap_servers:
-        from odradek_runtime.log_kafka import KafkaLog
+        from odradek_runtime.log.kafka import KafkaLog
 
         return KafkaLog(
             settings.bootstrap_servers,
@@ -28,6 +28,6 @@ def open_log(settings: Settings) -> Log:
             producer_processes=settings.producer_processes,
             fetched_bytes=settings.shares.fetched_bytes,
         )
-    from odradek_runtime.log_embedded import EmbeddedLog
+    from odradek_runtime.log.embedded import EmbeddedLog
 
     return EmbeddedLog(settings.data_dir / "log", fsync=settings.fsync)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from odradek_runtime.cli.topics import SUFFIXES, Progress
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.log_embedded import EmbeddedLog
 from tests.cli.conftest import Run, command, environment
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from odradek_runtime.data_folder import DataFolderError, secure
 from odradek_runtime.lock_file import Held, LockFileError, holder, take
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import LogError
-from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.store import RocksStore, StoreError
 from odradek_runtime.store_folder import StoreFolder
 from odradek_runtime.worker_file import WorkerFile, read_worker_file

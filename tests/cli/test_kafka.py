@@ -80,7 +80,7 @@ def test_missing_topics_are_named_at_once_and_made_when_asked(folder: Path, kafk
 
 CUSTOM = """
 import sys
-if "odradek_runtime.log_kafka.producer_process" in sys.orig_argv:
+if "odradek_runtime.log.kafka.producer_process" in sys.orig_argv:
     print("of a library", flush=True)
     print("Traceback\\n  of another", file=sys.stderr, flush=True)
 """

@@ -12,8 +12,8 @@ from odradek_runtime.cli import errors
 from odradek_runtime.cli.errors import CommandError
 from odradek_runtime.cli.log_format import JsonFormatter, TextFormatter
 from odradek_runtime.cli.printable import one_line, printable
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output
-from odradek_runtime.log_embedded import EmbeddedLog
 from tests.cli.conftest import Run
 
 EVIL = "a\x1b[2J\x07\x9b31m\r2026-01-01T00:00:00.000+00:00 ERROR forged\u2028\u202eb\x7f"

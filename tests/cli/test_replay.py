@@ -12,8 +12,8 @@ import pytest
 
 from odradek_runtime.admin import wire
 from odradek_runtime.cli.operator import Operator
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import LogError, Partition
-from odradek_runtime.log_kafka import KafkaLog
 from odradek_runtime.settings import Settings
 from tests.cli.conftest import SHOP, Run
 from tests.cli.workers import Serving, until

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from odradek_runtime.cli import reset
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Peer
-from odradek_runtime.log_embedded import EmbeddedLog
 from tests.cli.conftest import SHOP, Run
 from tests.cli.workers import Serving, until
 

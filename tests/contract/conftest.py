@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from odradek_runtime.log.embedded import EmbeddedLog
+from odradek_runtime.log.embedded.member import EmbeddedMember
 from odradek_runtime.log.port import Log, Member
-from odradek_runtime.log_embedded import EmbeddedLog
-from odradek_runtime.log_embedded.member import EmbeddedMember
 from tests.contract.station import HarnessFactory, LogHarness, Station
 from tests.kafka.harness import kafka
 from tests.simulation.live import simulated

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.log.embedded import EmbeddedLog
 from tests.engine.harness import Rig
 
 CACHES = {"kept": 10_000, "replayed": 0}

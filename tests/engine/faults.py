@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
+from odradek_runtime.log.embedded import EmbeddedLog
+from odradek_runtime.log.embedded.member import EmbeddedMember
 from odradek_runtime.log.port import (
     Committed,
     Event,
@@ -21,8 +23,6 @@ from odradek_runtime.log.port import (
     Transaction,
     Trouble,
 )
-from odradek_runtime.log_embedded import EmbeddedLog
-from odradek_runtime.log_embedded.member import EmbeddedMember
 
 Verdict = Literal["pass", "poison", "aborted", "unknown, applied", "unknown, lost"]
 Judge = Callable[[Transaction], Verdict]

@@ -18,8 +18,8 @@ from odradek import App
 from odradek_runtime import keys
 from odradek_runtime.clock import SYSTEM, Clock
 from odradek_runtime.formats import INVOCATION, POSITIONS, Invocation, Positions
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Message, Output, Partition
-from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.request import Attach, Invoke, Reply, Request
 from odradek_runtime.routing import fresh_id, request_id
 from odradek_runtime.settings import Settings

@@ -7,7 +7,7 @@ import pytest
 
 from odradek import App, ObjectContext, State
 from odradek_runtime.formats import COMMAND, Command
-from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.log.embedded import EmbeddedLog
 from tests.engine.harness import Rig
 
 

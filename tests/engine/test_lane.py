@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from odradek import App, Context, ObjectContext, State, TerminalError, current
-from odradek_runtime.log_embedded.framing import EmbeddedMessage
+from odradek_runtime.log.embedded.framing import EmbeddedMessage
 from tests.engine.harness import Rig
 
 RECORDS = [(f"k{number % 3}", number) for number in range(60)]

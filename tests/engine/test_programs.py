@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from odradek import App, ObjectContext, RetryPolicy
-from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.log.embedded import EmbeddedLog
 from tests.engine.harness import Rig
 
 Action = Literal["add", "publish", "step", "sleep", "call", "send", "fail once", "names", "start step", "await step", "look"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from odradek_runtime.formats import Command, ReplayTally
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output
-from odradek_runtime.log_embedded import EmbeddedLog
 from tests.engine.harness import Rig
 from tests.engine.keeper import SHARDS, ended, fed, give, keeper, notes, order, tally
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from odradek_runtime.formats import REPLAY, Command, Replay
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Partition
-from odradek_runtime.log_embedded import EmbeddedLog
 from tests.engine.harness import Rig
 from tests.engine.keeper import ended, fed, give, keeper, rows
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from odradek_runtime.formats import COMMAND, REPLAY, Command, Replay, ReplayTally, StorePosition
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output, Partition, Transaction
-from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.pace import Pace
 from odradek_runtime.replay_report import reports
 from odradek_runtime.replaying import Course, Reading, Reread

@@ -14,8 +14,8 @@ import pytest
 from odradek import App, Context, ObjectContext
 from odradek_runtime import keys
 from odradek_runtime.formats import POSITIONS, SLOT, Slot
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output
-from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.routing import fresh_id
 from odradek_runtime.startup import INTERNAL
 from odradek_runtime.store import RocksStore
@@ -278,7 +278,7 @@ def test_a_store_in_use_by_another_process_is_waited_for_and_said(
 LOAD = """
 import sys
 from pathlib import Path
-from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.log.embedded import EmbeddedLog
 from tests.engine.harness import Rig
 from tests.engine.test_restore import ledger
 directory = Path(sys.argv[1])

@@ -7,9 +7,9 @@ from collections import defaultdict
 
 import pytest
 
+from odradek_runtime.log.embedded import EmbeddedLog
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Log, LogError, Output, Partition
-from odradek_runtime.log_embedded import EmbeddedLog
-from odradek_runtime.log_kafka import KafkaLog
 from tests.faults import feed
 from tests.faults.conftest import MakePlace
 from tests.faults.truth import Names

@@ -14,8 +14,8 @@ from odradek_runtime.formats import FormatError
 from odradek_runtime.ingress import wire as peers
 from odradek_runtime.ingress.delay import delay_s
 from odradek_runtime.ingress.errors import HttpError
-from odradek_runtime.log_embedded import framing
-from odradek_runtime.log_embedded.framing import EmbeddedMessage, FramingError
+from odradek_runtime.log.embedded import framing
+from odradek_runtime.log.embedded.framing import EmbeddedMessage, FramingError
 from odradek_runtime.request import Attach, Invoke, Reply
 from odradek_runtime.routing import id_hash
 from tests.engine.test_formats import FIXED

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from odradek_runtime.front import ALONE, Front, Listening
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import LogError, Peer
-from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.settings import Settings
 from tests.ingress.engine import ScriptedEngine
 from tests.ingress.shop import make_app

@@ -23,8 +23,8 @@ from odradek_runtime.admin.replays import ReplayRoutes
 from odradek_runtime.formats import COMMAND, REPLAY, REPLAY_TALLY, Command, Replay, ReplayTally
 from odradek_runtime.ingress.guard import Guard
 from odradek_runtime.ingress.table import Table
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.replay_report import reports
 from tests.ingress.conftest import TOKEN
 from tests.ingress.engine import ScriptedEngine

@@ -17,8 +17,8 @@ from odradek_runtime.admin.resets import ResetRoutes
 from odradek_runtime.formats import COMMAND, POSITIONS, Command, Position, Positions
 from odradek_runtime.ingress.guard import Guard
 from odradek_runtime.ingress.table import Table
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.log_embedded import EmbeddedLog
 from tests.ingress.conftest import TOKEN
 from tests.ingress.engine import ScriptedEngine
 

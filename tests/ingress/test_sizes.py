@@ -13,8 +13,8 @@ import pytest
 from odradek import App, ObjectContext
 from odradek_runtime.ingress.acceptance import CommandsTopic
 from odradek_runtime.ingress.errors import HttpError
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Partition
-from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.log_opening import open_log
 from odradek_runtime.node import Node
 from odradek_runtime.request import Failure, Invoke, Reply, Request

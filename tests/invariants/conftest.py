@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from odradek import App
-from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.log.embedded import EmbeddedLog
 from tests.invariants.stage import Stage
 
 MakeStage = Callable[..., Stage]

@@ -25,9 +25,9 @@ from odradek_runtime.engine import Engine, Input
 from odradek_runtime.epoch import StepRun
 from odradek_runtime.executor import StepEnded
 from odradek_runtime.handler_loop import handler_loop, inhabited
+from odradek_runtime.log.embedded import EmbeddedLog
+from odradek_runtime.log.embedded.member import EmbeddedMember
 from odradek_runtime.log.port import Committed, Event, Message, Output, Partition, Records, Refused, Sink, TopicInfo, Transaction
-from odradek_runtime.log_embedded import EmbeddedLog
-from odradek_runtime.log_embedded.member import EmbeddedMember
 from odradek_runtime.machine import Machine
 from odradek_runtime.metrics import Metrics
 from odradek_runtime.ownership import Ownership

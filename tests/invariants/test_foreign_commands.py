@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from odradek_runtime.formats import COMMAND, Command
 from odradek_runtime.inspection import REMEDY, YEAR_10000_MS
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output
-from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.request import Failure
 from odradek_runtime.routing import fresh_id, shard_of
 from tests.invariants.conftest import MakeStage

@@ -31,8 +31,8 @@ from odradek_runtime.formats import (
     StorePosition,
     Timer,
 )
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import LogError, Message, Output
-from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.request import Failure
 from odradek_runtime.routing import fresh_id, id_hash, shard_of
 from odradek_runtime.sieve import NotOurs, Sieve

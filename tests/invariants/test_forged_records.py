@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from odradek_runtime.formats import CHUNK, COMMAND, INVOCATION, LOCK, SLOT, TIMER, Format
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Message
-from odradek_runtime.log_embedded import EmbeddedLog
 from tests.invariants.hostile import ENDED, KEY, STATES, Open, app
 from tests.invariants.stage import Stage
 from tests.invariants.test_foreign_records import BESIDE, plausible, put

@@ -12,13 +12,13 @@ from confluent_kafka.admin import AdminClient
 
 from odradek_runtime import keys
 from odradek_runtime.formats import POSITIONS, Positions
+from odradek_runtime.log.kafka import KafkaLog
+from odradek_runtime.log.kafka.confluent import GroupMetadata
+from odradek_runtime.log.kafka.membership import Membership
+from odradek_runtime.log.kafka.producer import TransactionFailedError
+from odradek_runtime.log.kafka.remote_producer import RemoteProducer
+from odradek_runtime.log.kafka.stamps import Stamps
 from odradek_runtime.log.port import Gained, Log, Losing, Output, Partition, Transaction
-from odradek_runtime.log_kafka import KafkaLog
-from odradek_runtime.log_kafka.confluent import GroupMetadata
-from odradek_runtime.log_kafka.membership import Membership
-from odradek_runtime.log_kafka.producer import TransactionFailedError
-from odradek_runtime.log_kafka.remote_producer import RemoteProducer
-from odradek_runtime.log_kafka.stamps import Stamps
 from odradek_runtime.progress import Progress
 from odradek_runtime.settings import Settings
 from odradek_runtime.store_folder import MemoryStores

@@ -2,8 +2,8 @@
 
 from functools import partial
 
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output, Partition, Transaction
-from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.request import Reply
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting

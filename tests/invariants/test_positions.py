@@ -8,8 +8,8 @@ from odradek import App, ObjectContext, State
 from odradek_runtime import housekeeping, keys
 from odradek_runtime.formats import COMMAND, POSITIONS, Command
 from odradek_runtime.housekeeping import Housekeeping
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.ownership import Restored
 from odradek_runtime.routing import fresh_id, shard_of
 from tests.invariants.conftest import MakeStage

@@ -12,7 +12,7 @@ import pytest
 
 from odradek_runtime import housekeeping, keys
 from odradek_runtime.housekeeping import Housekeeping
-from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.store import RocksStore
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting

@@ -9,8 +9,8 @@ import pytest
 from odradek import App
 from odradek_runtime import keys
 from odradek_runtime.formats import INVOCATION, POSITIONS, STORE_POSITION, Invocation, Positions, StorePosition
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Headers, LogError, Output, Partition
-from odradek_runtime.log_embedded import EmbeddedLog
 from odradek_runtime.progress import Progress
 from odradek_runtime.routing import fresh_id
 from odradek_runtime.shard import Shard

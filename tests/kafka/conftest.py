@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Log
-from odradek_runtime.log_kafka import KafkaLog
 from tests.contract.station import Station
 from tests.kafka.life import Life
 

@@ -6,8 +6,8 @@ Stands beside the log: it speaks to the group's coordinator over a socket of its
 import socket
 import struct
 
-from odradek_runtime.log_kafka.clients import Clients
-from odradek_runtime.log_kafka.cluster import Cluster
+from odradek_runtime.log.kafka.clients import Clients
+from odradek_runtime.log.kafka.cluster import Cluster
 
 LEAVE_GROUP = 13
 

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from odradek_runtime.log.kafka import KafkaLog
+from odradek_runtime.log.kafka.member import KafkaMember
 from odradek_runtime.log.port import Log, Member
-from odradek_runtime.log_kafka import KafkaLog
-from odradek_runtime.log_kafka.member import KafkaMember
 from tests.contract.station import LogHarness
 from tests.kafka.eviction import evict
 

@@ -6,9 +6,9 @@ Stands where a worker stands that dies between sending its offsets and committin
 import sys
 import time
 
+from odradek_runtime.log.kafka import KafkaLog
+from odradek_runtime.log.kafka.remote_producer import RemoteProducer
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.log_kafka import KafkaLog
-from odradek_runtime.log_kafka.remote_producer import RemoteProducer
 from tests.contract.station import Station
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from odradek_runtime.log_kafka.remote_producer import PROGRAM
+from odradek_runtime.log.kafka.remote_producer import PROGRAM
 
 
 def fields_of(process: int) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from odradek_runtime.log_kafka.confluent import ConsumerClient, GroupMetadata, ProducerClient
+from odradek_runtime.log.kafka.confluent import ConsumerClient, GroupMetadata, ProducerClient
 
 DEADLINE_S = 30.0
 Option = str | int | float | bool

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import Producer
 
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Log, LogError, Output, Partition, Trouble
-from odradek_runtime.log_kafka import KafkaLog
 from tests.contract.station import Station
 from tests.kafka.raw import eventually
 

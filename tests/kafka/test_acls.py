@@ -18,8 +18,8 @@ from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from odradek import App, ObjectContext, State
 from odradek_runtime.formats import COMMAND, Command
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import LogError, Output, Partition
-from odradek_runtime.log_kafka import KafkaLog
 from odradek_runtime.routing import fresh_id, id_hash
 from odradek_runtime.settings import Settings
 from odradek_runtime.worker import Worker

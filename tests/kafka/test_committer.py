@@ -11,16 +11,16 @@ from typing import cast
 
 import pytest
 
+from odradek_runtime.log.kafka import committer as module
+from odradek_runtime.log.kafka.committer import Committer, Orders
+from odradek_runtime.log.kafka.contents import Contents
+from odradek_runtime.log.kafka.owner import Owner
+from odradek_runtime.log.kafka.producer import TransactionFailedError
+from odradek_runtime.log.kafka.stamps import Stamps
+from odradek_runtime.log.kafka.targets import Targets
+from odradek_runtime.log.kafka.trouble import TroubleReporter
+from odradek_runtime.log.kafka.writer import EpochWriter
 from odradek_runtime.log.port import ChangelogPosition, Committed, Event, Partition, Refused, Transaction
-from odradek_runtime.log_kafka import committer as module
-from odradek_runtime.log_kafka.committer import Committer, Orders
-from odradek_runtime.log_kafka.contents import Contents
-from odradek_runtime.log_kafka.owner import Owner
-from odradek_runtime.log_kafka.producer import TransactionFailedError
-from odradek_runtime.log_kafka.stamps import Stamps
-from odradek_runtime.log_kafka.targets import Targets
-from odradek_runtime.log_kafka.trouble import TroubleReporter
-from odradek_runtime.log_kafka.writer import EpochWriter
 from tests.kafka.raw import eventually
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.faults
 ASK_OFFSETS = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from odradek_runtime.log_kafka import KafkaLog
+from odradek_runtime.log.kafka import KafkaLog
 log = KafkaLog(sys.argv[1])
 def ask(number):
     publisher = log.publisher(f"p{number}")
@@ -31,7 +31,7 @@ log.close()
 ASK_MEMBERS = """
 import sys
 from odradek_runtime.log.port import LogError
-from odradek_runtime.log_kafka import KafkaLog
+from odradek_runtime.log.kafka import KafkaLog
 log = KafkaLog(sys.argv[1], request_timeout_s=4.0)
 for line in sys.stdin:
     try:

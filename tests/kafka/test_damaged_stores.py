@@ -17,8 +17,8 @@ from odradek_runtime.admin.routes import AdminRoutes
 from odradek_runtime.admin.siblings import Siblings
 from odradek_runtime.ingress.door import Door
 from odradek_runtime.ingress.errors import HttpError
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.log_kafka import KafkaLog
 from odradek_runtime.settings import Settings
 from odradek_runtime.worker import Worker
 from tests.contract.station import values

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from odradek_runtime.log_kafka.contents import Contents
-from odradek_runtime.log_kafka.producer import TransactionalProducer, TransactionFailedError
+from odradek_runtime.log.kafka.contents import Contents
+from odradek_runtime.log.kafka.producer import TransactionalProducer, TransactionFailedError
 
 if TYPE_CHECKING:
-    from odradek_runtime.log_kafka.clients import Clients
-    from odradek_runtime.log_kafka.connection import CoordinatorWatch
-    from odradek_runtime.log_kafka.trouble import TroubleReporter
+    from odradek_runtime.log.kafka.clients import Clients
+    from odradek_runtime.log.kafka.connection import CoordinatorWatch
+    from odradek_runtime.log.kafka.trouble import TroubleReporter
 
 RECORDS = 5
 

@@ -2,8 +2,8 @@
 
 from confluent_kafka import KafkaError
 
-from odradek_runtime.log_kafka.error_table import JUDGEMENTS, REMEDIES, judgement
-from odradek_runtime.log_kafka.errors import GROUP_FENCED, PRODUCER_FENCED, log_error, refusal_of
+from odradek_runtime.log.kafka.error_table import JUDGEMENTS, REMEDIES, judgement
+from odradek_runtime.log.kafka.errors import GROUP_FENCED, PRODUCER_FENCED, log_error, refusal_of
 
 CODES = {value: name for name, value in vars(KafkaError).items() if name.isupper() and isinstance(value, int)}
 

@@ -9,11 +9,11 @@ from contextlib import closing
 import pytest
 from confluent_kafka import TopicPartition
 
+from odradek_runtime.log.kafka import KafkaLog
+from odradek_runtime.log.kafka.confluent import GroupMetadata
+from odradek_runtime.log.kafka.member import KafkaMember
+from odradek_runtime.log.kafka.membership import Membership
 from odradek_runtime.log.port import Gained, Log, Losing, Output, Partition, Transaction
-from odradek_runtime.log_kafka import KafkaLog
-from odradek_runtime.log_kafka.confluent import GroupMetadata
-from odradek_runtime.log_kafka.member import KafkaMember
-from odradek_runtime.log_kafka.membership import Membership
 from tests.contract.station import Station, values
 from tests.kafka.eviction import evict
 from tests.kafka.raw import GroupConsumer, committed_values, offsets_transaction, poll_until, transactional

@@ -12,11 +12,11 @@ from typing import cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from odradek_runtime.log.kafka.clients import Clients
+from odradek_runtime.log.kafka.cluster import Cluster
+from odradek_runtime.log.kafka.fetcher import BATCH, FETCHED_BYTES, OUTSTANDING, Fetcher
+from odradek_runtime.log.kafka.trouble import TroubleReporter
 from odradek_runtime.log.port import Event, Partition, Records
-from odradek_runtime.log_kafka.clients import Clients
-from odradek_runtime.log_kafka.cluster import Cluster
-from odradek_runtime.log_kafka.fetcher import BATCH, FETCHED_BYTES, OUTSTANDING, Fetcher
-from odradek_runtime.log_kafka.trouble import TroubleReporter
 from tests.kafka.raw import eventually
 
 INPUT = Partition("input", 0)

@@ -9,8 +9,8 @@ import msgspec
 
 from odradek import App, ObjectContext
 from odradek_runtime.formats import COMMAND, SLOT, Command, Header
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.log_kafka import KafkaLog
 from odradek_runtime.routing import fresh_id, id_hash, shard_of
 from tests.contract.station import values
 from tests.invariants.test_foreign_records import plausible, spoilt

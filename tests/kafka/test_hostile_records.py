@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.parts import UNREADABLE, headers_of
 from odradek_runtime.log.port import Partition
-from odradek_runtime.log_kafka import KafkaLog
 from tests.hostile_records import HOW, everything, handling, hostile_records
 from tests.kafka.c_client import CProducer
 from tests.kafka.raw import eventually

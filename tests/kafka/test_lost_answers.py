@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.log_kafka import KafkaLog
 from tests.conftest import ClusterFactory
 from tests.kafka.raw import eventually
 

@@ -13,12 +13,12 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import TopicPartition
 
+from odradek_runtime.log.kafka import membership
+from odradek_runtime.log.kafka.clients import Clients
+from odradek_runtime.log.kafka.membership import Membership, MembershipOptions
+from odradek_runtime.log.kafka.stamps import Stamps
+from odradek_runtime.log.kafka.trouble import TroubleReporter
 from odradek_runtime.log.port import Event, Losing
-from odradek_runtime.log_kafka import membership
-from odradek_runtime.log_kafka.clients import Clients
-from odradek_runtime.log_kafka.membership import Membership, MembershipOptions
-from odradek_runtime.log_kafka.stamps import Stamps
-from odradek_runtime.log_kafka.trouble import TroubleReporter
 from tests.kafka.raw import eventually
 
 QUIET_S = 0.5

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Log, Losing, Output, Partition
-from odradek_runtime.log_kafka import KafkaLog
 from tests.contract.station import Station, values
 
 Join = Callable[[Log, str], Station]

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from odradek_runtime.log.kafka.clients import Clients
+from odradek_runtime.log.kafka.cluster import Cluster
 from odradek_runtime.log.port import LogError, Partition
-from odradek_runtime.log_kafka.clients import Clients
-from odradek_runtime.log_kafka.cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from odradek_runtime.log_kafka.confluent import AdminApi
+    from odradek_runtime.log.kafka.confluent import AdminApi
 
 
 class Unheard:

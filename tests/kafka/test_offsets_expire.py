@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
+from odradek_runtime.log.kafka import KafkaLog
+from odradek_runtime.log.kafka.clients import Clients
+from odradek_runtime.log.kafka.cluster import Cluster
 from odradek_runtime.log.port import Log, Output, Partition
-from odradek_runtime.log_kafka import KafkaLog
-from odradek_runtime.log_kafka.clients import Clients
-from odradek_runtime.log_kafka.cluster import Cluster
 from tests.conftest import ClusterFactory
 from tests.contract.station import Station
 from tests.kafka.conftest import make_app

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Log, Output, Partition
-from odradek_runtime.log_kafka import KafkaLog
 from tests.contract.station import Station, values
 from tests.kafka.raw import delete_topic, eventually
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
+from odradek_runtime.log.kafka import KafkaLog
+from odradek_runtime.log.kafka.producer import TransactionalProducer
 from odradek_runtime.log.port import Log, LogError, Output, Partition
-from odradek_runtime.log_kafka import KafkaLog
-from odradek_runtime.log_kafka.producer import TransactionalProducer
 from tests.broker import KafkaCluster
 from tests.conftest import ClusterFactory
 from tests.contract.station import Station, values

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from odradek_runtime.log.kafka import KafkaLog, committer, remote_producer, writer
+from odradek_runtime.log.kafka.clients import Clients
+from odradek_runtime.log.kafka.producer_process import NICENESS
+from odradek_runtime.log.kafka.remote_producer import PROGRAM, RemoteProducer
+from odradek_runtime.log.kafka.trouble import TroubleReporter
 from odradek_runtime.log.port import Log, LogError, Output, Partition, Refused, Trouble
-from odradek_runtime.log_kafka import KafkaLog, committer, remote_producer, writer
-from odradek_runtime.log_kafka.clients import Clients
-from odradek_runtime.log_kafka.producer_process import NICENESS
-from odradek_runtime.log_kafka.remote_producer import PROGRAM, RemoteProducer
-from odradek_runtime.log_kafka.trouble import TroubleReporter
 from tests.contract.station import Station, values
 from tests.kafka.processes import alive, producers_of
 from tests.kafka.raw import eventually
@@ -255,7 +255,7 @@ def test_a_process_is_given_up_though_a_fork_holds_its_end(monkeypatch: pytest.M
 def test_what_is_printed_there_does_no_harm(
     log: KafkaLog, app: str, topic: str, join: Join, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    noisy = "print('noise', flush=True); from odradek_runtime.log_kafka import producer_process; producer_process.main()"
+    noisy = "print('noise', flush=True); from odradek_runtime.log.kafka import producer_process; producer_process.main()"
     monkeypatch.setattr(remote_producer, "PROGRAM", ("-c", noisy))
     station = join(log, app).own({0, 1})
 
@@ -340,9 +340,9 @@ import logging
 import socket
 import sys
 import msgspec
-from odradek_runtime.log_kafka.contents import Done
-from odradek_runtime.log_kafka.framing import receive_frame, send_frame
-from odradek_runtime.log_kafka.producer_process import Gathered, Said
+from odradek_runtime.log.kafka.contents import Done
+from odradek_runtime.log.kafka.framing import receive_frame, send_frame
+from odradek_runtime.log.kafka.producer_process import Gathered, Said
 
 said = Said()
 said.listen()
@@ -381,7 +381,7 @@ def test_what_ends_a_process_is_a_record_of_its_worker(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Its traceback: a log in JSON has no other lines."""
-    broken = "from odradek_runtime.log_kafka import producer_process as here; here.Service.reply = None; here.main()"
+    broken = "from odradek_runtime.log.kafka import producer_process as here; here.Service.reply = None; here.main()"
     monkeypatch.setattr(remote_producer, "PROGRAM", ("-c", broken))
     producer = RemoteProducer(Clients("stub:9092", {}), TroubleReporter("stub:9092"), "id", 10.0, 1_000)
 

@@ -14,8 +14,8 @@ import pytest
 from odradek import App, ObjectContext
 from odradek_runtime.cli.preview import preview
 from odradek_runtime.formats import REPLAY, Command, Replay
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.log_kafka import KafkaLog
 from odradek_runtime.orders import give
 from odradek_runtime.replay_report import ReplayReport, reports
 from odradek_runtime.worker import Worker

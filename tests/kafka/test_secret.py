@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from odradek_runtime.log.embedded import EmbeddedLog
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Log, Output, Partition
-from odradek_runtime.log_embedded import EmbeddedLog
-from odradek_runtime.log_kafka import KafkaLog
 
 KILLED = """
 import os, signal, sys
-from odradek_runtime.log_kafka import KafkaLog, secret
+from odradek_runtime.log.kafka import KafkaLog, secret
 
 class Dying(secret.SharedSecret):
     def _make(self):
@@ -26,7 +26,7 @@ class Dying(secret.SharedSecret):
         os.kill(os.getpid(), signal.SIGKILL)
 
 secret.SharedSecret = Dying
-sys.modules["odradek_runtime.log_kafka.log"].SharedSecret = Dying
+sys.modules["odradek_runtime.log.kafka.log"].SharedSecret = Dying
 KafkaLog(sys.argv[1]).shared_secret(sys.argv[2])
 """
 

@@ -11,9 +11,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from odradek import App, ObjectContext, State, TerminalError, step
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Log, Message, Output
 from odradek_runtime.log.sizes import record_bytes
-from odradek_runtime.log_kafka import KafkaLog
 from tests.conftest import ClusterFactory
 from tests.contract.station import Station
 from tests.kafka.raw import committed_values, eventually

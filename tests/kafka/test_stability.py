@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import TopicPartition
 
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Committed, Log, LogError, Message, Output, Partition
-from odradek_runtime.log_kafka import KafkaLog
 from tests.contract.station import Station, publish, values
 from tests.kafka.raw import committed_values, eventually, reader, transactional
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import TopicPartition
 
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Log, LogError, Output, Partition
-from odradek_runtime.log_kafka import KafkaLog
 from tests.contract.station import Station, values
 from tests.kafka.raw import committed_values, offsets_transaction, reader, transactional
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from odradek import App, ObjectContext, TerminalError
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Output
-from odradek_runtime.log_kafka import KafkaLog
 from tests.cli.conftest import odradek
 from tests.kafka.raw import committed_values, eventually
 from tests.kafka.running import publish, running

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from odradek_runtime.log.kafka import KafkaLog
+from odradek_runtime.log.kafka.trouble import REPEAT_S
 from odradek_runtime.log.port import Committed, Log, LogError, Output, Partition, Trouble
-from odradek_runtime.log_kafka import KafkaLog
-from odradek_runtime.log_kafka.trouble import REPEAT_S
 from tests.broker import KafkaJars
 from tests.broker.cluster import JVM_OPTIONS
 from tests.broker.ports import PortLease

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Committed, Log, Output, Partition, Refused
-from odradek_runtime.log_kafka import KafkaLog
 from tests.broker import END_TXN
 from tests.conftest import ClusterFactory
 from tests.contract.station import Station, values

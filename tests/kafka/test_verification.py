@@ -9,8 +9,8 @@ import pytest
 
 from odradek_runtime.formats import StorePosition
 from odradek_runtime.jobs import Findings, Job
+from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Output
-from odradek_runtime.log_kafka import KafkaLog
 from odradek_runtime.progress import Progress
 from odradek_runtime.routing import shard_of
 from odradek_runtime.shard import Shard

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from odradek_runtime.log.kafka import KafkaLog, committer, publisher, writer
+from odradek_runtime.log.kafka.producer import TransactionalProducer
 from odradek_runtime.log.port import Committed, Log, LogError, Output, Partition, Refused
-from odradek_runtime.log_kafka import KafkaLog, committer, publisher, writer
-from odradek_runtime.log_kafka.producer import TransactionalProducer
 from tests.contract.station import Station, values
 
 Join = Callable[[Log, str], Station]

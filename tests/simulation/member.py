@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from odradek_runtime.formats import COMMAND
+from odradek_runtime.log.kafka.stamps import Stamps
 from odradek_runtime.log.port import (
     Committed,
     Event,
@@ -23,7 +24,6 @@ from odradek_runtime.log.port import (
     Sink,
     Transaction,
 )
-from odradek_runtime.log_kafka.stamps import Stamps
 
 from .transaction import SimTransaction
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from odradek_runtime.log_kafka import KafkaLog
+from odradek_runtime.log.kafka import KafkaLog
 
 from .differential import Comparison, Real, Simulated
 from .live import SimulatedHarness

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from odradek import App, Client, Context, Future, Object, ObjectContext, State, TerminalError, Topic
 from odradek._serde import json_serde
-from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.node import Node
 from odradek_runtime.settings import Settings
 from tests.engine.harness import Rig

@@ -29,7 +29,7 @@ def place(flag: str, text: str, now: datetime | None = None) -> Callable[[Log, P
     A time without a zone is this machine's. `2h` is two hours ago. What is found raises it for an offset that is not there yet:
     that is a slip of the hand, which would skip all that has not been read.
 
-    >>> from odradek_runtime.log_embedded import EmbeddedLog
+    >>> from odradek_runtime.log.embedded import EmbeddedLog
     >>> log = EmbeddedLog(None)
     >>> _ = log.create_topic("orders", 1, {})
     >>> place("--from", "earliest")(log, Partition("orders", 0)), place("--from", "0")(log, Partition("orders", 0))

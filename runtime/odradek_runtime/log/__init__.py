@@ -1,4 +1,4 @@
 """The log: the port to Kafka and to its embedded twin.
 
-`port` defines it; `odradek_runtime.log_kafka` and `log_embedded` implement it.
+`port` defines it; `kafka` and `embedded` implement it.
 """

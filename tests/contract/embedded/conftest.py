@@ -6,8 +6,8 @@ from typing import Protocol
 
 import pytest
 
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Log
-from odradek_runtime.log_embedded import EmbeddedLog
 
 
 class OpenLog(Protocol):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from odradek_runtime.log.embedded import EmbeddedLog
+from odradek_runtime.log.embedded.cleaner import WORTH_COMPACTING
+from odradek_runtime.log.embedded.disk import WRITE_BUFFER_BYTES, rows_between
 from odradek_runtime.log.port import LogError, Output, Partition, Records, Trouble
-from odradek_runtime.log_embedded import EmbeddedLog
-from odradek_runtime.log_embedded.cleaner import WORTH_COMPACTING
-from odradek_runtime.log_embedded.disk import WRITE_BUFFER_BYTES, rows_between
 from tests.contract.embedded.conftest import Clock, OpenLog, make_app
 from tests.contract.station import Station, content, publish, values
 from tests.kafka.raw import eventually

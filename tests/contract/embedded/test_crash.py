@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Partition
-from odradek_runtime.log_embedded import EmbeddedLog
 from tests.contract.station import content, values
 
 VICTIM = """
 import sys
 from pathlib import Path
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.log.embedded import EmbeddedLog
 from tests.contract.embedded.conftest import make_app
 from tests.contract.station import Station
 

@@ -10,8 +10,8 @@ from typing import cast
 import pytest
 from rocksdict import Options, Rdict
 
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import LogError, Output, Partition
-from odradek_runtime.log_embedded import EmbeddedLog
 from tests.engine.damage import DAMAGES, flip, tables
 
 OUT = Partition("out", 0)
@@ -21,7 +21,7 @@ WRITER = """
 import os, sys
 from pathlib import Path
 from odradek_runtime.log.port import Output
-from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.log.embedded import EmbeddedLog
 
 log = EmbeddedLog(Path(sys.argv[1]), clean_interval_s=0)
 log.create_topic("out", 1, {})

@@ -2,9 +2,9 @@
 
 import pytest
 
+from odradek_runtime.log.embedded import EmbeddedLog
+from odradek_runtime.log.embedded.member import EmbeddedMember
 from odradek_runtime.log.port import Gained, LogError, Losing, Output, Partition
-from odradek_runtime.log_embedded import EmbeddedLog
-from odradek_runtime.log_embedded.member import EmbeddedMember
 from tests.contract.embedded.conftest import OpenLog, make_app
 from tests.contract.station import Station, values
 

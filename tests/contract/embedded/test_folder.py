@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import LogError, Output, Partition
-from odradek_runtime.log_embedded import EmbeddedLog
 from tests.contract.embedded.conftest import OpenLog, make_app
 from tests.contract.station import Station, publish, values
 
@@ -61,7 +61,7 @@ def test_a_time_is_found_after_a_restart(open_log: OpenLog) -> None:
 def test_a_second_process_is_told_who_has_the_folder_and_what_to_do(open_log: OpenLog, tmp_path: Path) -> None:
     open_log()
     script = (
-        "import sys; from pathlib import Path; from odradek_runtime.log_embedded import EmbeddedLog\n"
+        "import sys; from pathlib import Path; from odradek_runtime.log.embedded import EmbeddedLog\n"
         "from odradek_runtime.log.port import LogError\n"
         "try: EmbeddedLog(Path(sys.argv[1]))\n"
         "except LogError as error: print(error.retriable, error)"

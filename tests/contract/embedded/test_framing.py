@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from odradek_runtime.log.embedded import framing
+from odradek_runtime.log.embedded.disk import rows_between
+from odradek_runtime.log.embedded.framing import EmbeddedMessage
+from odradek_runtime.log.embedded.partitioner import partition_of
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.log_embedded import framing
-from odradek_runtime.log_embedded.disk import rows_between
-from odradek_runtime.log_embedded.framing import EmbeddedMessage
-from odradek_runtime.log_embedded.partitioner import partition_of
 from tests.contract.embedded.conftest import OpenLog, make_app
 from tests.contract.station import Station
 from tests.contract.test_records import MURMUR2

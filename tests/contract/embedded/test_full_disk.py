@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import LogError, Output, Partition, Trouble
-from odradek_runtime.log_embedded import EmbeddedLog
 from tests.contract.embedded.conftest import OpenLog, make_app
 from tests.contract.station import Station, values
 
@@ -36,7 +36,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from odradek_runtime.log.port import Committed, Output, Partition, Trouble
-from odradek_runtime.log_embedded import EmbeddedLog
+from odradek_runtime.log.embedded import EmbeddedLog
 from tests.contract.embedded.conftest import make_app
 from tests.contract.station import Station, values
 

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from odradek_runtime.log.embedded import EmbeddedLog
+from odradek_runtime.log.embedded.partitioner import partition_of
 from odradek_runtime.log.port import Committed, Output, Partition, Refused
-from odradek_runtime.log_embedded import EmbeddedLog
-from odradek_runtime.log_embedded.partitioner import partition_of
 from tests.contract.embedded.conftest import Clock, make_app
 from tests.contract.station import Station, content
 

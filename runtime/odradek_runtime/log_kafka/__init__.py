@@ -1,5 +1,0 @@
-"""The log on Kafka: reads, transacts, fences and restores through librdkafka."""
-
-from odradek_runtime.log_kafka.log import KafkaLog
-
-__all__ = ["KafkaLog"]
