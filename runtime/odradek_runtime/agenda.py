@@ -90,7 +90,7 @@ class Agenda:
             shard = machine.shards.get(event.run.shard)
             if shard is not None and shard.incarnation == event.run.incarnation and shard.phase == "open":
                 self._begin_event()
-                machine.waits.step_done(shard, event.run, event.value, event.error)
+                machine.due.step_done(shard, event.run, event.value, event.error)
                 machine.settle()
 
     def _begin_event(self) -> None:
@@ -109,7 +109,7 @@ class Agenda:
             if shard is not None and shard.phase == "open":
                 self._begin_event()
                 pending.entered = True
-                machine.calls.request(shard, pending.request, pending)
+                machine.starts.request(shard, pending.request, pending)
                 machine.settle()
 
     def _retry_paused(self) -> None:
@@ -119,7 +119,7 @@ class Agenda:
         if self._machine.shards.get(shard.number) is not shard or shard.phase != "open":
             return
         self._begin_event()
-        following = self._machine.waits.retry_paused(shard, start, 1 if self._one_by_one() else SHARE)
+        following = self._machine.due.retry_paused(shard, start, 1 if self._one_by_one() else SHARE)
         if following is not None:
             self._paused.append((shard, following))
         self._machine.settle()
@@ -139,7 +139,7 @@ class Agenda:
                     return
                 if machine.outbox.takes(app):
                     self._begin_event()
-                    machine.outbox.tell(app, shard, most)
+                    machine.outward.tell_owed(app, shard, most)
                     machine.settle()
 
     def _fire_timers(self) -> None:
@@ -158,5 +158,5 @@ class Agenda:
                 if key is None:
                     break
                 self._begin_event()
-                machine.waits.timer(shard, key)
+                machine.due.timer(shard, key)
                 machine.settle()

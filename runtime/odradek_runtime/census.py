@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from . import keys
 from .formats import COMMAND, INVOCATION, TIMER, FormatError
+from .metrics import Standing
 from .store import StoreError
 
 if TYPE_CHECKING:
@@ -73,20 +74,6 @@ class Count:
     """Timers by kind; those whose time had come."""
     outboxes: dict[str, Group] = field(default_factory=dict[str, Group])
     """App -> commands that wait until it can be told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What a worker holds, all its shards together."""
-
-    invocations: Mapping[tuple[str, str], tuple[int, float]]
-    """(`service/handler`, status) -> how many, and for how many seconds the oldest has been there."""
-    pending: Mapping[str, int]
-    due: Mapping[str, int]
-    age_s: float
-    """How old the oldest of these figures is."""
-    outboxes: Mapping[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])
-    """App -> how many commands wait until it can be told, and for how many seconds the oldest has."""
 
 
 class Census:

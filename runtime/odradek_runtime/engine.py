@@ -296,7 +296,7 @@ class Engine:
         transaction: Transaction = epoch.transaction(machine.app.name, machine.n, machine.now_ms, machine.steady_ms)
         for shard in epoch.touched.values():
             shard.close_epoch()
-        machine.runner.evict()
+        machine.keeping.evict()
         self.inflight = epoch
         self._sent_ms, self._sent_steady_ms = machine.now_ms, machine.steady_ms
         self._sent_commands = {p: o for p, o in transaction.offsets.items() if p.topic == machine.commands_topic}
@@ -388,7 +388,7 @@ class Engine:
         self.machine.shards[shard.number] = shard
         for each in self.machine.shards.values():  # its former owner's commands may still be unread at any of them
             if each.phase != "leaving":
-                self.machine.request_barrier(each)
+                self.machine.outward.request_barrier(each)
         shard.advanced.update(p for p in shard.positions if self.intake.reads(shard, p))
         self.machine.epoch.urgent = True
 

@@ -17,11 +17,12 @@ from .log.port import Outgoing, Partition, Transaction
 from .request import Answer, Pending, Reply
 
 if TYPE_CHECKING:
-    from .invocation import Live
     from .shard import Shard
     from .timers import Shown
 
 
+RESET = "reset-"
+"""What the ids of resets begin with. Records that are read again after one are counted nowhere."""
 NO_RESET = ("", 0)
 Rows = dict[tuple[int, bytes], bytes | None]
 """(shard, key in its journal) -> value; None deletes."""
@@ -74,7 +75,6 @@ class Epoch:
     steps: list[StepRun] = field(default_factory=list[StepRun])
     results: int = 0
     """Steps that have ended, well or not: their results are in it."""
-    journaled: dict[str, Live] = field(default_factory=dict[str, "Live"])
 
     def begin(self, steady_ms: float) -> None:
         """Before an event is added: with the first its time begins."""
@@ -85,6 +85,11 @@ class Epoch:
         """Something has happened to invocations of this handler; `what` is a field of `HandlerMetrics`."""
         key = (what, target)
         self.tally[key] = self.tally.get(key, 0) + number
+
+    def count_again(self, again: str, what: str) -> None:
+        """An invocation that a record has started has ended. `again`: what delivered the record, if it was delivered again."""
+        if again and not again.startswith(RESET):
+            self.count_replayed(again.partition("@")[0], what)
 
     def count_replayed(self, replay: str, what: str) -> None:
         """Something has happened to an invocation that a replay has started; `what` is a field of `ReplayTally`."""

@@ -14,23 +14,24 @@ from odradek._bad_input import BadInput
 from odradek._service import NAME
 
 from . import keys
-from .ending import completion
+from .answers import completion
+from .epoch import RESET
 from .formats import ENDED, REPLAY, UNBEGUN, Command, FormatError
 from .inward import Forwarded
 from .journal import Journal, describe
+from .living import Living
 from .log.port import Partition
-from .replays import RESET
 from .request import Failure
 from .resets import RESET_ID
 from .routing import id_hash, shard_of
+from .scope import Scope
+from .shard import Shard
 from .sieve import FAR, REPLAY_ID, NotOurs, Sieve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .formats import Invocation as Stored
-    from .machine import Machine
-    from .shard import Shard
 
 INT32 = 2**31
 INT64 = 2**63
@@ -53,8 +54,9 @@ class Flaw(NamedTuple):
 class Inspection:
     """Of the commands of one machine's shards."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, scope: Scope, living: Living) -> None:
+        self._scope = scope
+        self._living = living
         self._kinds: dict[str, Callable[[Shard, Command], Flaw | None]] = {
             "invoke": self._invoke,
             "complete": self._complete,
@@ -94,7 +96,7 @@ class Inspection:
         parts = target.split("/")
         if len(parts) != 2 or not all(map(NAME.fullmatch, parts)):
             return Flaw("target", f"{_shown(target)} is not service/handler")
-        handler = self._machine.handlers.get(target)
+        handler = self._scope.handlers.get(target)
         if handler is None:
             return None
         if handler.keyed and not key:
@@ -104,11 +106,11 @@ class Inspection:
         return self._key(shard, key)
 
     def _key(self, shard: Shard, key: bytes) -> Flaw | None:
-        home = shard_of(key, self._machine.n)
+        home = shard_of(key, self._scope.n)
         return None if home == shard.number else Flaw("key", f"{_shown(key)} lives on shard {home}, and this is {shard.number}")
 
     def _another(self, shard: Shard, command: Command) -> Flaw | None:
-        existing = self._machine.stored(shard, command.id)
+        existing = self._living.stored(shard, command.id)
         if existing is None or (existing.target, existing.key) == (command.target, command.key or b""):
             return None
         return Flaw("id", f"{command.id} is an invocation of {existing.target}, not of {command.target} with this key")
@@ -118,8 +120,8 @@ class Inspection:
 
     def _awaited(self, shard: Shard, command: Command) -> Flaw | None:
         """A result comes for a call that waits for it. For what has ended, or a call that has its result, it comes too late."""
-        live = shard.live.get(command.id)
-        stored = live.stored if live is not None else self._machine.stored(shard, command.id)
+        live = self._living.find(shard, command.id)
+        stored = live.stored if live is not None else self._living.stored(shard, command.id)
         if stored is None or stored.status in ENDED:
             return None
         if stored.status in UNBEGUN:
@@ -136,7 +138,7 @@ class Inspection:
         return None
 
     def _forward(self, shard: Shard, command: Command) -> Flaw | None:
-        subscription = self._machine.subscription_of(command)
+        subscription = self._scope.subscription_of(command)
         if subscription is None:
             return Flaw("target", f"the app no longer has the handler {_shown(command.target)} on {_shown(command.topic)}")
         if command.partition < 0 or command.offset < 0:
@@ -158,15 +160,15 @@ class Inspection:
     def _replay(self, shard: Shard, command: Command) -> Flaw | None:
         try:
             part = REPLAY.decode(command.payload or b"")
-            Sieve(self._machine.n, shard.number).journal(keys.replay(part.id, part.partition), command.payload)
+            Sieve(self._scope.n, shard.number).journal(keys.replay(part.id, part.partition), command.payload)
         except (FormatError, NotOurs, struct.error, UnicodeEncodeError) as error:
             return Flaw("payload", str(error)[:300])
         if part.next != part.first or part.stop < part.first or part.records or part.passed or part.gone or part.ended_ms:
             return Flaw("payload", f"{_shown(part.id)} is no replay that has yet to begin")
         if part.status != "running" or part.id.startswith(RESET):
             return Flaw("payload", f"{_shown(part.id)}, {_shown(part.status)}, is no replay that could begin")
-        subscribed = self._machine.subscriptions.get(part.topic)
-        if subscribed is None and part.topic not in self._machine.letters:
+        subscribed = self._scope.subscriptions.get(part.topic)
+        if subscribed is None and part.topic not in self._scope.letters:
             return Flaw("topic", f"the app does not subscribe to {_shown(part.topic)}")
         if subscribed is not None and part.handler not in ("", *(each.handler.target for each in subscribed)):
             return Flaw("handler", f"{_shown(part.handler)} does not subscribe to {_shown(part.topic)}")
@@ -182,7 +184,7 @@ class Inspection:
         """Which positions are moved, and where to. The log is asked where it ends, if that is not behind what has been read."""
         if not RESET_ID.fullmatch(command.id):
             return Flaw("id", f"{_shown(command.id)} is no id of a reset")
-        if command.topic not in self._machine.subscriptions:
+        if command.topic not in self._scope.subscriptions:
             return Flaw("topic", f"the app does not subscribe to {_shown(command.topic)}")
         place = Partition(command.topic, command.partition)
         if place not in shard.positions:
@@ -191,14 +193,14 @@ class Inspection:
             return Flaw("offset", f"{command.offset} is no offset of a record")
         if command.topic_id not in ("", shard.topic_ids.get(command.topic, "")):
             return Flaw("topic_id", f"{_shown(command.topic)} was deleted and made again: its records are others now")
-        if command.offset > shard.positions[place] and command.offset > (end := self._machine.targets.end(place)):
+        if command.offset > shard.positions[place] and command.offset > (end := self._scope.targets.end(place)):
             said = f"{command.topic}[{command.partition}] ends at {end}, and {command.offset} is beyond it"
             return Flaw("offset", f"{said}: records that are yet to come would be skipped")
         return None
 
     def _id(self, shard: Shard, id_: str) -> Flaw | None:
         try:
-            home = id_hash(id_) % self._machine.n
+            home = id_hash(id_) % self._scope.n
         except ValueError as error:
             return Flaw("id", str(error))
         return None if home == shard.number else Flaw("id", f"{id_} belongs to shard {home}, and this is {shard.number}")

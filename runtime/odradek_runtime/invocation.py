@@ -7,6 +7,7 @@ invocation needs are class-level defaults: most invocations start and end in one
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
@@ -21,6 +22,7 @@ from odradek._future import Call, Future
 from odradek._port import Headers, Origin, StepBody
 
 from . import keys
+from .addressing import resolve
 from .formats import Command as LogCommand
 from .formats import Entry, Header
 from .formats import Invocation as Stored
@@ -30,17 +32,17 @@ from .keys import SUFFIXES, suffix_of
 from .log.port import LogError, Message, Outgoing
 from .request import Failure
 from .routing import derived_id, id_hash, key_hash, request_id
-from .shard import ABSENT
+from .scope import Scope
+from .shard import ABSENT, Shard
 from .unavailable import Unavailable
 
 if TYPE_CHECKING:
     from odradek._context import Context
     from odradek._definition import Handler, Subscription
 
-    from .machine import Machine
-    from .shard import Shard
 
 F = TypeVar("F", bound=Future[Any])
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _EMPTY = Journal()
 _SUFFIXES = SUFFIXES
 """By a name of its own: of an imported one CPython makes a bound method for each call, 40 ns for each read and write."""
@@ -74,9 +76,9 @@ class Live:
     _uuids = 0
 
     def __init__(
-        self, machine: Machine, shard: Shard, handler: Handler, key: bytes, base: bytes, payload: bytes | None
+        self, scope: Scope, shard: Shard, handler: Handler, key: bytes, base: bytes, payload: bytes | None
     ) -> None:
-        self.machine = machine
+        self.scope = scope
         self.shard = shard
         self.handler = handler
         self.key = key
@@ -93,8 +95,17 @@ class Live:
         self.stored: Stored | None = None
         self.journal = _EMPTY
 
-    def endure(self, stored: Stored) -> None:
-        """It outlives its epoch: it has an entry in the journal topic from now on."""
+    def endure(self) -> Stored:
+        """It has something to wait for: its entry, which the journal topic will hold if it does not end in this epoch."""
+        if self.stored is None:
+            origin = self.origin
+            assert origin is not None, "a call has its entry from the start"
+            self.be(stored_record(self, origin, self.scope.now_ms))
+        assert self.stored is not None, "it has one now"
+        return self.stored
+
+    def be(self, stored: Stored) -> None:
+        """It has this entry in the journal topic, or will have."""
         self.fleeting = False
         self.stored = stored
         self._id = stored.id
@@ -174,9 +185,9 @@ class Live:
         key = self.base + (_SUFFIXES.get(name) or suffix_of(name))
         self.commands.append(("set", name, None, None, 0.0))
         size = len(key) if value is None else len(key) + len(value)
-        if size > self.machine.sizes.plain_state:
+        if size > self.scope.sizes.plain_state:
             try:
-                self.machine.sizes.check_state(name, key, value)
+                self.scope.sizes.check_state(name, key, value)
             except TerminalError as error:
                 self._refuse(error)
         self.size += size
@@ -211,11 +222,11 @@ class Live:
             self._replay("publish", topic, key)
             return
         size = (len(value) if value else 0) + (len(key) if key else 0)
-        targets = self.machine.targets
+        targets = self.scope.targets
         self.commands.append(("publish", topic, key, None, 0.0))
         if headers is not None or partition is not None or timestamp_ms is not None or size > targets.plain.get(topic, -1):
             try:
-                targets.check(topic, key, value, headers, partition, timestamp_ms, self.machine.now_ms, self.machine.steady_ms)
+                targets.check(topic, key, value, headers, partition, timestamp_ms, self.scope.now_ms, self.scope.steady_ms)
             except TerminalError as error:
                 self._refuse(error)
             except (Unavailable, LogError) as error:
@@ -238,8 +249,8 @@ class Live:
     def sleep(self, delay_s: float) -> Future[None]:
         fresh = not self.journal.replaying
         if fresh:
-            self.machine.look_at_clock()  # it begins now, not when the turn began: what the handler did before may take long
-            due_ms = self.machine.now_ms + delay_s * 1000
+            self.scope.look_at_clock()  # it begins now, not when the turn began: what the handler did before may take long
+            due_ms = self.scope.now_ms + delay_s * 1000
             ref = self._record("sleep", "", None, at_ms=due_ms)
         else:
             entry = self._replay("sleep", "")
@@ -274,9 +285,9 @@ class Live:
         if fresh and not self.closed:
             self._long_lived()
             command = self._invoke(app, local, id_, key, payload, headers, idempotency_key)
-            command.caller_app, command.caller_id, command.ref = self.machine.app.name, self.id, ref
+            command.caller_app, command.caller_id, command.ref = self.scope.app.name, self.id, ref
             self._add(command)
-        call: Call[Any] = Call(loop=self.machine.loop, seq=ref, invocation_id=id_)
+        call: Call[Any] = Call(loop=self.scope.loop, seq=ref, invocation_id=id_)
         return self._wait_for(ref, call, decode)
 
     def send(
@@ -296,14 +307,14 @@ class Live:
         id_ = self._child(local, key, idempotency_key, ref)
         if fresh and not self.closed:
             command = self._invoke(app, local, id_, key, payload, headers, idempotency_key)
-            command.at_ms = at_ms or (int(self.machine.now_ms + delay_s * 1000) if delay_s else 0)
+            command.at_ms = at_ms or (int(self.scope.now_ms + delay_s * 1000) if delay_s else 0)
             self._add(command)
         return id_
 
     def now_ms(self) -> float:
         if self.journal.replaying:
             return self._replay("now", "").at_ms
-        now_ms = self.machine.now_ms
+        now_ms = self.scope.now_ms
         self.commands.append(("now", "", None, None, now_ms))
         return now_ms
 
@@ -344,7 +355,7 @@ class Live:
 
     def _resolve(self, target: str, key: bytes | None) -> tuple[str, str]:
         try:
-            return self.machine.outward.resolve(target, key)
+            return resolve(self.scope, target, key)
         except (Unavailable, LogError) as error:
             self._not_now(error)
 
@@ -356,15 +367,14 @@ class Live:
         return len(self.journal.commands) + len(self.commands) - 1
 
     def _long_lived(self) -> None:
-        if self.stored is None:
-            self.machine.runner.endure(self)
-        if not self.anchored and self.stored is not None:
-            why = self.machine.sizes.why_unkept(self.stored, self.base)
+        stored = self.endure()
+        if not self.anchored:
+            why = self.scope.sizes.why_unkept(stored, self.base)
             if why:
                 self._refuse(TerminalError(f"{self.handler.target} cannot wait for anything: what started it {why}", code=413))
 
     def _future(self, ref: int, decode: Callable[[bytes], Any]) -> Future[Any]:
-        return self._wait_for(ref, Future(loop=self.machine.loop, seq=ref), decode)
+        return self._wait_for(ref, Future(loop=self.scope.loop, seq=ref), decode)
 
     def _wait_for(self, ref: int, future: F, decode: Callable[[bytes], Any]) -> F:
         if not self.closed:
@@ -374,7 +384,7 @@ class Live:
 
     def _own_exclusive(self, target: str) -> str:
         """The target, if it takes the lock that this invocation holds; else something no target equals."""
-        other = self.machine.handlers.get(target)
+        other = self.scope.handlers.get(target)
         if other is None or self.handler.mode != "exclusive" or other.mode != "exclusive":
             return "-"
         return target if other.service == self.handler.service else "-"
@@ -399,7 +409,7 @@ class Live:
             headers=[Header(name, value.encode()) for name, value in headers.items()],
         )  # fmt: skip
         try:
-            self.machine.sizes.check_invoke(app, command)
+            self.scope.sizes.check_invoke(app, command)
         except TerminalError as error:
             self._refuse(error)
         return command
@@ -407,3 +417,13 @@ class Live:
 
 def _nothing(_: bytes) -> None:
     return None
+
+
+def stored_record(live: Live, origin: Origin, now_ms: float) -> Stored:
+    """The journal topic's entry for an invocation that a record started."""
+    return Stored(
+        id=live.id, target=live.handler.target, key=live.key, payload=live.payload,
+        headers=[Header(name, value) for name, value in origin.headers],
+        topic=origin.topic, partition=origin.partition, offset=origin.offset, timestamp_ms=origin.timestamp_ms,
+        record_key=origin.key, created_ms=int(now_ms), python=PYTHON, replay=origin.replay,
+    )  # fmt: skip

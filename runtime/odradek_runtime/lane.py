@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from sys import getrefcount
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from odradek._bad_input import DECODE_ERRORS
 from odradek._context import Context
@@ -17,23 +17,34 @@ from odradek._current import CURRENT
 from odradek._definition import Subscription
 
 from . import keys
+from .advance import Advance
 from .invocation import Live
 from .log.port import Message
 from .routing import shard_of
-
-if TYPE_CHECKING:
-    from .machine import Machine
-    from .shard import Bases, Shard
+from .scope import Scope
+from .shard import Bases, Shard
 
 KNOWN_KEYS = 65_536
 """Of one shard and service: their state keys' beginnings are remembered."""
 
 
 class Lane:
-    """One subscription's fast path. `otherwise` takes the records that are not ordinary."""
+    """One subscription's fast path.
 
-    def __init__(self, machine: Machine, subscription: Subscription, otherwise: Callable[[Shard, Message], None]) -> None:
-        self._machine = machine
+    `otherwise` takes the records that are not ordinary; `settle` goes on with what a record has set going.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        advance: Advance,
+        subscription: Subscription,
+        otherwise: Callable[[Shard, Message], None],
+        settle: Callable[[], None],
+    ) -> None:
+        self._scope = scope
+        self._advance = advance
+        self._settle = settle
         self._subscription = subscription
         self._otherwise = otherwise
         self._live: Live | None = None
@@ -58,16 +69,15 @@ class Lane:
                 waits_for = course.send(None)
             except StopIteration:
                 self._live = self._context = None
-                self._machine.epoch.count("started", self._subscription.handler.target, len(messages) - self._set_aside)
+                self._scope.epoch.count("started", self._subscription.handler.target, len(messages) - self._set_aside)
                 return self._bytes
             live, context = self._live, self._context
             assert live is not None, "only a handler waits"
             assert context is not None, "the pair is made together"
             self._live = self._context = None  # the course is that invocation's from now on
             self._count(live)
-            self._machine.runner.waits_at_once(live, context, course, waits_for)
-            if self._machine.busy:
-                self._machine.settle()
+            self._advance.waits_at_once(live, context, course, waits_for)
+            self._settle()
 
     async def _course(self, shard: Shard, rest: Iterator[Message]) -> Any:
         """Process records until a handler waits; from then on this is the coroutine of that one invocation, and ends as it does.
@@ -78,10 +88,10 @@ class Lane:
         The invocation and its context serve the next record too, if the handler has left nothing in them and nobody else holds
         them: to make both anew for each record took a fifth of the time.
         """
-        machine, handler = self._machine, self._subscription.handler
+        advance, handler = self._advance, self._subscription.handler
         decode, body, keyed, exclusive = self._subscription.decoder, handler.body, handler.keyed, handler.mode == "exclusive"
         bases, locks = shard.bases.setdefault(handler.service, {}), shard.locks
-        changes, outputs = shard.changes, machine.epoch.outputs
+        changes, outputs = shard.changes, self._scope.epoch.outputs
         live, context = self._pair(shard)
         unshared = getrefcount(live) + getrefcount(context)
         for message in rest:
@@ -107,7 +117,7 @@ class Lane:
                 if live is not self._live:  # it has waited
                     raise
                 self._count(live)
-                machine.runner.raised_at_once(live, context, coroutine, error)
+                advance.raised_at_once(live, context, coroutine, error)
             else:
                 if live.fleeting:
                     if live.writes:
@@ -122,7 +132,7 @@ class Lane:
                     self._count(live)
                 elif live is self._live:
                     self._count(live)
-                    machine.runner.returned_at_once(live, context, coroutine, result)
+                    advance.returned_at_once(live, context, coroutine, result)
                 else:  # it has waited
                     return result
             live, context = self._next_pair(shard)
@@ -132,14 +142,13 @@ class Lane:
 
     def _next_pair(self, shard: Shard) -> tuple[Live, Context]:
         """After a record whose invocation is not to be used again."""
-        if self._machine.busy:
-            self._machine.settle()
+        self._settle()
         return self._pair(shard)
 
     def _pair(self, shard: Shard) -> tuple[Live, Context]:
         """An invocation that has no record yet, and its context, which is the current one from now on."""
         handler = self._subscription.handler
-        live = Live(self._machine, shard, handler, b"", b"", None)
+        live = Live(self._scope, shard, handler, b"", b"", None)
         live.subscription = self._subscription
         context = handler.context(live)
         CURRENT.set(context)
@@ -154,18 +163,17 @@ class Lane:
     def _base(self, shard: Shard, bases: Bases, key: bytes) -> bytes | None:
         """What the state keys of this key begin with, remembered; None when it is not this shard's (or no key)."""
         handler = self._subscription.handler
-        if handler.keyed and (not key or shard_of(key, self._machine.n) != shard.number):
+        if handler.keyed and (not key or shard_of(key, self._scope.n) != shard.number):
             return None
         if len(bases) >= KNOWN_KEYS:
             bases.clear()
-        base = bases[key] = self._machine.base(handler.service, key)
+        base = bases[key] = self._scope.base(handler.service, key)
         return base
 
     def _aside(self, shard: Shard, message: Message, context: Context) -> None:
         """Let the machine take this record."""
         self._set_aside += 1
         self._otherwise(shard, message)
-        if self._machine.busy:
-            self._machine.settle()
+        self._settle()
         CURRENT.set(context)
         self._bytes += len(message.value() or b"")

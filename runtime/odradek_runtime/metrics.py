@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, NotRequired, TypedDict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from .census import Standing
-
 COMMIT_BOUNDS_S = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the commit-latency buckets, in seconds: fine about 2 to 10 ms, coarse about the timeouts."""
 
@@ -66,6 +64,20 @@ class HandlerMetrics:
     paused: int = 0
     """Invocations paused: they wait for somebody's help."""
     seconds: Histogram = field(default_factory=lambda: Histogram(LATENCY_BOUNDS_S))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a worker holds, all its shards together."""
+
+    invocations: Mapping[tuple[str, str], tuple[int, float]]
+    """(`service/handler`, status) -> how many, and for how many seconds the oldest has been there."""
+    pending: Mapping[str, int]
+    due: Mapping[str, int]
+    age_s: float
+    """How old the oldest of these figures is."""
+    outboxes: Mapping[str, tuple[int, float]] = field(default_factory=dict[str, tuple[int, float]])
+    """App -> how many commands wait until it can be told, and for how many seconds the oldest has."""
 
 
 @dataclass(slots=True)

@@ -8,19 +8,17 @@ the transaction that deletes the key, with the id and ref that it always had. Wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from . import keys
 from .formats import COMMAND, Command
 from .log.port import LogError
+from .rejection import Rejection
+from .scope import Scope
+from .shard import Shard
 from .targets import AGAIN_MS
 from .unavailable import AbsentTopic, Unavailable
-
-if TYPE_CHECKING:
-    from .machine import Machine
-    from .shard import Shard
 
 logger = logging.getLogger("odradek")
 
@@ -28,8 +26,9 @@ logger = logging.getLogger("odradek")
 class Outbox:
     """Of one machine: all its shards' commands that wait for other apps. Each topic is looked at again after its pause."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, scope: Scope, rejection: Rejection) -> None:
+        self._scope = scope
+        self._rejection = rejection
         self._look_ms: dict[str, float] = {}
         """When each app's topic is looked at again, by the steady clock."""
         self._said: set[str] = set()
@@ -39,10 +38,10 @@ class Outbox:
 
         `error`: why it has to; None: only because others wait before it.
         """
-        machine = self._machine
-        command.timestamp_ms = int(machine.now_ms)
+        scope = self._scope
+        command.timestamp_ms = int(scope.now_ms)
         waiting = COMMAND.encode(command)
-        over = machine.sizes.why_unwritten(waiting)
+        over = scope.sizes.why_unwritten(waiting)
         if over:
             command.timestamp_ms = 0
             return over
@@ -50,7 +49,7 @@ class Outbox:
             self._wait(app, error)
         shard.put(keys.outbox_slot(app, shard.next_sequence()), waiting)
         shard.outboxes.add(app)
-        machine.touch(shard)
+        scope.touch(shard)
         return ""
 
     def wait_ms(self, shards: Iterable[Shard], steady_ms: float) -> float:
@@ -60,21 +59,21 @@ class Outbox:
 
     def takes(self, app: str) -> bool:
         """Whether the app can be told now, or never any more: either way nothing has to wait longer."""
-        machine = self._machine
-        if machine.steady_ms < self._look_ms.get(app, 0.0):
+        scope = self._scope
+        if scope.steady_ms < self._look_ms.get(app, 0.0):
             return False
         try:
-            machine.targets.partitions(f"{app}.commands", machine.steady_ms)
+            scope.targets.partitions(f"{app}.commands", scope.steady_ms)
         except (Unavailable, LogError) as error:
-            why = machine.outward.why_no_letter() if isinstance(error, AbsentTopic) else error
+            why = self._rejection.why_no_letter() if isinstance(error, AbsentTopic) else error
             if why is not None:
                 self._wait(app, why)
             return why is None
         return True
 
-    def tell(self, app: str, shard: Shard, most: int) -> None:
-        """The next of those that wait are told, in their order."""
-        machine = self._machine
+    def take(self, app: str, shard: Shard, most: int) -> Iterator[Command]:
+        """The next of those that wait, in their order; from now on they wait no more. What the log has refused is a dead letter."""
+        scope = self._scope
         found = list(islice(shard.scan_prefix(keys.outbox(app)), most))
         if len(found) < most:
             shard.outboxes.discard(app)
@@ -82,31 +81,31 @@ class Outbox:
             command = COMMAND.decode(waiting)
             command.timestamp_ms = 0
             shard.put(key, None)
-            machine.epoch.bytes += len(waiting)
+            scope.epoch.bytes += len(waiting)
             poisonous = self._suspect(f"{app} {command.id} {command.ref}")
             if poisonous is not None:
-                machine.outward.dead(command, f"the log refused it: {poisonous}", 500)
+                self._rejection.undelivered(command, f"the log refused it: {poisonous}", 500)
             else:
-                machine.outward.tell(app, command, shard)
-        machine.touch(shard)
+                yield command
+        scope.touch(shard)
         self._end(app)
 
     def _suspect(self, root: str) -> str | None:
         """Why the log refused this command, if it was found to be what aborts an epoch (invariant 2)."""
-        machine = self._machine
-        if machine.splitting:
-            machine.epoch.roots.append(root)
-        return machine.condemn(root)
+        scope = self._scope
+        if scope.splitting:
+            scope.epoch.roots.append(root)
+        return scope.condemn(root)
 
     def _wait(self, app: str, error: Unavailable | LogError) -> None:
-        machine = self._machine
-        self._look_ms[app] = machine.steady_ms + (error.again_ms if isinstance(error, Unavailable) else AGAIN_MS)
+        scope = self._scope
+        self._look_ms[app] = scope.steady_ms + (error.again_ms if isinstance(error, Unavailable) else AGAIN_MS)
         if app not in self._said:
             self._said.add(app)
             logger.error("what the app %r is owed (answers to its calls) waits, and nothing else does: %s", app, error)
 
     def _end(self, app: str) -> None:
         """Say so, if no shard owes that app anything any more."""
-        if app in self._said and not any(app in shard.outboxes for shard in self._machine.shards.values()):
+        if app in self._said and not any(app in shard.outboxes for shard in self._scope.shards.values()):
             self._said.discard(app)
             logger.warning("the app %r gets all that has waited for it", app)

@@ -1,145 +1,172 @@
-"""Commands that leave: to another shard's worker, or to another app, as far as their topics take them.
+"""Commands that leave an invocation: handed over within the worker, written for another worker, or told to another app.
 
-Stands behind `Machine.route`, which hands over itself what is for a shard of this worker. What a commands topic does not take is
-no reason to stop: a record goes where its subscription says, whoever waits for an answer gets one, the rest is a dead letter.
+Stands behind everything that starts or answers an invocation. What is for a shard of this worker is handed over within the epoch
+where that keeps the order (invariant 11); what a commands topic does not take is no reason to stop: a record goes where its
+subscription says, whoever waits for an answer gets one, the rest is a dead letter.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections import deque
 
-from odradek import RetryableError, TerminalError
 from odradek._service import NAME
 
-from .ending import completion
+from .answers import completion
 from .formats import COMMAND, Command
-from .inward import Forwarded, origin_of, undeliverable
+from .inward import Forwarded, origin_of
 from .log.port import LogError, Output
-from .metrics import NO_HANDLER
+from .outbox import Outbox
+from .rejection import Rejection
 from .request import Failure
 from .routing import id_hash
+from .scope import Scope
+from .shard import Shard
 from .unavailable import AbsentTopic, Unavailable
-
-if TYPE_CHECKING:
-    from .machine import Machine
-    from .shard import Shard
 
 logger = logging.getLogger("odradek")
 
 
-class AppNotStarted(RetryableError):
-    """Another app that is called has no topics yet. Of our own, so that others are told its text."""
-
-
 class Outward:
-    """Writes commands into the epoch, for the machine."""
+    """Of one machine's shards."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, scope: Scope, rejection: Rejection, outbox: Outbox) -> None:
+        self._scope = scope
+        self._rejection = rejection
+        self._outbox = outbox
+        self.handed: deque[tuple[Shard, Command]] = deque()
+        """What is for shards of this worker, and has not come to them yet."""
+        self._barriers: set[int] = set()
 
-    def resolve(self, target: str, key: bytes | None) -> tuple[str, str]:
-        """(other app or "", service/handler). Raises TerminalError when there is no such handler, or the key is amiss."""
-        machine = self._machine
-        parts = target.split("/")
-        if len(parts) == 3 and parts[0] != machine.app.name:
-            try:
-                machine.targets.partitions(f"{parts[0]}.commands", machine.steady_ms)
-            except AbsentTopic as error:
-                raise AppNotStarted(f"the app {parts[0]!r} has not been started yet: there is no {parts[0]}.commands") from error
-            return parts[0], f"{parts[1]}/{parts[2]}"
-        local = "/".join(parts[-2:])
-        handler = machine.handlers.get(local)
-        if handler is None:
-            raise TerminalError(f"there is no handler {target!r}: the app has {', '.join(sorted(machine.handlers))}", code=404)
-        if handler.keyed and not key:
-            raise TerminalError(f"{target} needs key=", code=400)
-        if not handler.keyed and key:
-            raise TerminalError(f"{target} takes no key", code=400)
-        return "", local
+    def route(self, command: Command, source: Shard) -> None:
+        """Hand a command over within this epoch if its shard is here, else write it to the commands topic (invariant 11)."""
+        scope = self._scope
+        scope.touch(source)
+        scope.epoch.bytes += len(command.payload or b"")
+        app, command.name = command.name, ""
+        if app not in ("", scope.app.name):
+            self._abroad(app, command, source)
+            return
+        number = command.ref if command.kind == "forward" else id_hash(command.id) % scope.n
+        shard = scope.shards.get(number)
+        here = shard is not None and shard.phase == "open" and shard.local and not scope.splitting
+        if here and shard is not None and scope.epoch.handovers < scope.handover_limit:
+            scope.epoch.handovers += 1
+            self.handed.append((shard, command))
+            scope.touch(shard)  # it does not go away before the command has come to it
+            return
+        self.write_handed()
+        if self._write(command, number, source) and shard is not None:
+            self.request_barrier(shard)
 
-    def write(self, command: Command, number: int, source: Shard) -> bool:
+    def write_handed(self) -> None:
+        """To the commands topic, in their order: what comes later must not overtake them (invariant 11)."""
+        while self.handed:
+            shard, command = self.handed.popleft()
+            if self._write(command, shard.number, shard):
+                self.request_barrier(shard)
+
+    def unstarted(self, command: Command, why: str, source: Shard) -> None:
+        """An invocation that is too large to be: its caller hears of it; one that nobody waits for is a dead letter."""
+        if command.caller_id:
+            failed = completion(command.caller_app, command.caller_id, command.ref, None, Failure(413, why))
+            self.route(failed, source)
+        else:
+            self._rejection.undelivered(command, why, 413)
+
+    # --- barriers ---
+
+    def request_barrier(self, shard: Shard) -> None:
+        """Local hand-over waits until a barrier written in this epoch has been read back (invariant 11)."""
+        shard.local = False
+        shard.barrier = ""  # an earlier one, read back before this epoch closes, lies before what this epoch writes
+        self._barriers.add(shard.number)
+        self._scope.touch(shard)
+
+    def close(self) -> None:
+        """The epoch ends: its barriers come behind all that it writes."""
+        scope, epoch = self._scope, self._scope.epoch
+        for number in self._barriers:
+            shard = scope.shards.get(number)
+            if shard is not None:
+                shard.barrier = f"{shard.incarnation}.{epoch.number}"
+                barrier = COMMAND.encode(Command(kind="barrier", id=shard.barrier))
+                epoch.outputs.append(Output(scope.commands_topic, number, None, barrier))
+        self._barriers.clear()
+
+    def discard(self) -> None:
+        """The open epoch will not be."""
+        self.handed.clear()
+        self._barriers.clear()
+
+    # --- other workers ---
+
+    def _write(self, command: Command, number: int, source: Shard) -> bool:
         """For a shard of this app. False: its topic does not take it, and something else was done."""
-        machine = self._machine
+        scope = self._scope
         encoded = COMMAND.encode(command)
-        over = machine.sizes.why_unsent(machine.commands_topic, encoded)
+        over = scope.sizes.why_unsent(scope.commands_topic, encoded)
         if over:
             self._unsent(command, source, over)
             return False
-        machine.epoch.outputs.append(Output(machine.commands_topic, number, None, encoded))
-        machine.epoch.urgent = True
+        scope.epoch.outputs.append(Output(scope.commands_topic, number, None, encoded))
+        scope.epoch.urgent = True
         return True
 
-    def abroad(self, app: str, command: Command, source: Shard) -> None:
+    def _unsent(self, command: Command, source: Shard, over: str) -> None:
+        subscription = self._scope.subscription_of(command) if command.kind == "forward" else None
+        if subscription is not None:
+            record = Forwarded(command)
+            failure = Failure(413, f"to forward it to the shard of its key {over}")
+            self._rejection.record(subscription, origin_of(record), record.value(), failure)
+        elif command.kind == "complete":
+            self.route(completion("", command.id, command.ref, None, Failure(413, f"the result {over}")), source)
+        else:
+            self.unstarted(command, f"the start of {command.target} {over}", source)
+
+    # --- other apps ---
+
+    def _abroad(self, app: str, command: Command, source: Shard) -> None:
         """For another app, behind what waits for it already. One that is none cannot be told."""
         if not NAME.fullmatch(app):
-            self.dead(command, f"{app[:100]!r} is no name of an app", 404)
-            return
-        if app in source.outboxes:
+            self._rejection.undelivered(command, f"{app[:100]!r} is no name of an app", 404)
+        elif app in source.outboxes:
             self._later(app, command, source)
         else:
-            self.tell(app, command, source)
+            self._tell(app, command, source)
 
-    def tell(self, app: str, command: Command, source: Shard) -> None:
+    def tell_owed(self, app: str, shard: Shard, most: int) -> None:
+        """The next of what has waited for an app goes out."""
+        for command in self._outbox.take(app, shard, most):
+            self._tell(app, command, shard)
+
+    def _tell(self, app: str, command: Command, source: Shard) -> None:
         """One that is gone since it called cannot be told, one that takes nothing now is told later: that stops nobody here."""
-        machine, topic = self._machine, f"{app}.commands"
+        scope, topic = self._scope, f"{app}.commands"
         try:
-            partition = id_hash(command.id) % machine.targets.partitions(topic, machine.steady_ms)
+            partition = id_hash(command.id) % scope.targets.partitions(topic, scope.steady_ms)
         except AbsentTopic as error:
-            barred = self.why_no_letter()
+            barred = self._rejection.why_no_letter()
             if barred is None:
-                self.dead(command, str(error), 404)
+                self._rejection.undelivered(command, str(error), 404)
             else:
                 self._later(app, command, source, barred)
         except (Unavailable, LogError) as error:
             self._later(app, command, source, error)
         else:
             encoded = COMMAND.encode(command)
-            over = machine.sizes.why_unsent(topic, encoded)
+            over = scope.sizes.why_unsent(topic, encoded)
             if over and command.kind == "complete":
                 encoded = COMMAND.encode(completion("", command.id, command.ref, None, Failure(413, f"the result {over}")))
-            machine.epoch.outputs.append(Output(topic, partition, None, encoded))
-
-    def why_no_letter(self) -> Unavailable | LogError | None:
-        """Why the app's dead letters take none now; None if they do."""
-        try:
-            return self._machine.targets.barred(self._machine.dead_letters, self._machine.steady_ms)
-        except LogError as error:
-            return error
+            scope.epoch.outputs.append(Output(topic, partition, None, encoded))
 
     def _later(self, app: str, command: Command, source: Shard, error: Unavailable | LogError | None = None) -> None:
-        over = self._machine.outbox.keep(app, command, source, error)
+        over = self._outbox.keep(app, command, source, error)
         if not over:
             return
         why = f"{over}, where it was to wait for {app}.commands"
         if command.kind == "complete":
             failed = completion("", command.id, command.ref, None, Failure(413, f"the result {why}"))
-            self._machine.outbox.keep(app, failed, source, error)
+            self._outbox.keep(app, failed, source, error)
         else:
             self.unstarted(command, f"the start of {command.target} {why}", source)
-
-    def unstarted(self, command: Command, why: str, source: Shard) -> None:
-        """An invocation that is too large to be: its caller hears of it; one that nobody waits for is a dead letter."""
-        if command.caller_id:
-            failed = completion(command.caller_app, command.caller_id, command.ref, None, Failure(413, why))
-            self._machine.route(failed, source)
-        else:
-            self.dead(command, why, 413)
-
-    def _unsent(self, command: Command, source: Shard, over: str) -> None:
-        machine = self._machine
-        subscription = machine.subscription_of(command) if command.kind == "forward" else None
-        if subscription is not None:
-            record = Forwarded(command)
-            failure = Failure(413, f"to forward it to the shard of its key {over}")
-            machine.ending.reject(subscription, origin_of(record), record.value(), failure)
-        elif command.kind == "complete":
-            machine.route(completion("", command.id, command.ref, None, Failure(413, f"the result {over}")), source)
-        else:
-            self.unstarted(command, f"the start of {command.target} {over}", source)
-
-    def dead(self, command: Command, why: str, code: int) -> None:
-        machine = self._machine
-        machine.epoch.count("dead_letters", command.target if command.target in machine.handlers else NO_HANDLER)
-        logger.error("%s for %s -> %s: %s", command.kind, command.id, machine.dead_letters, why)
-        machine.epoch.outputs.append(machine.sizes.letter(undeliverable(machine.dead_letters, command, why, code)))

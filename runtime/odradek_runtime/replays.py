@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from odradek._definition import Subscription
 
 from . import keys
+from .delivery import Delivery
+from .epoch import Epoch
 from .formats import REPLAY, REPLAY_TALLY, Command, Replay, ReplayTally
 from .inward import Again, origin_of
 from .log.parts import place_of
 from .log.port import Message
 from .redrive import NoRecord, Redriven
+from .rejection import Rejection
 from .request import Failure
-
-if TYPE_CHECKING:
-    from .epoch import Epoch
-    from .machine import Machine
-    from .shard import Shard
+from .scope import Scope
+from .shard import Shard
 
 logger = logging.getLogger("odradek")
 
@@ -34,15 +33,15 @@ KEPT_MS = 7 * 86_400_000
 """So long it is known of a replay that it has been: the same order again does nothing."""
 NAMED = 10
 """So many records that a replay leaves out are named in the log: a topic of dead letters may be full of another app's."""
-RESET = "reset-"
-"""What the ids of resets begin with. Records that are read again after one are counted nowhere."""
 
 
 class Replays:
     """Of one machine's shards."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, scope: Scope, delivery: Delivery, rejection: Rejection) -> None:
+        self._scope = scope
+        self._delivery = delivery
+        self._rejection = rejection
         self.changed = False
         """A part has begun or ended: whoever reads for them has to look."""
         self._named: dict[str, int] = {}
@@ -58,10 +57,10 @@ class Replays:
         if key in shard.replays:
             return
         self._forget_old(shard)
-        part.begun_ms = int(self._machine.now_ms)
+        part.begun_ms = int(self._scope.now_ms)
         shard.replays[key] = part
         if part.keys:
-            self._write(self._machine.epoch, shard, keys.replay_order(part.id, part.partition), REPLAY.encode(part))
+            self._write(self._scope.epoch, shard, keys.replay_order(part.id, part.partition), REPLAY.encode(part))
         self.put(shard, part)
         self.changed = True
         logger.debug(
@@ -78,35 +77,35 @@ class Replays:
 
     def end(self, shard: Shard, part: Replay, status: str, reason: str = "") -> None:
         """Nothing more of this part is delivered."""
-        part.status, part.reason, part.ended_ms = status, reason, int(self._machine.now_ms)
+        part.status, part.reason, part.ended_ms = status, reason, int(self._scope.now_ms)
         self.put(shard, part)
         self.changed = True
 
     def put(self, shard: Shard, part: Replay) -> None:
         """Where the part stands now is committed with this epoch. The keys that it names stand in its order, once."""
         row = replace(part, keys=[]) if part.keys else part
-        self._write(self._machine.epoch, shard, keys.replay(part.id, part.partition), REPLAY.encode(row))
-        self._machine.touch(shard)
+        self._write(self._scope.epoch, shard, keys.replay(part.id, part.partition), REPLAY.encode(row))
+        self._scope.touch(shard)
 
     def _write(self, epoch: Epoch, shard: Shard, key: bytes, value: bytes | None) -> None:
         shard.put(key, value)
         epoch.replay_rows[shard.number, key] = value
 
     def _forget_old(self, shard: Shard) -> None:
-        before_ms = self._machine.now_ms - KEPT_MS
+        before_ms = self._scope.now_ms - KEPT_MS
         for key, part in list(shard.replays.items()):
             if part.status != "running" and part.ended_ms < before_ms:
                 del shard.replays[key]
                 self._named.pop(part.id, None)
-                self._write(self._machine.epoch, shard, key, None)
+                self._write(self._scope.epoch, shard, key, None)
                 if part.keys:
-                    self._write(self._machine.epoch, shard, keys.replay_order(part.id, part.partition), None)
+                    self._write(self._scope.epoch, shard, keys.replay_order(part.id, part.partition), None)
 
     def _forget_tallies(self, epoch: Epoch, shard: Shard) -> None:
         """Those of replays that have no part here (any more), a week after they were last counted."""
-        before_ms = self._machine.now_ms - KEPT_MS
+        before_ms = self._scope.now_ms - KEPT_MS
         old = [id_ for id_, tally in shard.replay_tallies.items() if tally.at_ms < before_ms]
-        with_parts = {part.id for each in self._machine.shards.values() for part in each.replays.values()} if old else ()
+        with_parts = {part.id for each in self._scope.shards.values() for part in each.replays.values()} if old else ()
         for id_ in old:
             if id_ not in with_parts:
                 del shard.replay_tallies[id_]
@@ -120,20 +119,20 @@ class Replays:
             part.passed += 1
             return
         part.records += 1
-        machine = self._machine
-        poison = machine.condemn(place_of(message)) if machine.poison else None
+        scope = self._scope
+        poison = scope.condemn(place_of(message)) if scope.poison else None
         for subscription, record in self._starts(part, message):
-            machine.epoch.count_replayed(part.id, "started")
+            scope.epoch.count_replayed(part.id, "started")
             again = Again(record, part.id if record is message else f"{part.id}@{message.partition()}/{message.offset()}")
             if poison is None:
-                machine.deliver(subscription, shard, again)
+                self._delivery.deliver(subscription, shard, again)
             else:  # as a live record that aborts every epoch before it has run anything
                 failure = Failure(500, f"the log refused to take it any further: {poison}")
-                machine.ending.reject(subscription, origin_of(again), record.value(), failure, bare=True)
+                self._rejection.record(subscription, origin_of(again), record.value(), failure, bare=True)
 
     def _starts(self, part: Replay, message: Message) -> Iterator[tuple[Subscription, Message]]:
         """What the record starts, and as which record."""
-        subscriptions = self._machine.subscriptions
+        subscriptions = self._scope.subscriptions
         if part.topic in subscriptions:
             for subscription in subscriptions[part.topic]:
                 if part.handler in ("", subscription.handler.target):
@@ -144,7 +143,7 @@ class Replays:
         except NoRecord as why:
             self._left_out(part, message, str(why))
             return
-        if record.app not in ("", self._machine.app.name):
+        if record.app not in ("", self._scope.app.name):
             self._left_out(part, message, f"it is a dead letter of the app {record.app[:60]!r}, which has to send it back itself")
             return
         if part.handler not in ("", record.target):
@@ -157,7 +156,7 @@ class Replays:
             yield subscription, record
 
     def _left_out(self, part: Replay, message: Message, why: str) -> None:
-        epoch = self._machine.epoch
+        epoch = self._scope.epoch
         epoch.count_replayed(part.id, "started")
         epoch.count_replayed(part.id, "left_out")
         self._named[part.id] = named = self._named.get(part.id, 0) + 1
@@ -166,11 +165,6 @@ class Replays:
             logger.warning("replay %s: %s is left out: %s%s", part.id, place_of(message), why, more)
 
     # --- what becomes of them ---
-
-    def count(self, again: str, what: str) -> None:
-        """An invocation that a record has started has ended. `again`: what delivered the record, if it was delivered again."""
-        if again and not again.startswith(RESET):
-            self._machine.epoch.count_replayed(again.partition("@")[0], what)
 
     def close(self, epoch: Epoch) -> None:
         """The epoch ends: what it has counted stands in the journal of one of its shards. All shards' numbers add up."""
@@ -181,7 +175,7 @@ class Replays:
             tally = shard.replay_tallies.setdefault(id_, ReplayTally(id_))
             setattr(tally, what, getattr(tally, what) + number)
         for id_ in {id_ for id_, _ in epoch.replayed}:
-            shard.replay_tallies[id_].at_ms = int(self._machine.now_ms)
+            shard.replay_tallies[id_].at_ms = int(self._scope.now_ms)
             self._write(epoch, shard, keys.replay_tally(id_), REPLAY_TALLY.encode(shard.replay_tallies[id_]))
         self._forget_tallies(epoch, shard)
 

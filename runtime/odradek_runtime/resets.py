@@ -10,16 +10,12 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING
 
+from .epoch import RESET
 from .formats import Command
 from .log.port import Partition
-from .replays import RESET
-from .shard import Reset
-
-if TYPE_CHECKING:
-    from .machine import Machine
-    from .shard import Shard
+from .scope import Scope
+from .shard import Reset, Shard
 
 logger = logging.getLogger("odradek")
 
@@ -29,8 +25,8 @@ RESET_ID = re.compile(RESET + r"[A-Za-z0-9._-]{1,54}")
 class Resets:
     """Of one machine's shards."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
         self.moved: list[tuple[Partition, Shard]] = []
         """Partitions that have to be read from another offset than they are."""
 
@@ -45,7 +41,7 @@ class Resets:
         shard.resets[partition] = Reset(command.id, until)
         shard.positions[partition] = command.offset
         shard.advanced.add(partition)
-        self._machine.touch(shard)
+        self._scope.touch(shard)
         self.moved.append((partition, shard))
         logger.info(
             "%s: %s[%d] is moved from %d to %d, asked for by %s",

@@ -33,7 +33,6 @@ from .store import Store, StoreError
 from .timers import Timers
 
 if TYPE_CHECKING:
-    from .invocation import Live
     from .request import Answer
 
 logger = logging.getLogger("odradek")
@@ -100,7 +99,6 @@ class Shard:
         """By service: what the state keys of a key begin with, as the lanes remember it."""
         self.locks: dict[bytes, Lock] = {}
         self.timers = Timers()
-        self.live: dict[str, Live] = {}
         self.running: set[tuple[str, int]] = set()
         """Steps (invocation id, ref) that this worker has started and not heard of."""
         self.waiters: dict[str, list[Answer]] = {}

@@ -6,7 +6,7 @@ can still do something else with what it holds: raise where a handler made it, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,7 +23,7 @@ from .request import Failure
 
 if TYPE_CHECKING:
     from .journal import Command as Done
-    from .machine import Machine
+    from .targets import Targets
 
 LEAST_BYTES = 262_144
 """No internal topic may take less: bookkeeping, errors and chunks of the journal must always fit."""
@@ -38,11 +38,12 @@ _STAMP = (("odradek", b"0" * 40),)
 
 
 class Sizes:
-    """What the app's internal topics take, as far as the machine's `Targets` has seen."""
+    """What the app's internal topics take, as far as `targets` has seen. `steady_ms` gives the time by the steady clock."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        app = machine.app.name
+    def __init__(self, app: str, targets: Targets, max_record_bytes: int, steady_ms: Callable[[], float]) -> None:
+        self._targets = targets
+        self._most_bytes = max_record_bytes
+        self._steady_ms = steady_ms
         self._commands, self._journal, self._state = f"{app}.commands", f"{app}.journal", f"{app}.state"
         self.plain_state = -1
         """State of so many bytes (key and value) fits for certain: the hot path looks here."""
@@ -50,7 +51,7 @@ class Sizes:
     def learn(self, letters: Iterable[str], steady_ms: float) -> None:
         """At the start, so that no record waits for it: what these topics take, and those that take dead letters."""
         for topic in (self._commands, self._journal, self._state, *letters):
-            self._machine.targets.limit(topic, steady_ms)
+            self._targets.limit(topic, steady_ms)
 
     def renew(self) -> None:
         """A record was refused: what is known may have changed, so the next write asks."""
@@ -61,17 +62,17 @@ class Sizes:
     def check_state(self, name: str, key: bytes, value: bytes | None) -> None:
         """Raise TerminalError unless the state topic takes it, and the journal what reads it. `key`: as the store has it."""
         if self.plain_state < 0:
-            least = min(self._limit(self._state), self._limit(self._journal), self._machine.max_record_bytes)
+            least = min(self._limit(self._state), self._limit(self._journal), self._most_bytes)
             self.plain_state = least - 2 * AROUND_BYTES
         what, size = f"state {name!r}", len(value or b"")
-        self._check(what, size, "max_record_bytes", self._machine.max_record_bytes)
+        self._check(what, size, "max_record_bytes", self._most_bytes)
         self._check(what, record_bytes(key[1:], value, _STAMP), self._state)
         self._check(what, size + len(name.encode()) + AROUND_BYTES, self._journal)
 
     def check_invoke(self, app: str, command: Command) -> None:
         """Raise TerminalError unless the commands topic of that app ("" = this one) takes it, and the journal that keeps it."""
         what, payload = f"{command.target}: an argument", len(command.payload or b"")
-        self._check(what, payload, "max_record_bytes", self._machine.max_record_bytes)
+        self._check(what, payload, "max_record_bytes", self._most_bytes)
         size = payload + _held(command.key, command.target, *_texts(command.headers)) + AROUND_BYTES
         if size > SMALL_BYTES:
             self._check(what, size, f"{app}.commands" if app else self._commands)
@@ -80,8 +81,8 @@ class Sizes:
 
     def why_no_result(self, stored: Stored, result: bytes) -> str:
         """Why the log does not take a result: as an answer to a caller, or as what is kept of the invocation. "" if it does."""
-        if len(result) > self._machine.max_record_bytes:
-            return _said(len(result), "max_record_bytes", self._machine.max_record_bytes)
+        if len(result) > self._most_bytes:
+            return _said(len(result), "max_record_bytes", self._most_bytes)
         kept = len(result) + _held(stored.key, stored.record_key, stored.target) + AROUND_BYTES
         topic = f"{stored.caller_app}.commands" if stored.caller_app else self._commands
         return self._over(kept, self._journal) or self._over(len(result) + AROUND_BYTES, topic)
@@ -156,7 +157,7 @@ class Sizes:
     # --- inside ---
 
     def _limit(self, topic: str, wanted: int = 0) -> int:
-        return self._machine.targets.limit(topic, self._machine.steady_ms, wanted)
+        return self._targets.limit(topic, self._steady_ms(), wanted)
 
     def _over(self, size: int, topic: str) -> str:
         if size <= SMALL_BYTES:

@@ -15,7 +15,7 @@ from functools import partial
 
 from odradek import App
 
-from .census import Census, Standing
+from .census import Census
 from .clock import SYSTEM, Clock
 from .dead_letter import letters
 from .engine import Engine, Input
@@ -26,7 +26,7 @@ from .housekeeping import Housekeeping
 from .internal import Internal
 from .log.port import Log, LogError, Losing, Partition, TopicInfo
 from .machine import Machine
-from .metrics import Metrics, Restore, Snapshot
+from .metrics import Metrics, Restore, Snapshot, Standing
 from .ownership import Ownership
 from .reachability import Reachability
 from .request import Answer, Question, Reply, Request, unheard
@@ -238,12 +238,12 @@ class Worker:
             "lag_records": self._housekeeping.lag.records,
             "lag_seconds": self._housekeeping.lag.seconds,
             "standing": self._standing(engine, ownership),
-            "in_flight": sum(len(shard.live) for shard in list(machine.shards.values())),
-            "coroutines_cached": len(machine.runner.cache),
+            "in_flight": len(machine.living),
+            "coroutines_cached": len(machine.cache),
             "inputs_paused": engine.flags.paused,
             "refused": [found[:2] for found in machine.targets.unavailable.refusals.current(machine.steady_ms)],
             "held_bytes": {
-                "suspended": machine.runner.cache.held_bytes,
+                "suspended": machine.cache.held_bytes,
                 "steps": self._executor.load_bytes,
                 "results": self._executor.results_bytes,
                 "tables": self._store_memory.tables.get_usage(),

@@ -7,7 +7,8 @@ import pytest
 
 from odradek import App, Context, ObjectContext, RetryPolicy, TerminalError
 from odradek_runtime import census
-from odradek_runtime.census import KINDS, STATUSES, Standing
+from odradek_runtime.census import KINDS, STATUSES
+from odradek_runtime.metrics import Standing
 from odradek_runtime.store import RocksStore, StoreError
 from odradek_runtime.worker import Worker
 from tests.engine.harness import Rig

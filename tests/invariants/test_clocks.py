@@ -181,7 +181,7 @@ def test_a_short_sleep_keeps_its_length(stage: MakeStage, jump_ms: int) -> None:
     here = stage(trying(RetryPolicy(), seen)).open()
     here.ask("trying/sleeping", 30)
     here.ask("trying/sleeping", 4)
-    here.until(lambda: len(here.machine.runner.cache) == 2 and here.quiet)
+    here.until(lambda: len(here.machine.cache) == 2 and here.quiet)
     here.now_ms += jump_ms
     idle(here, 3_999)
     assert seen == []
@@ -197,11 +197,11 @@ def test_sleeps_that_begin_after_the_clock_was_set_back_are_not_cut_short(stage:
     seen: list[str] = []
     here = stage(trying(RetryPolicy(), seen)).open()
     here.ask("trying/sleeping", 30)
-    here.until(lambda: len(here.machine.runner.cache) == 1 and here.quiet)
+    here.until(lambda: len(here.machine.cache) == 1 and here.quiet)
     here.now_ms -= HOUR_MS
     idle(here)
     here.ask("trying/sleeping", 40)
-    here.until(lambda: len(here.machine.runner.cache) == 2 and here.quiet)
+    here.until(lambda: len(here.machine.cache) == 2 and here.quiet)
     idle(here, 39_000)
     assert seen == ["slept 30"]
     idle(here, 1_001)
@@ -212,7 +212,7 @@ def test_a_long_sleep_is_later_by_as_much_as_the_clock_was_set_back(stage: MakeS
     seen: list[str] = []
     here = stage(trying(RetryPolicy(), seen)).open()
     here.ask("trying/sleeping", 7200)
-    here.until(lambda: len(here.machine.runner.cache) and here.quiet)
+    here.until(lambda: len(here.machine.cache) and here.quiet)
     here.now_ms -= HOUR_MS
     idle(here, 3 * HOUR_MS - 1_000)
     assert seen == []
@@ -224,7 +224,7 @@ def test_a_sleep_that_the_clock_leaps_over_keeps_its_length(stage: MakeStage) ->
     seen: list[str] = []
     here = stage(trying(RetryPolicy(), seen)).open()
     here.ask("trying/sleeping", 1800)
-    here.until(lambda: len(here.machine.runner.cache) and here.quiet)
+    here.until(lambda: len(here.machine.cache) and here.quiet)
     here.now_ms += HOUR_MS
     idle(here, 1_799_000)
     assert seen == []
@@ -253,7 +253,7 @@ def test_a_delayed_start_goes_by_the_wall_clock(stage: MakeStage) -> None:
 def test_a_clock_that_leaps_ahead_times_nobody_out(stage: MakeStage) -> None:
     here = stage(trying(RetryPolicy(), [])).open()
     replies = here.ask("trying/hasty")
-    here.until(lambda: len(here.machine.runner.cache) and here.quiet)
+    here.until(lambda: len(here.machine.cache) and here.quiet)
     here.now_ms += HOUR_MS
     idle(here, 9_000)
     assert replies == []
@@ -309,11 +309,11 @@ def test_a_new_owner_tells_waits_that_began_before_the_clock_was_set_back_from_t
     here = stage(trying(RetryPolicy(), seen)).open()
     after_s = -jump_ms // 1000
     here.ask("trying/sleeping", 30)
-    here.until(lambda: len(here.machine.runner.cache) == 1 and here.quiet)
+    here.until(lambda: len(here.machine.cache) == 1 and here.quiet)
     here.now_ms += jump_ms
     idle(here, 5_000)
     here.ask("trying/sleeping", after_s)
-    here.until(lambda: len(here.machine.runner.cache) == 2 and here.quiet)
+    here.until(lambda: len(here.machine.cache) == 2 and here.quiet)
     for _ in range(moves):
         starts_over(here)
     idle(here, min(24_000, after_s * 1000 - 1_000))
@@ -329,7 +329,7 @@ def test_a_new_owner_knows_each_of_two_clocks_that_were_set_back(stage: MakeStag
     here = stage(trying(RetryPolicy(), seen)).open()
     for number, s, jump_ms in ((1, 40, -HOUR_MS), (2, 30, -2 * HOUR_MS), (3, 20, 0)):
         here.ask("trying/sleeping", s)
-        here.until(lambda number=number: here.quiet and len(here.machine.runner.cache) == number)
+        here.until(lambda number=number: here.quiet and len(here.machine.cache) == number)
         here.now_ms += jump_ms
         idle(here, 1_000)
     starts_over(here)
@@ -347,7 +347,7 @@ def test_a_clock_that_was_set_back_while_nothing_happened_is_told_to_the_next_ow
     here = stage(trying(RetryPolicy(), seen)).open()
     idle(here, REFRESH_MS + 1)  # the next commit of every position is far away
     here.ask("trying/sleeping", 1500)
-    here.until(lambda: len(here.machine.runner.cache) == 1 and here.quiet)
+    here.until(lambda: len(here.machine.cache) == 1 and here.quiet)
     idle(here, 1_470_000)
     here.now_ms += jump_ms
     idle(here)
@@ -370,7 +370,7 @@ def test_all_timers_of_a_turn_are_reckoned_by_one_clock(stage: MakeStage) -> Non
 
     here = stage(app).open()
     here.ask("amid/work")
-    here.until(lambda: len(here.machine.runner.cache) == 1 and here.quiet)
+    here.until(lambda: len(here.machine.cache) == 1 and here.quiet)
     idle(here, HOUR_MS - 1_000)
     assert seen == []
     idle(here, HOUR_MS + 1_001)

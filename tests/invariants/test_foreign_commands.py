@@ -194,7 +194,7 @@ def test_a_barrier_that_nobody_wrote_opens_nothing(busy: Open) -> None:
     """Until its own has been read back a shard hands nothing over: an empty one would be taken for it."""
     shard = busy.stage.machine.shards[shard_of(KEY.encode(), SHARDS)]
     with busy.stage.engine_loop():
-        busy.stage.machine.request_barrier(shard)
+        busy.stage.machine.outward.request_barrier(shard)
     busy.throw(COMMAND.encode(Command("barrier", id="")), shard.number)
     busy.stage.until(lambda: busy.letters(), commits=True)
 

@@ -54,14 +54,14 @@ def test_suspended_coroutines_go_by_what_they_hold(stage: MakeStage) -> None:
     share = Shares.of(8 * MIB, largest_bytes=0).suspended_bytes
     for number in range(40):
         waiting(here, f"{number:02}" * 25_000)
-        assert here.machine.runner.cache.held_bytes <= share
-    assert 5 <= len(here.machine.runner.cache) <= share // 100_000
-    assert sum(len(shard.live) for shard in here.machine.shards.values()) == len(here.machine.runner.cache)
+        assert here.machine.cache.held_bytes <= share
+    assert 5 <= len(here.machine.cache) <= share // 100_000
+    assert len(here.machine.living) == len(here.machine.cache)
     replies = [here.attach(id_) for id_ in here.asked]
     here.later(3_700_000)
     here.until(lambda: all(replies))
     assert [reply.value for (reply,) in replies] == [b"50000"] * 40, "those that were let go were replayed"
-    assert here.machine.runner.cache.held_bytes == 0
+    assert here.machine.cache.held_bytes == 0
 
 
 def test_what_is_recent_is_shared_out_among_the_shards(stage: MakeStage, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ DEFECTS = (
         harmless="a fetch begins where it was told, and batches of earlier generations are dropped: it is a second line",
     ),
     Defect(
-        "result-twice", "the second result of a step or call is taken as well", "runner.py",
+        "result-twice", "the second result of a step or call is taken as well", "advance.py",
         "        if completion.ref in live.journal.completed:\n            return\n", "",
         harmless="nobody waits for it any more, and a replay drops it (Journal.load): the first one stays final",
     ),
@@ -96,8 +96,8 @@ DEFECTS = (
         "            self.intake.close(shard)\n            if number not in leaving:\n",
     ),
     Defect(
-        "step-runs-twice", "a step that runs is started a second time", "revival.py",
-        "        if (stored.id, ref) in shard.running:\n            return\n", "",
+        "step-runs-twice", "a step that runs is started a second time", "due.py",
+        "        if live is None or live.closed or (stored.id, ref) in shard.running:\n", "        if live is None or live.closed:\n",
     ),
     Defect(
         "next-step-early", "a step starts before the result that it follows is durable", "engine.py",
@@ -112,7 +112,7 @@ DEFECTS = (
         "        self._member.commit(transaction)\n",
     ),
     Defect(
-        "result-dropped", "an attempt that fails takes the results with it that it has seen in its epoch", "ending.py",
+        "result-dropped", "an attempt that fails takes the results with it that it has seen in its epoch", "failing.py",
         "    live.refusals = None\n", "    live.refusals = None\n    live.journal.unwritten = []\n",
     ),
     Defect(
@@ -146,8 +146,8 @@ DEFECTS = (
         "found.sequence if found is not None else 0, store", "0, store",
     ),
     Defect(
-        "journal-unwritten", "the first invocation of an epoch does not get its journal written", "machine.py",
-        "        for live in list(epoch.journaled.values()):\n", "        for live in list(epoch.journaled.values())[1:]:\n",
+        "journal-unwritten", "the first invocation of an epoch does not get its journal written", "keeping.py",
+        "        for live in list(self.journaled.values()):\n", "        for live in list(self.journaled.values())[1:]:\n",
     ),
     Defect(
         "chunks-in-commit-unseen", "a replay does not see the journal of the epoch that is being committed", "shard.py",
@@ -159,17 +159,17 @@ DEFECTS = (
         "            value = self.committing.get(key, ABSENT)\n", "            value = ABSENT\n",
     ),
     Defect(
-        "delay-forgotten", "a delayed start is not written down as a timer", "calls.py",
+        "delay-forgotten", "a delayed start is not written down as a timer", "starts.py",
         "            shard.set_timer(keys.timer(at_ms, stored.id, keys.REF_START), Timer(\"start\"))\n", "",
     ),
     Defect(
-        "done-again", "a call with the idempotency key of one that has ended runs again", "calls.py",
+        "done-again", "a call with the idempotency key of one that has ended runs again", "starts.py",
         "        if existing is not None:\n",
         '        if existing is not None and existing.status not in ENDED:\n',
     ),
     Defect(
         "key-not-passed-on", "the next in the inbox is not started", "ending.py",
-        "                self._machine.ready.append((live.shard, following))\n", "                pass\n",
+        "                self._scope.ready.append((live.shard, following))\n", "                pass\n",
     ),
     Defect(
         "step-late", "the end of a step joins an epoch that has no room, beside a suspect", "agenda.py",
@@ -187,7 +187,7 @@ DEFECTS = (
         "            self.store.write(self.unstored.items())\n",
     ),
     Defect(
-        "older-barrier", "a barrier that was asked for earlier counts for a later one", "machine.py",
+        "older-barrier", "a barrier that was asked for earlier counts for a later one", "outward.py",
         '        shard.barrier = ""  #', "        #",
     ),
     Defect(
@@ -236,11 +236,11 @@ DEFECTS = (
     ),
     Defect(
         "state-unmeasured", "state is written whatever its size", "invocation.py",
-        "        if size > self.machine.sizes.plain_state:\n", "        if size < 0:\n",
+        "        if size > self.scope.sizes.plain_state:\n", "        if size < 0:\n",
     ),
     Defect(
-        "result-unmeasured", "a result is taken whatever its size", "ending.py",
-        "        over = self._machine.sizes.why_no_result(live.stored, result) if live.stored is not None else \"\"\n",
+        "result-unmeasured", "a result is taken whatever its size", "advance.py",
+        "        over = self._scope.sizes.why_no_result(live.stored, result) if live.stored is not None else \"\"\n",
         '        over = ""\n',
     ),
     Defect(
@@ -255,7 +255,7 @@ DEFECTS = (
     ),
     Defect(
         "forward-unmeasured", "a record is forwarded whatever its size", "outward.py",
-        "        over = machine.sizes.why_unsent(machine.commands_topic, encoded)\n", '        over = ""\n',
+        "        over = scope.sizes.why_unsent(scope.commands_topic, encoded)\n", '        over = ""\n',
     ),
     Defect(
         "letter-unmeasured", "a dead letter is written whatever its size", "sizes.py",
@@ -291,7 +291,7 @@ DEFECTS = (
         "        if event.poison:\n", "        if event.poison or event.refusal is not None:\n",
     ),
     Defect(
-        "denied-counts", "an attempt that meets a topic without the right to write to it counts as failed", "ending.py",
+        "denied-counts", "an attempt that meets a topic without the right to write to it counts as failed", "failing.py",
         "        if isinstance(error, Unavailable):\n            self.postponed", "        if False:\n            self.postponed",
     ),
     Defect(

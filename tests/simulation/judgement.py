@@ -77,7 +77,7 @@ def _left_behind(world: World, deployment: Deployment) -> None:
         for shard in worker.machine.shards.values():
             deployment.audit.stored(worker, shard)
             locks = [key for key in shard.locks if not key.startswith(f"l{HELD}/".encode())]
-            kept = [what for what in (shard.live, shard.running, locks, shard.waiters) if what]
+            kept = [what for what in (worker.machine.living.of(shard.number), shard.running, locks, shard.waiters) if what]
             if kept:
                 raise Wrong(f"{worker.name} shard {shard.number} still keeps {kept}")
 

@@ -38,10 +38,10 @@ def test_a_barrier_that_was_asked_for_earlier_does_not_vouch_for_a_later_one() -
     shard = machine.shards[0] = Shard(0, 1, 1, 0, MemoryStore(), StorePosition("", "", 0, 0, 0))
     barriers: list[str] = []
     for _ in range(2):
-        machine.request_barrier(shard)
+        machine.outward.request_barrier(shard)
         machine.close()
         barriers.append(shard.barrier)
-    machine.request_barrier(shard)
+    machine.outward.request_barrier(shard)
 
     def read_back(barrier: str) -> bool:
         output = Output("found.commands", 0, None, COMMAND.encode(Command(kind="barrier", id=barrier)))

@@ -18,13 +18,13 @@ from odradek_runtime.admin.access import Access, Blocking, answer, body_of
 from odradek_runtime.admin.ordering import Ordering, asked_by
 from odradek_runtime.admin.replay_audit import ReplayAudit
 from odradek_runtime.dead_letter import letters
+from odradek_runtime.epoch import RESET
 from odradek_runtime.formats import REPLAY, Command, Replay
 from odradek_runtime.ingress.errors import HttpError, bad_field, suggestion
 from odradek_runtime.ingress.table import route
 from odradek_runtime.log.port import Log, TopicInfo
 from odradek_runtime.orders import give
 from odradek_runtime.replay_report import ReplayReport, reports
-from odradek_runtime.replays import RESET
 from odradek_runtime.sieve import REPLAY_ID
 
 if TYPE_CHECKING:

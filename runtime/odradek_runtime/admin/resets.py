@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from odradek_runtime.admin import wire
 from odradek_runtime.admin.access import Access, Blocking, answer, body_of
 from odradek_runtime.admin.ordering import Ordering, asked_by
+from odradek_runtime.epoch import RESET
 from odradek_runtime.formats import Command
 from odradek_runtime.ingress.errors import HttpError, bad_field, suggestion
 from odradek_runtime.ingress.table import route
 from odradek_runtime.log.port import Log, TopicInfo
 from odradek_runtime.orders import give
-from odradek_runtime.replays import RESET
 from odradek_runtime.reset_plan import NoSuchPosition, plan
 from odradek_runtime.resets import RESET_ID
 

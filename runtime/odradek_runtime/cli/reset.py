@@ -20,9 +20,9 @@ from odradek_runtime.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError,
 from odradek_runtime.cli.operator import asker
 from odradek_runtime.cli.places import FORMS, place
 from odradek_runtime.cli.topics import apps_of
+from odradek_runtime.epoch import RESET
 from odradek_runtime.log.port import Log, LogError, Partition
 from odradek_runtime.orders import give
-from odradek_runtime.replays import RESET
 from odradek_runtime.repositioning import reposition
 from odradek_runtime.reset_plan import Carried, Move, NoSuchPosition, plan
 

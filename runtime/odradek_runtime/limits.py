@@ -7,26 +7,19 @@ a restart its timer brings it back. An invocation that ends without waiting is n
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-from odradek._definition import Handler
 
 from . import keys
-from .formats import TIMER, Timer
 from .invocation import Live
-
-if TYPE_CHECKING:
-    from .machine import Machine
-    from .shard import Shard
+from .scope import Scope
+from .shard import Shard
 
 
 class Limits:
     """The handlers with `concurrency=`, what runs of each and what waits."""
 
-    def __init__(self, machine: Machine, handlers: Iterable[Handler]) -> None:
-        self._machine = machine
-        self._limits = {h.target: h.concurrency for h in handlers if h.concurrency is not None}
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._limits = {h.target: h.concurrency for h in scope.handlers.values() if h.concurrency is not None}
         self._busy: dict[str, set[tuple[int, str]]] = {target: set() for target in self._limits}
         self._waiting: dict[str, deque[tuple[Shard, str]]] = {target: deque() for target in self._limits}
         self._waits: set[tuple[int, str]] = set()
@@ -44,21 +37,10 @@ class Limits:
         limit = self._limits.get(target)
         return limit is not None and len(self._busy[target]) >= limit
 
-    def wait(self, live: Live) -> None:
-        """Persist it as a start that is due; of an object it holds its key meanwhile."""
-        runner, shard = self._machine.runner, live.shard
-        runner.endure(live)
-        assert live.stored is not None
-        if self._machine.ending.unkept(live, "others of its handler are under way, and it cannot wait"):
-            return
-        live.stored.status = "scheduled"
-        runner.persist(live)
-        lock_key = keys.lock(live.base)
-        if live.handler.mode == "exclusive" and lock_key not in shard.locks:
-            shard.hold(lock_key, live.id)
-        shard.put(keys.timer(0, live.id, keys.REF_START), TIMER.encode(Timer("start")))
-        self._waiting[live.handler.target].append((shard, live.id))
-        self._waits.add((shard.number, live.id))
+    def queue(self, live: Live) -> None:
+        """It has its place from now on, as it is persisted: a start that is due."""
+        self._waiting[live.handler.target].append((live.shard, live.id))
+        self._waits.add((live.shard.number, live.id))
 
     def waits(self, shard: Shard, id_: str) -> bool:
         """Whether it has its place in memory already: its timer, loaded late, must not start it a second time."""
@@ -90,8 +72,8 @@ class Limits:
         shard, id_ = self._waiting[target].popleft()
         self._waits.discard((shard.number, id_))
         shard.put(keys.timer(0, id_, keys.REF_START), None)
-        self._machine.touch(shard)
-        self._machine.ready.append((shard, id_))
+        self._scope.touch(shard)
+        self._scope.ready.append((shard, id_))
 
     def drop(self, shard: Shard) -> None:
         """The shard goes; what waits there is in its journal."""

@@ -1,4 +1,4 @@
-"""Calls: invocations that did not come from a record. A command or a request starts one, queues it, or finds it again.
+"""Starts: invocations that did not come from a record. A command or a request starts one, queues it, or finds it again.
 
 An id stands for one invocation for as long as its completion is kept: the second that asks for it attaches to the first.
 """
@@ -6,21 +6,24 @@ An id stands for one invocation for as long as its completion is kept: the secon
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 from . import keys
-from .ending import reply_of
+from .advance import Advance
+from .answers import reply_of
+from .failing import Failing
 from .fingerprint import differ, fingerprint
 from .formats import COMMAND, ENDED, Command, Header, Timer
 from .formats import Invocation as Stored
-from .invocation import Live
+from .invocation import PYTHON, Live
+from .keeping import Keeping
+from .limits import Limits
+from .living import Living
+from .outward import Outward
 from .request import Attach, Failure, Invoke, Pending, Reply, Request
-from .runner import PYTHON
+from .revival import Revival
+from .scope import Scope
+from .shard import Shard
 from .sizes import made_of
-
-if TYPE_CHECKING:
-    from .machine import Machine
-    from .shard import Shard
 
 logger = logging.getLogger("odradek")
 
@@ -30,14 +33,31 @@ ASKED_MS = 3_600_000
 """How long one without is: long enough to look it up after an unknown outcome or a move."""
 
 
-class Calls:
-    """Starts and finds invocations, for the machine."""
+class Starts:
+    """Starts and finds the invocations of one machine's shards."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(
+        self,
+        scope: Scope,
+        living: Living,
+        keeping: Keeping,
+        limits: Limits,
+        outward: Outward,
+        failing: Failing,
+        revival: Revival,
+        advance: Advance,
+    ) -> None:
+        self._scope = scope
+        self._living = living
+        self._keeping = keeping
+        self._limits = limits
+        self._outward = outward
+        self._failing = failing
+        self._revival = revival
+        self._advance = advance
 
     def invoke(self, shard: Shard, command: Command) -> None:
-        existing = self._machine.stored(shard, command.id)
+        existing = self._living.stored(shard, command.id)
         if existing is not None:
             if command.idempotent and self._another_body(existing, command.payload):
                 self._refuse_body(shard, existing, command)
@@ -45,10 +65,10 @@ class Calls:
                 self._attach_caller(shard, existing, command)
             return
         retain_ms = self._retention(command.target) if command.idempotent else 0
-        stored = invoked(command, retain_ms, self._machine.now_ms)
+        stored = invoked(command, retain_ms, self._scope.now_ms)
         over = self._why_unkept(stored)
         if over:
-            self._machine.outward.unstarted(command, f"{command.target} cannot be started: its entry {over}", shard)
+            self._outward.unstarted(command, f"{command.target} cannot be started: its entry {over}", shard)
             return
         if command.idempotent:
             stored.fingerprint = self._fingerprint(stored)
@@ -56,8 +76,8 @@ class Calls:
 
     def _why_unkept(self, stored: Stored) -> str:
         """Why the journal cannot keep an invocation, if it is to wait. "" if it can."""
-        base = self._machine.base(stored.target.partition("/")[0], stored.key) if stored.target in self._machine.handlers else b""
-        over = self._machine.sizes.why_unkept(stored, base)
+        base = self._scope.base(stored.target.partition("/")[0], stored.key) if stored.target in self._scope.handlers else b""
+        over = self._scope.sizes.why_unkept(stored, base)
         return over and over + made_of(stored.payload, stored.key, stored.headers)
 
     def _attach_caller(self, shard: Shard, existing: Stored, command: Command) -> None:
@@ -66,7 +86,7 @@ class Calls:
         complete = Command(kind="complete", id=command.caller_id, ref=command.ref, name=command.caller_app)
         if existing.status in ENDED:
             complete.payload, complete.failure = existing.result, existing.failure
-            self._machine.route(complete, shard)
+            self._outward.route(complete, shard)
         elif (existing.caller_id, existing.caller_ref) != (command.caller_id, command.ref):
             shard.put(keys.attachment(existing.id, command.caller_id, command.ref), COMMAND.encode(complete))
             shard.attached.add(existing.id)
@@ -77,75 +97,74 @@ class Calls:
             logger.warning("%s: %s", command.target, other_body(existing.id))
             return
         failure = Failure(409, other_body(existing.id), {"invocationId": existing.id})
-        self._machine.route(
+        self._outward.route(
             Command(kind="complete", id=command.caller_id, ref=command.ref, name=command.caller_app, failure=failure), shard
         )
 
     def _fingerprint(self, stored: Stored) -> bytes:
-        return fingerprint(self._machine.handlers.get(stored.target), stored.payload)
+        return fingerprint(self._scope.handlers.get(stored.target), stored.payload)
 
     def _another_body(self, existing: Stored, payload: bytes | None) -> bool:
         """Whether an idempotency key that this invocation was begun with comes again with something else."""
         if not existing.fingerprint:
             return False
-        return differ(existing.fingerprint, fingerprint(self._machine.handlers.get(existing.target), payload))
+        return differ(existing.fingerprint, fingerprint(self._scope.handlers.get(existing.target), payload))
 
     def _retention(self, target: str) -> int:
-        handler = self._machine.handlers.get(target)
+        handler = self._scope.handlers.get(target)
         kept_s = handler.idempotency_retention_s if handler is not None else None
         return IDEMPOTENT_MS if kept_s is None else max(int(kept_s * 1000), 1)  # 0 would be one that nobody can attach to
 
     def _begin(self, shard: Shard, stored: Stored, at_ms: int) -> None:
         """A new invocation that did not come from a record: now, or when its time has come (a delay runs before the queue)."""
-        self._machine.touch(shard)
-        self._machine.epoch.count("started", stored.target)
-        if at_ms > self._machine.now_ms:
+        self._scope.touch(shard)
+        self._scope.epoch.count("started", stored.target)
+        if at_ms > self._scope.now_ms:
             stored.status = "scheduled"
-            shard.put(keys.invocation(stored.id), self._machine.sizes.entry(stored))
+            shard.put(keys.invocation(stored.id), self._scope.sizes.entry(stored))
             shard.set_timer(keys.timer(at_ms, stored.id, keys.REF_START), Timer("start"))
         else:
             self.admit(shard, stored)
 
     def admit(self, shard: Shard, stored: Stored) -> None:
         """Start it, or queue it behind the holder of its key."""
-        live = self._machine.revival.revive(shard, stored)
+        live = self._revival.revive(shard, stored)
         if live is None:
             return
         lock_key = keys.lock(live.base)
         lock = shard.locks.get(lock_key) if live.handler.mode == "exclusive" else None
         if lock is not None and lock.holder != stored.id:
-            stored.status = "inboxed"
-            self._machine.enqueue(shard, lock_key, stored)
+            self._failing.enqueue(shard, lock_key, stored)
             return
         self._start(live, stored)
 
     def _start(self, live: Live, stored: Stored) -> None:
-        if self._machine.limits.full(live.handler.target):
-            self._machine.limits.wait(live)
+        if self._limits.full(live.handler.target):
+            self._failing.over_limit(live)
             return
         stored.status = "running"
-        self._machine.runner.start(live)
+        self._advance.start(live)
 
     def start_apart(self, shard: Shard, id_: str) -> None:
         """As `start_next`, as an event of its own: while a poisonous record is looked for, no event runs two invocations."""
         shard.set_timer(keys.timer(0, id_, keys.REF_START), Timer("start"))
-        self._machine.touch(shard)
+        self._scope.touch(shard)
 
     def start_next(self, shard: Shard, id_: str) -> None:
         """It was in an inbox and holds the key now, or its turn has come under its handler's limit."""
-        stored = self._machine.stored(shard, id_)
+        stored = self._living.stored(shard, id_)
         if stored is None or stored.status in ("running", *ENDED):
             self._pass_over(shard, id_)
             return
-        live = self._machine.revival.revive(shard, stored)
+        live = self._revival.revive(shard, stored)
         if live is None:
             return
-        if self._machine.limits.full(live.handler.target):
-            self._machine.limits.wait(live)
+        if self._limits.full(live.handler.target):
+            self._failing.over_limit(live)
             return
         stored.status = "running"
-        self._machine.runner.anchor(live)
-        self._machine.runner.start(live)
+        self._keeping.anchor(live)
+        self._advance.start(live)
 
     def _pass_over(self, shard: Shard, id_: str) -> None:
         """What waits in an inbox waits in the journal, too, unless somebody else has written there: the next has its turn."""
@@ -153,14 +172,14 @@ class Calls:
         held = next((lock_key for lock_key, lock in shard.locks.items() if lock.holder == id_), None)
         following = shard.pass_on(held) if held is not None else None
         if following is not None:
-            self._machine.ready.append((shard, following))
-        self._machine.touch(shard)
+            self._scope.ready.append((shard, following))
+        self._scope.touch(shard)
 
     def request(self, shard: Shard, request: Request, pending: Pending) -> None:
         """From HTTP. Every answer waits for the commit of the epoch it was found in (invariant 4)."""
-        self._machine.touch(shard)
-        self._machine.epoch.urgent = True
-        stored = self._machine.stored(shard, request.invocation_id)
+        self._scope.touch(shard)
+        self._scope.epoch.urgent = True
+        stored = self._living.stored(shard, request.invocation_id)
         id_ = request.invocation_id
         if self._hidden(request, stored):
             self._reply(pending, Reply("not_found", id_))
@@ -183,7 +202,7 @@ class Calls:
         The worker that keeps an invocation judges, by the code that it runs, whichever worker the client has asked. An id alone
         shows nothing of a handler that this code does not have: it cannot be told whether that one was public.
         """
-        handlers = self._machine.handlers
+        handlers = self._scope.handlers
         asked_for = handlers.get(request.target) if isinstance(request, Invoke) else None
         found = handlers.get(stored.target) if stored is not None else None
         if any(handler is not None and not handler.public for handler in (asked_for, found)):
@@ -196,7 +215,7 @@ class Calls:
         if isinstance(request, Attach):
             self._reply(pending, Reply("not_found", id_))
             return
-        stored = asked(request, self._retention(request.target) if request.idempotent else ASKED_MS, self._machine.now_ms)
+        stored = asked(request, self._retention(request.target) if request.idempotent else ASKED_MS, self._scope.now_ms)
         over = self._why_unkept(stored)
         if over:
             self._reply(pending, Reply("refused", id_, failure=Failure(413, f"{request.target} was not started: its entry {over}")))
@@ -212,10 +231,10 @@ class Calls:
     def _wait(self, shard: Shard, pending: Pending) -> None:
         """Its answer comes with the end of the invocation. That there is one is said when this epoch is durable."""
         shard.waiters.setdefault(pending.request.invocation_id, []).append(pending)
-        self._machine.epoch.accepted.append(pending)
+        self._scope.epoch.accepted.append(pending)
 
     def _reply(self, pending: Pending, reply: Reply) -> None:
-        self._machine.epoch.replies.append((pending, reply))
+        self._scope.epoch.replies.append((pending, reply))
 
 
 def other_body(id_: str) -> str:
