@@ -1,12 +1,15 @@
-"""Addressing: which handler a name means, of this app or of another, and whether it takes the key that it was given.
+"""Addressing: which handler a name means, of this app or of another, and the command that starts it there.
 
-Stands between an invocation that calls or sends and the command that goes out.
+Stands between an invocation that calls or sends and the commands that go out.
 """
 
 from __future__ import annotations
 
 from odradek import RetryableError, TerminalError
+from odradek._port import CallOf, SendOf
 
+from .formats import Command, Header
+from .routing import derived_id, id_hash, key_hash, request_id
 from .scope import Scope
 from .unavailable import AbsentTopic
 
@@ -36,3 +39,21 @@ def resolve(scope: Scope, target: str, key: bytes | None) -> tuple[str, str]:
     if not handler.keyed and key:
         raise TerminalError(f"{target} takes no key", code=400)
     return "", local
+
+
+def child_id(parent: str, ref: int, target: str, key: bytes, idempotency_key: str | None) -> str:
+    """The id of what an invocation starts: the same at each replay, and for each that uses the same idempotency key."""
+    if idempotency_key is not None:
+        return request_id(target, key, idempotency_key)
+    return derived_id(key_hash(key) if key else id_hash(parent), parent, ref)
+
+
+def invoke_command(scope: Scope, app: str, target: str, id_: str, key: bytes, asked: CallOf | SendOf) -> Command:
+    """The command that starts it. Raises TerminalError when it is too large to be sent, or to be kept."""
+    command = Command(
+        kind="invoke", id=id_, target=target, key=key, payload=asked.payload, name=app,
+        idempotent=asked.idempotency_key is not None,
+        headers=[Header(name, value.encode()) for name, value in asked.headers.items()],
+    )  # fmt: skip
+    scope.sizes.check_invoke(app, command)
+    return command

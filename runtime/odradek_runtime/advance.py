@@ -34,13 +34,6 @@ from .shard import Shard, StoreLost
 
 logger = logging.getLogger("odradek")
 
-UNAWAITED = {
-    "ctx.run": "the step need not have run, and what came of it is lost; write `await`",
-    "ctx.sleep": "nothing waited; write `await`",
-    "ctx.call": "the call is made, and what comes of it is lost; write `await`, or ctx.send where that is meant",
-}
-
-
 class Advance:
     """Of one machine's invocations."""
 
@@ -221,7 +214,7 @@ class Advance:
         result = self._encoded(live, value)
         if result is None:
             return
-        if live.pending:
+        if live.stored is not None and live.ops:
             self._unawaited(live)
         self._ending.returned(live, result)
 
@@ -265,11 +258,11 @@ class Advance:
     def _unawaited(self, live: Live) -> None:
         """Say once for each handler what it began and did not wait for: nearly always a forgotten `await`."""
         target = live.handler.target
-        for ref in live.pending:
-            kind = "ctx.run" if ref in live.bodies else "ctx.sleep" if ref in live.timers else "ctx.call"
-            if (target, kind) not in self._told:
-                self._told.add((target, kind))
+        for op in live.ops.values():
+            word = op.kind.word
+            if (target, word) not in self._told:
+                self._told.add((target, word))
                 logger.warning(
-                    "%s (%s): it has returned and did not await %s(...): %s", live.id, target, kind, UNAWAITED[kind],
+                    "%s (%s): it has returned and did not await %s(...): %s", live.id, target, word, op.kind.unawaited,
                     extra={"handler": target},
                 )  # fmt: skip

@@ -14,6 +14,7 @@ from .formats import Invocation as Stored
 from .invocation import Live
 from .keeping import Keeping
 from .limits import Limits
+from .operations.table import KINDS
 from .outward import Outward
 from .rejection import Rejection
 from .request import Failure
@@ -54,9 +55,8 @@ class Ending:
     def _end(self, live: Live, result: bytes | None, failure: Failure | None) -> None:
         shard, stored = live.shard, live.stored
         self._count(live, failure)
-        if stored is not None:
-            live.started, live.sleeps = [], []
-            live.pending = {}
+        if live.begun:  # what nobody will wait for does not begin
+            live.begun = [op for op in live.begun if op.kind.parting]
         self._keeping.merge(live)
         if stored is None:
             return
@@ -81,15 +81,15 @@ class Ending:
     def _clear_journal(self, live: Live) -> None:
         shard, epoch = live.shard, self._scope.epoch
         live.journal.unwritten = []
-        if epoch.steps and live.timers:  # those that this epoch would have started have nobody left who waits for them
+        if epoch.steps and live.ops:  # those that this epoch would have started have nobody left who waits for them
             unheard = [run for run in epoch.steps if run.id == live.id]
             epoch.steps = [run for run in epoch.steps if run.id != live.id]
             shard.running.difference_update((run.id, run.ref) for run in unheard)
         self._keeping.journaled.pop(live.id, None)
         for key in live.journal.chunks:
             shard.put(key, None)
-        for timer in (*live.timers.values(), *_timers_ahead(live)):
-            if shard.read(timer) is not None:
+        for timer in (live.deadline, *(op.timer for op in live.ops.values()), *_timers_ahead(live)):
+            if timer is not None and shard.read(timer) is not None:
                 shard.put(timer, None)
 
     def _report(self, shard: Shard, stored: Stored, result: bytes | None, failure: Failure | None) -> None:
@@ -135,7 +135,7 @@ class Ending:
             self._scope.touch(live.shard)
 
 
-def _timers_ahead(live: Live) -> list[bytes]:
+def _timers_ahead(live: Live) -> list[bytes | None]:
     """Timers of what it has not replayed: it ended before it came to them."""
     ahead = live.journal.commands[live.journal.cursor :]
-    return [keys.timer(int(entry.at_ms) if entry.kind == "sleep" else 0, live.id, entry.ref) for entry in ahead]
+    return [KINDS[entry.kind].timer(live.id, entry) for entry in ahead if entry.kind in KINDS]

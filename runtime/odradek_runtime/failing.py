@@ -206,9 +206,7 @@ def _policy(live: Live) -> RetryPolicy:
 
 def drop_segment(live: Live) -> None:
     """Nothing since the last wait happened. What had come back by then stays recorded."""
-    live.commands, live.writes, live.outputs, live.sends, live.size = [], {}, [], None, 0
-    if live.stored is not None:
-        live.started, live.sleeps = [], []
+    live.commands, live.writes, live.outputs, live.begun, live.size = [], {}, [], None, 0
     live.refusals = None
 
 

@@ -68,8 +68,9 @@ class Command(msgspec.Struct):
 
 
 UNBEGUN = ("scheduled", "inboxed")
+BEGUN = ("running", "backing_off", "paused")
 ENDED = ("completed", "failed")
-"""Of an invocation's statuses: before it runs, and after."""
+"""Of an invocation's statuses: before it runs, from then on, and after."""
 
 
 class Invocation(msgspec.Struct):

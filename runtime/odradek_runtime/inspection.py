@@ -21,6 +21,7 @@ from .inward import Forwarded
 from .journal import Journal, describe
 from .living import Living
 from .log.port import Partition
+from .operations.table import KINDS
 from .request import Failure
 from .resets import RESET_ID
 from .routing import id_hash, shard_of
@@ -132,7 +133,8 @@ class Inspection:
         if command.ref >= len(journal.commands):
             return Flaw("ref", f"{command.id} has no entry {command.ref} in its journal: it has made no such call")
         entry = journal.commands[command.ref]
-        if entry.kind != "call" or entry.failure is not None:
+        kind = KINDS.get(entry.kind)
+        if kind is None or not kind.outside or entry.failure is not None:
             done = describe(entry.kind, entry.name, entry.key)
             return Flaw("ref", f"entry {command.ref} of {command.id} is {done}, which waits for no result")
         return None

@@ -8,7 +8,7 @@ invocation needs are class-level defaults: most invocations start and end in one
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from types import MappingProxyType
@@ -18,20 +18,20 @@ import msgspec
 
 from odradek import TerminalError
 from odradek._errors import Refused
-from odradek._future import Call, Future
-from odradek._port import Headers, Origin, StepBody
+from odradek._port import Asked, Headers, Origin
 
 from . import keys
 from .addressing import resolve
-from .formats import Command as LogCommand
 from .formats import Entry, Header
 from .formats import Invocation as Stored
 from .inward import Forwarded, origin_of, recorded_origin
-from .journal import Command, Diverged, Journal
+from .journal import Act, Diverged, Journal
 from .keys import SUFFIXES, suffix_of
 from .log.port import LogError, Message, Outgoing
+from .operations.kind import Noted, Open
+from .operations.table import ASKED
 from .request import Failure
-from .routing import derived_id, id_hash, key_hash, request_id
+from .routing import derived_id, key_hash
 from .scope import Scope
 from .shard import ABSENT, Shard
 from .unavailable import Unavailable
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from odradek._definition import Handler, Subscription
 
 
-F = TypeVar("F", bound=Future[Any])
+T = TypeVar("T")
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _EMPTY = Journal()
 _SUFFIXES = SUFFIXES
@@ -54,7 +54,7 @@ class Live:
     subscription: Subscription | None = None
     context: Context
     coroutine: Coroutine[Any, Any, Any] | None = None
-    waits_for: Future[Any] | None = None
+    waits_for: Any = None
     anchored = False
     closed = False
     raised: tuple[BaseException, ...] = ()
@@ -64,7 +64,10 @@ class Live:
     unwritten: Exception | None = None
     """Why a record or a command could not be written for now: the attempt is repeated, whatever the handler makes of the error."""
     message: Message | None = None
-    sends: list[LogCommand] | None = None
+    begun: list[Open] | None = None
+    """Operations of this segment, in their order."""
+    deadline: bytes | None = None
+    """The key of the timer that ends it when it takes too long."""
     refusals: dict[int, Failure] | None = None
     """Of this segment's commands, those that were refused where they were made."""
     again = ""
@@ -84,7 +87,7 @@ class Live:
         self.key = key
         self.base = base
         self.payload = payload
-        self.commands: list[Command] = []
+        self.commands: list[Act] = []
         self.writes: dict[bytes, bytes | None] = {}
         self.outputs: list[Outgoing] = []
         # Every record looks at these: where an instance keeps them the interpreter remembers, where its class does it looks up.
@@ -110,12 +113,7 @@ class Live:
         self.stored = stored
         self._id = stored.id
         self.journal = Journal()
-        self.pending: dict[int, Future[Any]] = {}
-        self.decoders: dict[int, Callable[[bytes], Any]] = {}
-        self.bodies: dict[int, StepBody] = {}
-        self.timers: dict[int, bytes] = {}
-        self.started: list[int] = []
-        self.sleeps: list[int] = []
+        self.ops: dict[int, Open] = {}
 
     # --- what a context asks ---
 
@@ -189,7 +187,7 @@ class Live:
             try:
                 self.scope.sizes.check_state(name, key, value)
             except TerminalError as error:
-                self._refuse(error)
+                self.refuse_entry(error)
         self.size += size
         self.writes[key] = value
 
@@ -228,88 +226,16 @@ class Live:
             try:
                 targets.check(topic, key, value, headers, partition, timestamp_ms, self.scope.now_ms, self.scope.steady_ms)
             except TerminalError as error:
-                self._refuse(error)
+                self.refuse_entry(error)
             except (Unavailable, LogError) as error:
                 self._not_now(error)
         self.size += size
         self.outputs.append((topic, partition, key, value, headers, timestamp_ms or 0))
 
-    def run(self, body: StepBody) -> Future[Any]:
-        fresh = not self.journal.replaying
-        ref = self._record("step", body.name, None)
-        if self.closed:
-            return self._future(ref, body.decode)
-        self._long_lived()
-        self.bodies[ref] = body
-        self.timers[ref] = keys.timer(0, self.id, ref)
-        if fresh:
-            self.started.append(ref)
-        return self._future(ref, body.decode)
-
-    def sleep(self, delay_s: float) -> Future[None]:
-        fresh = not self.journal.replaying
-        if fresh:
-            self.scope.look_at_clock()  # it begins now, not when the turn began: what the handler did before may take long
-            due_ms = self.scope.now_ms + delay_s * 1000
-            ref = self._record("sleep", "", None, at_ms=due_ms)
-        else:
-            entry = self._replay("sleep", "")
-            ref, due_ms = entry.ref, entry.at_ms
-        if not self.closed:
-            self._long_lived()
-            self.timers[ref] = keys.timer(int(due_ms), self.id, ref)
-            if fresh:
-                self.sleeps.append(ref)
-        return self._future(ref, _nothing)
-
-    def call(
-        self,
-        target: str,
-        key: bytes | None,
-        payload: bytes,
-        decode: Callable[[bytes], Any],
-        idempotency_key: str | None,
-        headers: Mapping[str, str],
-    ) -> Call[Any]:
-        app, local = self._resolve(target, key)
-        key = key or b""
-        if not app and key == self.key and local == self._own_exclusive(local):
-            raise TerminalError(
-                f"{target} with key {key.decode('utf-8', 'replace')!r} is this invocation's own key: a call to itself would wait "
-                "for itself for ever; use ctx.send, or an ordinary function",
-                code=409,
-            )
-        fresh = not self.journal.replaying
-        ref = self._record("call", target, key)
-        id_ = self._child(local, key, idempotency_key, ref)
-        if fresh and not self.closed:
-            self._long_lived()
-            command = self._invoke(app, local, id_, key, payload, headers, idempotency_key)
-            command.caller_app, command.caller_id, command.ref = self.scope.app.name, self.id, ref
-            self._add(command)
-        call: Call[Any] = Call(loop=self.scope.loop, seq=ref, invocation_id=id_)
-        return self._wait_for(ref, call, decode)
-
-    def send(
-        self,
-        target: str,
-        key: bytes | None,
-        payload: bytes,
-        delay_s: float | None,
-        at_ms: int | None,
-        idempotency_key: str | None,
-        headers: Mapping[str, str],
-    ) -> str:
-        app, local = self._resolve(target, key)
-        key = key or b""
-        fresh = not self.journal.replaying
-        ref = self._record("send", target, key)
-        id_ = self._child(local, key, idempotency_key, ref)
-        if fresh and not self.closed:
-            command = self._invoke(app, local, id_, key, payload, headers, idempotency_key)
-            command.at_ms = at_ms or (int(self.scope.now_ms + delay_s * 1000) if delay_s else 0)
-            self._add(command)
-        return id_
+    def begin(self, asked: Asked[T]) -> T:
+        """One of the kinds of operation (`operations.table`); it begins when its segment has become part of the epoch."""
+        given: T = ASKED[type(asked)].ask(self, asked)
+        return given
 
     def now_ms(self) -> float:
         if self.journal.replaying:
@@ -324,6 +250,47 @@ class Live:
     def uuid_bytes(self) -> bytes:
         self._uuids += 1
         return blake2b(f"{self.id}/uuid/{self._uuids}".encode(), digest_size=16).digest()
+
+    # --- what a kind of operation asks ---
+
+    def note(self, kind: str, name: str, key: bytes | None, at_ms: float = 0.0) -> Noted:
+        """Journal one operation, or replay it."""
+        if self.journal.replaying:
+            entry = self._replay(kind, name, key)
+            return Noted(entry.ref, entry.at_ms, fresh=False)
+        self.commands.append((kind, name, key, None, at_ms))
+        return Noted(len(self.journal.commands) + len(self.commands) - 1, at_ms, fresh=True)
+
+    def outlive(self) -> None:
+        """It has something to wait for. Raises TerminalError when what started it is too large to be kept."""
+        stored = self.endure()
+        if not self.anchored:
+            why = self.scope.sizes.why_unkept(stored, self.base)
+            if why:
+                self.refuse_entry(TerminalError(f"{self.handler.target} cannot wait for anything: what started it {why}", code=413))
+
+    def open(self, op: Open, *, fresh: bool) -> None:
+        """The operation is there; one that is awaited until its result comes."""
+        if op.future is not None:
+            self.ops[op.ref] = op
+        if fresh:
+            self.fleeting = False
+            if self.begun is None:
+                self.begun = []
+            self.begun.append(op)
+
+    def resolve(self, target: str, key: bytes | None) -> tuple[str, str]:
+        """Which handler a name means."""
+        try:
+            return resolve(self.scope, target, key)
+        except (Unavailable, LogError) as error:
+            self._not_now(error)
+
+    def refuse_entry(self, error: TerminalError) -> NoReturn:
+        """The entry just noted does not happen. That is journaled, too: a handler that goes on goes on so in every replay."""
+        self.fleeting = False
+        self.refusals = {**(self.refusals or {}), len(self.commands) - 1: Failure(error.code, error.message, error.metadata)}
+        raise error
 
     # --- inside ---
 
@@ -342,81 +309,11 @@ class Live:
             raise TerminalError(entry.failure.message, code=entry.failure.code, metadata=entry.failure.metadata)
         return entry
 
-    def _refuse(self, error: TerminalError) -> NoReturn:
-        """The command just noted does not happen. That is journaled, too: a handler that goes on goes on so in every replay."""
-        self.fleeting = False
-        self.refusals = {**(self.refusals or {}), len(self.commands) - 1: Failure(error.code, error.message, error.metadata)}
-        raise error
-
     def _not_now(self, error: Exception) -> NoReturn:
         """Where the command goes takes nothing for now. A handler that goes on all the same would do so without it, for good."""
         self.unwritten, self.fleeting = error, False
         raise error
 
-    def _resolve(self, target: str, key: bytes | None) -> tuple[str, str]:
-        try:
-            return resolve(self.scope, target, key)
-        except (Unavailable, LogError) as error:
-            self._not_now(error)
-
-    def _record(self, kind: str, name: str, key: bytes | None, at_ms: float = 0.0) -> int:
-        """Journal (or replay) one command; gives its index."""
-        if self.journal.replaying:
-            return self._replay(kind, name, key).ref
-        self.commands.append((kind, name, key, None, at_ms))
-        return len(self.journal.commands) + len(self.commands) - 1
-
-    def _long_lived(self) -> None:
-        stored = self.endure()
-        if not self.anchored:
-            why = self.scope.sizes.why_unkept(stored, self.base)
-            if why:
-                self._refuse(TerminalError(f"{self.handler.target} cannot wait for anything: what started it {why}", code=413))
-
-    def _future(self, ref: int, decode: Callable[[bytes], Any]) -> Future[Any]:
-        return self._wait_for(ref, Future(loop=self.scope.loop, seq=ref), decode)
-
-    def _wait_for(self, ref: int, future: F, decode: Callable[[bytes], Any]) -> F:
-        if not self.closed:
-            self.pending[ref] = future
-            self.decoders[ref] = decode
-        return future
-
-    def _own_exclusive(self, target: str) -> str:
-        """The target, if it takes the lock that this invocation holds; else something no target equals."""
-        other = self.scope.handlers.get(target)
-        if other is None or self.handler.mode != "exclusive" or other.mode != "exclusive":
-            return "-"
-        return target if other.service == self.handler.service else "-"
-
-    def _add(self, command: LogCommand) -> None:
-        if self.sends is None:
-            self.fleeting = False
-            self.sends = []
-        self.sends.append(command)
-
-    def _child(self, target: str, key: bytes, idempotency_key: str | None, ref: int) -> str:
-        if idempotency_key is not None:
-            return request_id(target, key, idempotency_key)
-        hash_ = key_hash(key) if key else id_hash(self.id)
-        return derived_id(hash_, self.id, ref)
-
-    def _invoke(
-        self, app: str, target: str, id_: str, key: bytes, payload: bytes, headers: Mapping[str, str], idempotent: str | None
-    ) -> LogCommand:
-        command = LogCommand(
-            kind="invoke", id=id_, target=target, key=key, payload=payload, idempotent=idempotent is not None, name=app,
-            headers=[Header(name, value.encode()) for name, value in headers.items()],
-        )  # fmt: skip
-        try:
-            self.scope.sizes.check_invoke(app, command)
-        except TerminalError as error:
-            self._refuse(error)
-        return command
-
-
-def _nothing(_: bytes) -> None:
-    return None
 
 
 def stored_record(live: Live, origin: Origin, now_ms: float) -> Stored:

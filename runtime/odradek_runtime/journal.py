@@ -13,7 +13,7 @@ from types import FrameType
 from .formats import CHUNK, Chunk, Entry
 from .request import Failure
 
-Command = tuple[str, str, bytes | None, bytes | None, float]
+Act = tuple[str, str, bytes | None, bytes | None, float]
 """What the code just did and no epoch holds yet: (kind, name, key, value, at_ms)."""
 
 
@@ -74,7 +74,7 @@ class Journal:
         self.cursor += 1
         return entry
 
-    def add_commands(self, commands: list[Command], refusals: Mapping[int, Failure] | None = None) -> None:
+    def add_commands(self, commands: list[Act], refusals: Mapping[int, Failure] | None = None) -> None:
         """A segment has become part of the epoch. One without commands leaves the cursor, which may stand amid a replay.
 
         `refusals`: which of them were refused where they were made, and how.

@@ -12,10 +12,11 @@ from odradek._context import let_ask
 from . import keys
 from .coroutine_cache import CoroutineCache, data_bytes
 from .epoch import StepRun
-from .formats import TIMER, Timer
+from .formats import TIMER, Command, Timer
 from .invocation import Live
 from .limits import Limits
 from .living import Living
+from .operations.kind import Open
 from .outward import Outward
 from .scope import Scope
 from .waiting import close, waiting
@@ -50,8 +51,8 @@ class Keeping:
                 live.shard.hold(lock_key, live.id)
         if live.handler.timeout_s is not None:
             due_ms = int(self._scope.now_ms + live.handler.timeout_s * 1000)
-            timer = live.timers[keys.REF_TIMEOUT] = keys.timer(due_ms, live.id, keys.REF_TIMEOUT)
-            live.shard.set_timer(timer, Timer("timeout", created_ms=stored.created_ms))
+            live.deadline = keys.timer(due_ms, live.id, keys.REF_TIMEOUT)
+            live.shard.set_timer(live.deadline, Timer("timeout", created_ms=stored.created_ms))
 
     def persist(self, live: Live) -> None:
         """Write its entry as it is now."""
@@ -92,43 +93,36 @@ class Keeping:
         live.size = 0
         if live.stored is not None:
             self._merge_journal(live)
-        if live.sends:
-            sends, live.sends = live.sends, None
-            for command in sends:
-                self._outward.route(command, live.shard)
+        if live.begun:
+            begun, live.begun = live.begun, None
+            effects = _Begun(self._scope, self, self._outward, live, beside=len(begun))
+            for op in begun:
+                op.kind.begin(op, effects)
 
     def _merge_journal(self, live: Live) -> None:
         live.journal.add_commands(live.commands, live.refusals)
         live.commands, live.writes, live.outputs, live.refusals = [], {}, [], None
-        for ref in live.sleeps:
-            live.shard.set_timer(live.timers[ref], Timer("sleep"))
-        live.sleeps = []
-        for ref in live.started:
-            self.start_step(live, ref, beside=len(live.started))
-        live.started = []
         if live.journal.unwritten:
             self.journal(live)
         self._scope.touch(live.shard)
 
-    def start_step(self, live: Live, ref: int, attempt: int = 0, first_ms: int = 0, *, beside: int = 1) -> None:
+    def start_step(self, live: Live, op: Open, attempt: int = 0, first_ms: int = 0, *, beside: int = 1) -> None:
         """Run a step once this epoch is durable. Until its result is recorded it is a timer that is due: a crash runs it again.
 
-        `beside`: how many steps of this invocation begin now; what it holds in memory is reckoned in equal parts to each.
+        `beside`: how many operations of this invocation begin now; what it holds in memory is reckoned in equal parts to each.
         """
+        shard, epoch = live.shard, self._scope.epoch
         first_ms = first_ms or int(self._scope.now_ms)
-        timer = live.timers[ref] = keys.timer(0, live.id, ref)
+        op.timer = keys.timer(0, live.id, op.ref)
         created_ms = live.stored.created_ms if live.stored is not None else 0
-        live.shard.put(timer, TIMER.encode(Timer("step", attempt, first_ms, created_ms)))
-        epoch = self._scope.epoch
-        epoch.urgent = True
-        key = f"{live.id}-{ref}"
-        body = live.bodies[ref]
-        live.shard.running.add((live.id, ref))
-        shard = live.shard
+        shard.put(op.timer, TIMER.encode(Timer("step", attempt, first_ms, created_ms)))
+        shard.running.add((live.id, op.ref))
         held = data_bytes(live) // beside
-        run = StepRun(shard.number, shard.incarnation, live.id, ref, body, key, attempt, first_ms, created_ms, held)
+        key = f"{live.id}-{op.ref}"
+        run = StepRun(shard.number, shard.incarnation, live.id, op.ref, op.what, key, attempt, first_ms, created_ms, held)
+        epoch.urgent = True
         epoch.steps.append(run)
-        self._scope.touch(live.shard)
+        self._scope.touch(shard)
 
     # --- coroutines ---
 
@@ -158,3 +152,27 @@ class Keeping:
         """The shard goes, or starts over: nothing in memory counts any more."""
         for live in self._living.of(number):
             self.forget(live)
+
+
+class _Begun:
+    """The effects of the operations of one segment (`operations.kind.Effects`)."""
+
+    __slots__ = ("_beside", "_keeping", "_live", "_outward", "_scope")
+
+    def __init__(self, scope: Scope, keeping: Keeping, outward: Outward, live: Live, beside: int) -> None:
+        self._scope = scope
+        self._keeping = keeping
+        self._outward = outward
+        self._live = live
+        self._beside = beside
+
+    def timer(self, op: Open, timer: Timer) -> None:
+        assert op.timer is not None, "it has one"
+        self._live.shard.set_timer(op.timer, timer)
+        self._scope.touch(self._live.shard)
+
+    def step(self, op: Open, attempt: int = 0, first_ms: int = 0) -> None:
+        self._keeping.start_step(self._live, op, attempt, first_ms, beside=self._beside)
+
+    def route(self, command: Command) -> None:
+        self._outward.route(command, self._live.shard)

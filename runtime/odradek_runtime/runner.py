@@ -113,15 +113,14 @@ class Runner:
             return False
         entry = journal.completions[journal.delivered]
         journal.delivered += 1
-        future = live.pending.pop(entry.ref, None)
-        timer = live.timers.pop(entry.ref, None)
-        if timer is not None and live.shard.read(timer) is not None:
-            live.shard.put(timer, None)
+        op = live.ops.pop(entry.ref, None)
+        if op is None:
+            return True
+        if op.timer is not None and live.shard.read(op.timer) is not None:
+            live.shard.put(op.timer, None)
             self._scope.touch(live.shard)
-        live.bodies.pop(entry.ref, None)
-        decode = live.decoders.pop(entry.ref, None)
-        if future is not None and decode is not None and not future.done():
-            self._complete(live, future, decode, entry)
+        if op.future is not None and op.decode is not None and not op.future.done():
+            self._complete(live, op.future, op.decode, entry)
         return True
 
     def _complete(self, live: Live, future: Future[Any], decode: Any, entry: Entry) -> None:

@@ -22,7 +22,7 @@ from .log.sizes import record_bytes
 from .request import Failure
 
 if TYPE_CHECKING:
-    from .journal import Command as Done
+    from .journal import Act
     from .targets import Targets
 
 LEAST_BYTES = 262_144
@@ -115,7 +115,7 @@ class Sizes:
         """Why the journal does not take a record of a short key. "" if it does."""
         return self._over(len(record) + AROUND_BYTES, self._journal)
 
-    def why_unjournaled(self, commands: Sequence[Done]) -> str:
+    def why_unjournaled(self, commands: Sequence[Act]) -> str:
         """Why the journal does not take what a handler did. "" if it does."""
         for kind, name, key, value, _ in commands:
             over = self._over(_held(key, value, name) + AROUND_BYTES, self._journal)

@@ -14,12 +14,12 @@ from odradek._context import let_ask
 from odradek._current import CURRENT
 
 if TYPE_CHECKING:
-    from odradek._port import Operations, Origin
+    from odradek._port import Asked, Operations, Origin
 
     from .invocation import Live
 
 _WORDS = {"read": "get", "write": "set", "now_ms": "now", "uuid_bytes": "uuid", "seed": "random"}
-"""Of operations whose word is another."""
+"""Of what has no kind: the words that are other than their names here."""
 
 
 class Waiting:
@@ -53,8 +53,14 @@ class Waiting:
     def refuse(self, message: str) -> NoReturn:
         raise TerminalError(message, code=501)
 
-    def __getattr__(self, operation: str) -> NoReturn:
-        word = f"ctx.{_WORDS.get(operation, operation)}"
+    def begin(self, asked: Asked[object]) -> NoReturn:
+        self._refuse(asked.word)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        self._refuse(_WORDS.get(name, name))
+
+    def _refuse(self, name: str) -> NoReturn:
+        word = f"ctx.{name}"
         raise TerminalError(
             f"{word} works in the handler alone, not in a step or in a thread of its own: a step runs beside its handler, again"
             f" when it fails, and never at a replay. Return from the step what {word} needs, and use {word} after the await",

@@ -20,6 +20,7 @@ from odradek._body import step_body
 from odradek._calls import AWAITED, Calls, Target
 from odradek._errors import UNSET, Misuse, RefusedValue, Seconds, seconds
 from odradek._logger import ContextLogger
+from odradek._port import CallOf, SendOf, Sleep
 from odradek._serde import decode_key, describe, encode_any, encode_headers, serde_for
 from odradek._state import Name, State
 from odradek._topic import Record, Topic
@@ -164,7 +165,7 @@ class Context(Calls):
             page = await ctx.run(fetch, url, timeout=10)
             size = await ctx.run(lambda: os.path.getsize(path), name="size", returns=int)
         """
-        return self._ops.run(step_body(fn, args, returns, name, retry, timeout))
+        return self._ops.begin(step_body(fn, args, returns, name, retry, timeout))
 
     def compensate(self, fn: Callable[[*Ts], object], /, *args: *Ts) -> None:
         """Run `fn(*args)` as a step if the invocation ends in TerminalError or cancellation; the last one first."""
@@ -172,7 +173,7 @@ class Context(Calls):
 
     def sleep(self, delay: Seconds, /) -> Future[None]:
         """Wait durably: seconds or timedelta, from now. Raises ValueError when negative."""
-        return self._ops.sleep(seconds("ctx.sleep: delay", delay))
+        return self._ops.begin(Sleep(seconds("ctx.sleep: delay", delay)))
 
     def publish(
         self,
@@ -244,14 +245,14 @@ class Context(Calls):
         self._ops.refuse(f"{what} comes in a later release of odradek: until then, {instead}")
 
     def _call(self, target: Target, idempotency_key: str | None, headers: Mapping[str, str]) -> Call[Any]:
-        return self._ops.call(target.name, target.key, target.payload, target.decode, idempotency_key, headers)
+        return self._ops.begin(CallOf(target.name, target.key, target.payload, target.decode, idempotency_key, headers))
 
     def _send(
         self, target: Target, delay: Seconds | datetime | None, idempotency_key: str | None, headers: Mapping[str, str]
     ) -> str:
         at_ms = _unix_ms("send: delay", delay) if isinstance(delay, datetime) else None
         delay_s = None if delay is None or isinstance(delay, datetime) else seconds("send: delay", delay)
-        return self._ops.send(target.name, target.key, target.payload, delay_s, at_ms, idempotency_key, headers)
+        return self._ops.begin(SendOf(target.name, target.key, target.payload, delay_s, at_ms, idempotency_key, headers))
 
 
 class SharedContext(Context):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar
+
+from ._future import Call, Future
 
 if TYPE_CHECKING:
-    from ._future import Call, Future
     from ._retry import RetryPolicy
-
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -39,8 +39,19 @@ class Origin:
         return self.replay.partition("@")[0]
 
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Asked(Generic[T_co]):
+    """Something that a handler asks for and that is recorded; `T_co` is what it is given at once. `word`: what it has written."""
+
+    __slots__ = ()
+    word: ClassVar[str]
+
+
 @dataclass(frozen=True, slots=True)
-class StepBody:
+class StepBody(Asked[Future[Any]]):
     """A step ready to run outside the engine: `run()` gives the value, or an awaitable of it when `is_async`.
 
     A synchronous body runs in a thread (if what it gives turns out to be awaitable, that is awaited on the loop), an
@@ -55,6 +66,42 @@ class StepBody:
     decode: Callable[[bytes], Any]
     retry: RetryPolicy | None
     timeout_s: float | None
+    word: ClassVar[str] = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep(Asked[Future[None]]):
+    """A durable timer, from now."""
+
+    delay_s: float
+    word: ClassVar[str] = "sleep"
+
+
+@dataclass(frozen=True, slots=True)
+class CallOf(Asked[Call[Any]]):
+    """The handler `target` ("service/handler", or "app/service/handler") is started, and its result awaited."""
+
+    target: str
+    key: bytes | None
+    payload: bytes
+    decode: Callable[[bytes], Any]
+    idempotency_key: str | None
+    headers: Mapping[str, str]
+    word: ClassVar[str] = "call"
+
+
+@dataclass(frozen=True, slots=True)
+class SendOf(Asked[str]):
+    """The handler `target` is started one-way, after `delay_s` or at the Unix time `at_ms`; given is the invocation id."""
+
+    target: str
+    key: bytes | None
+    payload: bytes
+    delay_s: float | None
+    at_ms: int | None
+    idempotency_key: str | None
+    headers: Mapping[str, str]
+    word: ClassVar[str] = "send"
 
 
 class Operations(Protocol):
@@ -117,37 +164,8 @@ class Operations(Protocol):
         """Add one record to the epoch. Topic, partition, size, time and key are checked here."""
         ...
 
-    def run(self, body: StepBody) -> Future[Any]:
-        """Journal a step and run it once the epoch that holds its start is committed."""
-        ...
-
-    def sleep(self, delay_s: float) -> Future[None]:
-        """A durable timer."""
-        ...
-
-    def call(
-        self,
-        target: str,
-        key: bytes | None,
-        payload: bytes,
-        decode: Callable[[bytes], Any],
-        idempotency_key: str | None,
-        headers: Mapping[str, str],
-    ) -> Call[Any]:
-        """Start the handler `target` ("service/handler") and give its result."""
-        ...
-
-    def send(
-        self,
-        target: str,
-        key: bytes | None,
-        payload: bytes,
-        delay_s: float | None,
-        at_ms: int | None,
-        idempotency_key: str | None,
-        headers: Mapping[str, str],
-    ) -> str:
-        """Start the handler one-way, after `delay_s` or at the Unix time `at_ms`; gives the invocation id."""
+    def begin(self, asked: Asked[T]) -> T:
+        """Journal what is asked for; it begins when what the handler has done so far is part of an epoch."""
         ...
 
     def now_ms(self) -> float:

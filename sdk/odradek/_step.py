@@ -63,7 +63,7 @@ def step(fn: Any = None, /, *, name: str | None = None, retry: RetryPolicy | Non
             context = running()
             if context is None:
                 return await fn(*args, **kwargs)
-            return await operations(context).run(made.body(args, kwargs))
+            return await operations(context).begin(made.body(args, kwargs))
 
         setattr(run, STEP_ATTRIBUTE, made)
         return run

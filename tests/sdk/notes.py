@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from odradek import Call, Future
 from odradek._errors import Refused
-from odradek._port import Headers, Origin, StepBody
+from odradek._port import Asked, CallOf, Headers, Origin, SendOf, Sleep, StepBody
 
 
 class Notes:
@@ -57,38 +57,25 @@ class Notes:
     ) -> None:
         self.published.append((topic, key, value, headers, partition, timestamp_ms))
 
-    def run(self, body: StepBody) -> Future[Any]:
-        self.steps.append(body)
-        return self._future()
-
-    def sleep(self, delay_s: float) -> Future[None]:
-        self.sleeps.append(delay_s)
-        return self._future()
-
-    def call(
-        self,
-        target: str,
-        key: bytes | None,
-        payload: bytes,
-        decode: Callable[[bytes], Any],
-        idempotency_key: str | None,
-        headers: Mapping[str, str],
-    ) -> Call[Any]:
-        self.calls.append((target, key, payload, decode, idempotency_key, dict(headers)))
-        return Call(loop=asyncio.get_running_loop(), seq=len(self.calls), invocation_id="inv-2")
-
-    def send(
-        self,
-        target: str,
-        key: bytes | None,
-        payload: bytes,
-        delay_s: float | None,
-        at_ms: int | None,
-        idempotency_key: str | None,
-        headers: Mapping[str, str],
-    ) -> str:
-        self.sends.append((target, key, payload, delay_s, at_ms, idempotency_key, dict(headers)))
-        return "inv-3"
+    def begin(self, asked: Asked[Any]) -> Any:
+        match asked:
+            case StepBody():
+                self.steps.append(asked)
+                return self._future()
+            case Sleep():
+                self.sleeps.append(asked.delay_s)
+                return self._future()
+            case CallOf():
+                self.calls.append(
+                    (asked.target, asked.key, asked.payload, asked.decode, asked.idempotency_key, dict(asked.headers))
+                )
+                return Call(loop=asyncio.get_running_loop(), seq=len(self.calls), invocation_id="inv-2")
+            case SendOf():
+                once = (asked.delay_s, asked.at_ms, asked.idempotency_key, dict(asked.headers))
+                self.sends.append((asked.target, asked.key, asked.payload, *once))
+                return "inv-3"
+            case _:
+                raise AssertionError(f"these notes do not know {asked}")
 
     def now_ms(self) -> float:
         return 1_700_000_000_123.0

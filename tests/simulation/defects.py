@@ -84,11 +84,12 @@ DEFECTS = (
     ),
     Defect(
         "timers-left", "an invocation that ends leaves its timers behind", "ending.py",
-        "        for timer in (*live.timers.values(), *_timers_ahead(live)):\n", "        for timer in list[bytes]():\n",
+        "        for timer in (live.deadline, *(op.timer for op in live.ops.values()), *_timers_ahead(live)):\n",
+        "        for timer in list[bytes]():\n",
     ),
     Defect(
         "timers-ahead-left", "one that ends before it is replayed leaves the timers behind that it has not come to", "ending.py",
-        "(*live.timers.values(), *_timers_ahead(live)):\n", "live.timers.values():\n",
+        ", *_timers_ahead(live)):\n", "):\n",
     ),
     Defect(
         "start-over-keeps", "a start-over keeps what its shards have in memory until they are restored", "engine.py",
@@ -97,7 +98,7 @@ DEFECTS = (
     ),
     Defect(
         "step-runs-twice", "a step that runs is started a second time", "due.py",
-        "        if live is None or live.closed or (stored.id, ref) in shard.running:\n", "        if live is None or live.closed:\n",
+        " or live.closed or (stored.id, ref) in shard.running:\n", " or live.closed:\n",
     ),
     Defect(
         "next-step-early", "a step starts before the result that it follows is durable", "engine.py",
@@ -202,7 +203,7 @@ DEFECTS = (
     ),
     Defect(
         "ended-step-runs", "a step runs though its invocation has ended in the epoch that would have started it", "ending.py",
-        "        if epoch.steps and live.timers:", "        if epoch.steps and not live:",
+        "        if epoch.steps and live.ops:", "        if epoch.steps and not live:",
     ),
     Defect(
         "merge-ends-replay", "an end amid a replay takes the rest for replayed, and leaves its timers behind", "journal.py",
@@ -222,9 +223,8 @@ DEFECTS = (
         "dict.fromkeys(reversed(epoch.roots))", "dict.fromkeys(epoch.roots)", poison=0.1,
     ),
     Defect(
-        "named-apart", "an idempotency key is another one when its handler is named with its app", "invocation.py",
-        "self._child(local, key, idempotency_key, ref)\n        if fresh and not self.closed:\n            self._long",
-        "self._child(target, key, idempotency_key, ref)\n        if fresh and not self.closed:\n            self._long",
+        "named-apart", "an idempotency key is another one when its handler is named with its app", "operations/call.py",
+        "noted.ref, local, key", "noted.ref, asked.target, key",
     ),
     Defect(
         "anew-unseen", "an input that is made again while the app runs is read on from the old position", "housekeeping.py",
