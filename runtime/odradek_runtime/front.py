@@ -13,37 +13,37 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from odradek_runtime.admin.access import Access, Blocking
-from odradek_runtime.admin.app import admin_app, sibling_routes
-from odradek_runtime.admin.exposition import Exposition
-from odradek_runtime.admin.jobs import JobRoutes
-from odradek_runtime.admin.peer import PrivatePort
-from odradek_runtime.admin.replays import ReplayRoutes
-from odradek_runtime.admin.resets import ResetRoutes
-from odradek_runtime.admin.routes import AdminRoutes
-from odradek_runtime.admin.siblings import Place, Siblings
-from odradek_runtime.admin.topics import TopicRoutes
 from odradek_runtime.disclosure import Disclosure
-from odradek_runtime.ingress.acceptance import CommandsTopic, publisher_name
-from odradek_runtime.ingress.address import Directory
-from odradek_runtime.ingress.app import private_app, public_app
-from odradek_runtime.ingress.bridge import Bridge
-from odradek_runtime.ingress.budget import Budget
-from odradek_runtime.ingress.credential import Credential
-from odradek_runtime.ingress.dispatch import Dispatcher
-from odradek_runtime.ingress.door import Door, Limits
-from odradek_runtime.ingress.forward import Forwarder
-from odradek_runtime.ingress.names import Names, host_name
-from odradek_runtime.ingress.peers import Owners
-from odradek_runtime.ingress.private import PrivateRoutes
-from odradek_runtime.ingress.routes import Routes
-from odradek_runtime.ingress.server import HttpThread
-from odradek_runtime.ingress.sockets import authority, listen, port_of
+from odradek_runtime.http.admin.access import Access, Blocking
+from odradek_runtime.http.admin.app import admin_app, sibling_routes
+from odradek_runtime.http.admin.exposition import Exposition
+from odradek_runtime.http.admin.jobs import JobRoutes
+from odradek_runtime.http.admin.peer import PrivatePort
+from odradek_runtime.http.admin.replays import ReplayRoutes
+from odradek_runtime.http.admin.resets import ResetRoutes
+from odradek_runtime.http.admin.routes import AdminRoutes
+from odradek_runtime.http.admin.siblings import Place, Siblings
+from odradek_runtime.http.admin.topics import TopicRoutes
+from odradek_runtime.http.ingress.acceptance import CommandsTopic, publisher_name
+from odradek_runtime.http.ingress.address import Directory
+from odradek_runtime.http.ingress.app import private_app, public_app
+from odradek_runtime.http.ingress.bridge import Bridge
+from odradek_runtime.http.ingress.budget import Budget
+from odradek_runtime.http.ingress.credential import Credential
+from odradek_runtime.http.ingress.dispatch import Dispatcher
+from odradek_runtime.http.ingress.door import Door, Limits
+from odradek_runtime.http.ingress.forward import Forwarder
+from odradek_runtime.http.ingress.names import Names, host_name
+from odradek_runtime.http.ingress.peers import Owners
+from odradek_runtime.http.ingress.private import PrivateRoutes
+from odradek_runtime.http.ingress.routes import Routes
+from odradek_runtime.http.ingress.server import HttpThread
+from odradek_runtime.http.ingress.sockets import authority, listen, port_of
 from odradek_runtime.withheld import Withheld
 
 if TYPE_CHECKING:
     from odradek import App
-    from odradek_runtime.ingress.port import Engine
+    from odradek_runtime.http.ingress.port import Engine
     from odradek_runtime.log.port import Log
     from odradek_runtime.settings import Settings
 

@@ -11,14 +11,14 @@ import secrets
 from typing import TYPE_CHECKING
 
 from odradek_runtime.front import ALONE, Front, Listening
-from odradek_runtime.ingress.sockets import port_of
+from odradek_runtime.http.ingress.sockets import port_of
 from odradek_runtime.log_opening import open_log
 from odradek_runtime.worker import Worker
 from odradek_runtime.worker_file import WorkerFile
 
 if TYPE_CHECKING:
     from odradek import App
-    from odradek_runtime.admin.siblings import Place
+    from odradek_runtime.http.admin.siblings import Place
     from odradek_runtime.log.port import Log
     from odradek_runtime.settings import Settings
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from odradek_runtime.admin import wire
 from odradek_runtime.cli.operator import Operator
+from odradek_runtime.http.admin import wire
 from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import LogError, Partition
 from odradek_runtime.settings import Settings

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from odradek_runtime import formats
 from odradek_runtime.formats import FormatError
-from odradek_runtime.ingress import wire as peers
-from odradek_runtime.ingress.delay import delay_s
-from odradek_runtime.ingress.errors import HttpError
+from odradek_runtime.http.ingress import wire as peers
+from odradek_runtime.http.ingress.delay import delay_s
+from odradek_runtime.http.ingress.errors import HttpError
 from odradek_runtime.log.embedded import framing
 from odradek_runtime.log.embedded.framing import EmbeddedMessage, FramingError
 from odradek_runtime.request import Attach, Invoke, Reply

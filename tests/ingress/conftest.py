@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
-    from odradek_runtime.admin.siblings import Place
+    from odradek_runtime.http.admin.siblings import Place
 
 DATA_DIR = Settings().data_dir
 TOKEN = "a-token"  # noqa: S105

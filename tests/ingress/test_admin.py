@@ -12,10 +12,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request as HttpRequest
 
-from odradek_runtime.admin.access import Access, Blocking
-from odradek_runtime.admin.client import RemoteLog
-from odradek_runtime.admin.exposition import COUNTERS
-from odradek_runtime.admin.topics import TopicRoutes
+from odradek_runtime.http.admin.access import Access, Blocking
+from odradek_runtime.http.admin.client import RemoteLog
+from odradek_runtime.http.admin.exposition import COUNTERS
+from odradek_runtime.http.admin.topics import TopicRoutes
 from odradek_runtime.log.port import LogError, Output, Partition, Publisher
 from odradek_runtime.metrics import NO_HANDLER, HandlerMetrics, Metrics
 from tests.ingress.conftest import TOKEN, Site
@@ -209,7 +209,7 @@ def test_requests_that_come_together_have_one_publisher_of_a_name(site: Site, mo
 
 
 def test_a_scan_goes_on_over_pages(site: Site, remote: RemoteLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("odradek_runtime.admin.topics.PAGE_RECORDS", 10)
+    monkeypatch.setattr("odradek_runtime.http.admin.topics.PAGE_RECORDS", 10)
     remote.create_topic("orders", 1, {})
     remote.publisher("p").publish([Output("orders", 0, None, str(n).encode()) for n in range(25)], 25)
     batches = list(remote.scan(Partition("orders", 0), 3, 25))

@@ -19,8 +19,8 @@ import pytest
 from starlette.requests import Request
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from odradek_runtime.ingress.door import Door, Limits, network_of
-from odradek_runtime.ingress.protocol import BoundedProtocol
+from odradek_runtime.http.ingress.door import Door, Limits, network_of
+from odradek_runtime.http.ingress.protocol import BoundedProtocol
 from odradek_runtime.request import Invoke, Reply
 from tests.ingress.conftest import until
 from tests.ingress.raw import CHUNKED, FAR_TOO_MUCH, RAW, connect, exchange, one_answer, parsed, pour, rest
@@ -279,7 +279,7 @@ def test_no_more_places_than_there_are_files(soft: int, hard: int, places: int) 
     program = (
         "import resource\n"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
-        "from odradek_runtime.ingress.descriptors import places_for\n"
+        "from odradek_runtime.http.ingress.descriptors import places_for\n"
         "print(places_for(1_000))\n"
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

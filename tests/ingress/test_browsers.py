@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from odradek_runtime.ingress.names import Names
-from odradek_runtime.ingress.sockets import listen
+from odradek_runtime.http.ingress.names import Names
+from odradek_runtime.http.ingress.sockets import listen
 from odradek_runtime.request import Invoke
 from odradek_runtime.settings import Settings, SettingsError
 from tests.ingress.conftest import running

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from odradek_runtime.admin import jobs
-from odradek_runtime.admin.jobs import PRIVATE_PATH
+from odradek_runtime.http.admin import jobs
+from odradek_runtime.http.admin.jobs import PRIVATE_PATH
 from odradek_runtime.jobs import Findings, Job, Kind
 from odradek_runtime.log.port import Peer
 from odradek_runtime.upkeep import NotHere, UpkeepRefused

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from odradek_runtime.admin.siblings import Place
+from odradek_runtime.http.admin.siblings import Place
 from odradek_runtime.metrics import HandlerMetrics
 from odradek_runtime.worker_file import WorkerFile
 from tests.ingress.conftest import TOKEN, Site, running

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from odradek import App, Context, ObjectContext, SharedContext
-from odradek_runtime.ingress import wire
+from odradek_runtime.http.ingress import wire
 from odradek_runtime.node import Node
 from odradek_runtime.request import Attach, Invoke, Request
 from odradek_runtime.routing import derived_id, fresh_id, key_hash, request_id

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from odradek_runtime.formats import COMMAND
-from odradek_runtime.ingress import wire
+from odradek_runtime.http.ingress import wire
 from odradek_runtime.log.port import Partition, Peer
 from odradek_runtime.request import Invoke, Reply, Request
 from odradek_runtime.routing import fresh_id, shard_of

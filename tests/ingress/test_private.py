@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from odradek_runtime.admin.siblings import METRICS_PATH, READY_PATH, Place
-from odradek_runtime.ingress import wire
-from odradek_runtime.ingress.credential import Credential
+from odradek_runtime.http.admin.siblings import METRICS_PATH, READY_PATH, Place
+from odradek_runtime.http.ingress import wire
+from odradek_runtime.http.ingress.credential import Credential
 from odradek_runtime.log.port import Peer
 from odradek_runtime.node import Node
 from odradek_runtime.request import Attach, Invoke, Request

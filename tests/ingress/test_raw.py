@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from odradek_runtime.ingress.server import HttpThread
-from odradek_runtime.ingress.sockets import listen, port_of
+from odradek_runtime.http.ingress.server import HttpThread
+from odradek_runtime.http.ingress.sockets import listen, port_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -15,14 +15,14 @@ from msgspec.structs import replace
 
 from odradek import App, Context
 from odradek_runtime import keys
-from odradek_runtime.admin import wire
-from odradek_runtime.admin.access import Access, Blocking
-from odradek_runtime.admin.peer import PrivatePort
-from odradek_runtime.admin.replay_audit import ReplayAudit
-from odradek_runtime.admin.replays import ReplayRoutes
 from odradek_runtime.formats import COMMAND, REPLAY, REPLAY_TALLY, Command, Replay, ReplayTally
-from odradek_runtime.ingress.guard import Guard
-from odradek_runtime.ingress.table import Table
+from odradek_runtime.http.admin import wire
+from odradek_runtime.http.admin.access import Access, Blocking
+from odradek_runtime.http.admin.peer import PrivatePort
+from odradek_runtime.http.admin.replay_audit import ReplayAudit
+from odradek_runtime.http.admin.replays import ReplayRoutes
+from odradek_runtime.http.ingress.guard import Guard
+from odradek_runtime.http.ingress.table import Table
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output, Partition
 from odradek_runtime.replay_report import reports

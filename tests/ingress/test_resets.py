@@ -12,11 +12,11 @@ import pytest
 
 from odradek import App, Context
 from odradek_runtime import keys
-from odradek_runtime.admin.access import Access, Blocking
-from odradek_runtime.admin.resets import ResetRoutes
 from odradek_runtime.formats import COMMAND, POSITIONS, Command, Position, Positions
-from odradek_runtime.ingress.guard import Guard
-from odradek_runtime.ingress.table import Table
+from odradek_runtime.http.admin.access import Access, Blocking
+from odradek_runtime.http.admin.resets import ResetRoutes
+from odradek_runtime.http.ingress.guard import Guard
+from odradek_runtime.http.ingress.table import Table
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output, Partition
 from tests.ingress.conftest import TOKEN

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from odradek import App, ObjectContext
-from odradek_runtime.ingress.acceptance import CommandsTopic
-from odradek_runtime.ingress.errors import HttpError
+from odradek_runtime.http.ingress.acceptance import CommandsTopic
+from odradek_runtime.http.ingress.errors import HttpError
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Partition
 from odradek_runtime.log_opening import open_log

@@ -12,11 +12,11 @@ from starlette.requests import Request
 
 from odradek import App, ObjectContext
 from odradek_runtime import ownership, withdrawal
-from odradek_runtime.admin.exposition import Exposition
-from odradek_runtime.admin.routes import AdminRoutes
-from odradek_runtime.admin.siblings import Siblings
-from odradek_runtime.ingress.door import Door
-from odradek_runtime.ingress.errors import HttpError
+from odradek_runtime.http.admin.exposition import Exposition
+from odradek_runtime.http.admin.routes import AdminRoutes
+from odradek_runtime.http.admin.siblings import Siblings
+from odradek_runtime.http.ingress.door import Door
+from odradek_runtime.http.ingress.errors import HttpError
 from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Output, Partition
 from odradek_runtime.settings import Settings

@@ -27,7 +27,7 @@ from odradek_runtime.cli.reload import SourceReport
 from odradek_runtime.cli.speech import errors_told
 from odradek_runtime.cli.stop import StopRequest
 from odradek_runtime.cli.supervisor import decode_settings
-from odradek_runtime.ingress.sockets import PortError
+from odradek_runtime.http.ingress.sockets import PortError
 from odradek_runtime.log.port import LogError
 from odradek_runtime.startup import StartupError
 
@@ -115,7 +115,7 @@ def _serve(
     make_data_dir(settings, code=UNUSABLE)
     set_up_logging(settings)
     # After the app, which is what most often fails: the engine and its web server take a while to load.
-    from odradek_runtime.admin.siblings import Place
+    from odradek_runtime.http.admin.siblings import Place
     from odradek_runtime.node import Node
 
     announcer = Announcer(reference, app, settings, index=index, workers=workers)

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from odradek_runtime.admin.client import RemoteLog
 from odradek_runtime.cli.errors import USAGE, CommandError
 from odradek_runtime.data_folder import WORKER_FILE, DataFolderError, secure
+from odradek_runtime.http.admin.client import RemoteLog
 from odradek_runtime.log.port import Log, LogError
 from odradek_runtime.log_opening import open_log
 from odradek_runtime.settings import Settings

@@ -15,11 +15,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from odradek_runtime.admin import wire
 from odradek_runtime.cli import options
 from odradek_runtime.cli.errors import FAILED, counted, err, out
 from odradek_runtime.cli.operator import Operator, asker
 from odradek_runtime.cli.printable import printable
+from odradek_runtime.http.admin import wire
 from odradek_runtime.jobs import Findings, Job
 from odradek_runtime.log.port import LogError
 

@@ -8,11 +8,11 @@ import time
 from contextlib import suppress
 from typing import TypeVar
 
-from odradek_runtime.admin.client import Query, RemoteLog
-from odradek_runtime.admin.ordering import NAME_CHARACTERS
 from odradek_runtime.cli.connect import running, where
 from odradek_runtime.cli.errors import CommandError
 from odradek_runtime.cli.printable import one_line
+from odradek_runtime.http.admin.client import Query, RemoteLog
+from odradek_runtime.http.admin.ordering import NAME_CHARACTERS
 from odradek_runtime.log.port import LogError
 from odradek_runtime.settings import Settings
 

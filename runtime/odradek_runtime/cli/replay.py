@@ -15,7 +15,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from odradek_runtime.admin import wire
 from odradek_runtime.cli import connect, options
 from odradek_runtime.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError, counted, err, near, out
 from odradek_runtime.cli.operator import Operator, asker
@@ -23,6 +22,7 @@ from odradek_runtime.cli.places import FORMS, moves, place
 from odradek_runtime.cli.preview import outline, preview
 from odradek_runtime.cli.printable import printable
 from odradek_runtime.cli.topics import of_users
+from odradek_runtime.http.admin import wire
 from odradek_runtime.log.port import Log, Partition, TopicInfo
 from odradek_runtime.replay_report import ReplayReport, summed_up
 

@@ -12,8 +12,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from odradek_runtime.admin import wire
-from odradek_runtime.admin.client import RemoteLog
 from odradek_runtime.clearing import objects_in
 from odradek_runtime.cli import connect, options
 from odradek_runtime.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError, counted, err, near, out
@@ -21,6 +19,8 @@ from odradek_runtime.cli.operator import asker
 from odradek_runtime.cli.places import FORMS, place
 from odradek_runtime.cli.topics import apps_of
 from odradek_runtime.epoch import RESET
+from odradek_runtime.http.admin import wire
+from odradek_runtime.http.admin.client import RemoteLog
 from odradek_runtime.log.port import Log, LogError, Partition
 from odradek_runtime.orders import give
 from odradek_runtime.repositioning import reposition
