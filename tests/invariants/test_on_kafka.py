@@ -17,8 +17,8 @@ from odradek_runtime.log.kafka.confluent import GroupMetadata
 from odradek_runtime.log.kafka.membership import Membership
 from odradek_runtime.log.kafka.producer import TransactionFailedError
 from odradek_runtime.log.kafka.remote_producer import RemoteProducer
-from odradek_runtime.log.kafka.stamps import Stamps
 from odradek_runtime.log.port import Gained, Log, Losing, Output, Partition, Transaction
+from odradek_runtime.log.stamps import Stamps
 from odradek_runtime.progress import Progress
 from odradek_runtime.settings import Settings
 from odradek_runtime.store_folder import MemoryStores

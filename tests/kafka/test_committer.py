@@ -16,11 +16,11 @@ from odradek_runtime.log.kafka.committer import Committer, Orders
 from odradek_runtime.log.kafka.contents import Contents
 from odradek_runtime.log.kafka.owner import Owner
 from odradek_runtime.log.kafka.producer import TransactionFailedError
-from odradek_runtime.log.kafka.stamps import Stamps
 from odradek_runtime.log.kafka.targets import Targets
 from odradek_runtime.log.kafka.trouble import TroubleReporter
 from odradek_runtime.log.kafka.writer import EpochWriter
 from odradek_runtime.log.port import ChangelogPosition, Committed, Event, Partition, Refused, Transaction
+from odradek_runtime.log.stamps import Stamps
 from tests.kafka.raw import eventually
 
 

@@ -16,9 +16,9 @@ from confluent_kafka import TopicPartition
 from odradek_runtime.log.kafka import membership
 from odradek_runtime.log.kafka.clients import Clients
 from odradek_runtime.log.kafka.membership import Membership, MembershipOptions
-from odradek_runtime.log.kafka.stamps import Stamps
 from odradek_runtime.log.kafka.trouble import TroubleReporter
 from odradek_runtime.log.port import Event, Losing
+from odradek_runtime.log.stamps import Stamps
 from tests.kafka.raw import eventually
 
 QUIET_S = 0.5

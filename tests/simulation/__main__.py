@@ -11,8 +11,8 @@ import time
 import traceback
 from types import FrameType
 
+from .faults import START_MS
 from .many import Tally, run_many
-from .scheduler import START_MS
 from .shrink import Failure, attempt, shrink
 
 TOLD = 250

@@ -16,16 +16,15 @@ from odradek_runtime.epoch import StepRun
 from odradek_runtime.formats import INVOCATION, LOCK, POSITIONS, SLOT, STORE_POSITION, TIMER, Positions
 from odradek_runtime.formats import Invocation as Stored
 from odradek_runtime.log.port import Output, Partition, Transaction
+from odradek_runtime.log.simulated.auditor import Author, Sent
+from odradek_runtime.log.simulated.disk import SimulatedStore
 from odradek_runtime.request import Reply
 from odradek_runtime.shard import Shard
 
 from .model import Wrong
 from .program import HELD
-from .store import SimStore
 
 if TYPE_CHECKING:
-    from .member import SimMember
-    from .transaction import SimTransaction
     from .worker import SimWorker
 
 
@@ -44,36 +43,36 @@ class Audit:
         """Unfinished ones of the object whose bad records pause their key, by id: those that are paused, or wait in an inbox."""
         self.steps: set[bytes] = set()
         self.commits = 0
-        self._app = app
+        self.app = app
         self._note = note
 
     # --- the log ---
 
-    def sent(self, member: SimMember, transaction: Transaction) -> None:
+    def sent(self, member: Author, transaction: Transaction) -> None:
         """A worker has given a commit to its member."""
         touched = set(transaction.stamps) & member.released_shards
         self._rule(not touched, f"{member.name} commits for shards {sorted(touched)}, which it has released")
         named = set(transaction.state) | set(transaction.journal)
         self._rule(named <= set(transaction.stamps), f"{member.name} writes shards {sorted(named)} without their stamps")
         for number in transaction.stamps:
-            fence = Partition(f"{self._app}.commands", number)
+            fence = Partition(f"{self.app}.commands", number)
             self._rule(fence in transaction.offsets, f"{member.name}: shard {number} has no fence")
             journal = transaction.journal.get(number, [])
             self._rule(bool(journal) and journal[-1][0] == keys.POSITIONS, f"{member.name}: shard {number} is not closed")
         self._sizes(member, transaction)
 
-    def _sizes(self, member: SimMember, transaction: Transaction) -> None:
+    def _sizes(self, member: Author, transaction: Transaction) -> None:
         """Nothing is sent that its topic does not take: everything is measured when it is made."""
         records = [Output(*output) for output in transaction.outputs]
         for name, changes in (("state", transaction.state), ("journal", transaction.journal)):
             for number, pairs in changes.items():
                 headers = transaction.state_headers.get(number) if name == "state" else None
-                records += [Output(f"{self._app}.{name}", number, key, value, headers) for key, value in pairs]
+                records += [Output(f"{self.app}.{name}", number, key, value, headers) for key, value in pairs]
         for output in records:
             excess = member.excess(output)
             self._rule(not excess, f"{member.name} sends {output.topic} a record {excess} bytes too large: {output.key!r:.60}")
 
-    def committed(self, transaction: SimTransaction) -> None:
+    def committed(self, transaction: Sent) -> None:
         """The coordinator has decided: these records are true from now on."""
         order = transaction.order
         self.commits += 1
@@ -145,7 +144,7 @@ class Audit:
         if not worker.alive or worker.member.stamps.get(shard.number) != shard.stamp or not worker.owner_of(shard.number):
             return
         store = shard.store
-        assert isinstance(store, SimStore)
+        assert isinstance(store, SimulatedStore)
         found = {key: value for key, value in store.content().items() if key != keys.STORE_POSITION}
         for key, value in shard.changes.items():
             _apply(found, key, value)
@@ -162,11 +161,11 @@ class Audit:
         """Nothing is under way: the live store comes to hold what is committed, and its position is not ahead of the log."""
         shard.write_back()
         store = shard.store
-        assert isinstance(store, SimStore)
+        assert isinstance(store, SimulatedStore)
         found = store.content()
         at = STORE_POSITION.decode(found.pop(keys.STORE_POSITION))
         for name, offset in (("journal", at.journal_offset), ("state", at.state_offset)):
-            end = worker.world.log.partition(Partition(f"{self._app}.{name}", shard.number)).end
+            end = worker.world.brokers.partition(Partition(f"{self.app}.{name}", shard.number)).end
             self._rule(offset <= end, f"{worker.name}: the store of shard {shard.number} is ahead of {name}: {offset} > {end}")
         self.same(f"{worker.name}, the store of shard {shard.number}", shard.number, found)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from odradek import App
+from odradek_runtime.log.simulated.brokers import Brokers
+from odradek_runtime.log.simulated.group import Group
 
 from .audit import Audit
-from .group import SimGroup
-from .log import SimLog
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,15 @@ class Deployment:
     app: App
     shards: int
     audit: Audit
-    log: SimLog
+    brokers: Brokers
 
     @property
     def name(self) -> str:
         return self.app.name
 
     @property
-    def group(self) -> SimGroup:
-        return self.log.group(self.app.name, self.shards)
+    def group(self) -> Group:
+        return self.brokers.group(self.app.name, self.shards)
 
     @property
     def inputs(self) -> list[str]:

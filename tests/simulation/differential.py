@@ -15,11 +15,11 @@ from typing import Any, Protocol
 from confluent_kafka import TopicPartition
 
 from odradek_runtime.log.port import Log, LogError, Output, Partition
+from odradek_runtime.log.simulated.partition import PartitionLog
 from tests.contract.station import Station
 from tests.kafka.raw import DEADLINE_S, reader, transactional
 
 from .live import SimulatedHarness
-from .partition import PartitionLog
 
 SHARDS = 2
 PARTITIONS = 2
@@ -61,7 +61,7 @@ class Simulated:
     def append(self, name: str, partition: Partition, values: list[bytes]) -> None:
         transaction, touched = self._open[name]
         with self._harness.held() as log:
-            target = log.partition(partition)
+            target = log.brokers.partition(partition)
             touched.add(target)
             for value in values:
                 target.append(Output(partition.topic, partition.partition, b"k", value), transaction, time.time() * 1000)
@@ -71,11 +71,11 @@ class Simulated:
         with self._harness.held() as log:
             for target in touched:
                 target.mark(transaction, commit=commit)
-            log.grown()
+            log.brokers.grown()
 
     def committed(self, partition: Partition) -> list[tuple[int, bytes | None]]:
         with self._harness.held() as log:
-            found = log.partition(partition)
+            found = log.brokers.partition(partition)
             return [(m.offset(), m.value()) for m in found.read(found.first, found.end, found.end + 1)]
 
 

@@ -1,5 +1,7 @@
 """Faults: what may go wrong in a world, how often, and until when. Every decision is drawn from the seed.
 
+The simulated log and its disks ask for theirs (`log.simulated.faults`); the world and its workers for the others.
+
 A kind that is left out never happens (so a failing seed can be shortened); after `calm` nothing does.
 """
 
@@ -64,6 +66,12 @@ NUISANCE = {"compact", "store_stale", "store_lost", "step_slow", "duplicate", "l
 """Kinds that say how something happens rather than that it does: in force in every seed."""
 
 
+START_MS = 1_700_000_000_000.0
+"""When a world begins."""
+SKEW_MS = 5_000.0
+"""The clocks of two workers may be twice as far apart."""
+
+
 class Faults:
     """The faults of one world."""
 
@@ -92,9 +100,10 @@ class Faults:
     def hit(self, kind: str) -> bool:
         """Whether it goes wrong here and now."""
         chance, _ = KINDS[kind]
-        return self.may(kind) and self._source(kind).random() < chance and self.happen(kind)
+        return self.may(kind) and self.source(kind).random() < chance and self.happen(kind)
 
-    def _source(self, kind: str) -> Random:
+    def source(self, kind: str) -> Random:
+        """What decides about a kind of fault, and how it goes."""
         if kind in RIGHTS:
             return self.rights
         if kind in ABROAD:

@@ -11,13 +11,14 @@ import msgspec
 from odradek_runtime import keys
 from odradek_runtime.log.port import Partition
 
+from .faults import SKEW_MS, START_MS
 from .model import Outcome, Wrong, compare, expect, letter
 from .program import HELD
-from .scheduler import SKEW_MS, START_MS
 
 if TYPE_CHECKING:
+    from odradek_runtime.log.simulated.brokers import Brokers
+
     from .deployment import Deployment
-    from .log import SimLog
     from .world import World
 
 
@@ -34,7 +35,7 @@ def settled(world: World, deployment: Deployment) -> bool:
 def positions(deployment: Deployment) -> dict[Partition, int]:
     """Up to where the app has read, as far as that is committed."""
     places = [place for found in deployment.audit.positions.values() for place in found.inputs]
-    ids = {info.name: info.id for name in deployment.inputs if (info := deployment.log.topic(name)) is not None}
+    ids = {info.name: info.id for name in deployment.inputs if (info := deployment.brokers.topic(name)) is not None}
     return {Partition(p.topic, p.partition): p.offset for p in places if p.topic_id in ("", ids.get(p.topic))}
 
 
@@ -43,10 +44,10 @@ def lag(deployment: Deployment) -> dict[str, int]:
     done = positions(deployment)
     found: dict[str, int] = {}
     for name in deployment.inputs:
-        info = deployment.log.topic(name)
+        info = deployment.brokers.topic(name)
         for number in range(info.partitions if info is not None else 0):
             where = Partition(name, number)
-            log = deployment.log.partition(where)
+            log = deployment.brokers.partition(where)
             if log.read(done.get(where, 0), log.end, 1):
                 found[f"{name}[{number}]"] = log.end - done.get(where, 0)
     return found
@@ -95,7 +96,7 @@ def _changelog(world: World, deployment: Deployment, number: int) -> dict[bytes,
     """Without what strangers have written there."""
     found: dict[bytes, bytes] = {}
     for name, first in (("journal", b""), ("state", keys.STATE)):
-        log = deployment.log.partition(Partition(f"{deployment.name}.{name}", number))
+        log = deployment.brokers.partition(Partition(f"{deployment.name}.{name}", number))
         for message in log.read(0, log.end, log.end):
             if (log.where, message.at) in world.strange:
                 continue
@@ -119,13 +120,13 @@ def _outcome(world: World) -> Outcome:
         elif state == "marks":
             marks[object_, name] = Counter(found)
     records: list[tuple[tuple[str, str], dict[str, Any], float]] = []
-    for message in _all(world.log, "out"):
+    for message in _all(world.brokers, "out"):
         place = (message.key() or b"").decode().split("@")
         at_ms = message.timestamp()[1] - START_MS
         records.append(((place[1], place[0]), msgspec.json.decode(message.value() or b""), at_ms))
     letters: Counter[str] = Counter()
     for topic in (*(f"{deployment.name}.dead-letters" for deployment in world.deployments), "letters"):
-        for message in _all(world.log, topic):
+        for message in _all(world.brokers, topic):
             told = {name: (value or b"").decode() for name, value in message.headers() or ()}
             if "odradek-topic" not in told:
                 raise Wrong(f"a dead letter that came from no record: {told}")
@@ -136,7 +137,7 @@ def _outcome(world: World) -> Outcome:
     return Outcome(logs, marks, records, letters, 2 * SKEW_MS + 100.0 + world.set_ms, replies, world.main.audit.paused())
 
 
-def _all(log: SimLog, topic: str) -> list[Any]:
-    info = log.topic(topic)
-    logs = [log.partition(Partition(topic, n)) for n in range(info.partitions if info is not None else 0)]
+def _all(brokers: Brokers, topic: str) -> list[Any]:
+    info = brokers.topic(topic)
+    logs = [brokers.partition(Partition(topic, n)) for n in range(info.partitions if info is not None else 0)]
     return [message for each in logs for message in each.read(0, each.end, each.end)]

@@ -12,10 +12,9 @@ from typing import Any, cast
 import pytest
 
 from odradek_runtime.log.port import Log, Member
-
-from .faults import Faults
-from .log import SimLog
-from .scheduler import Action, Scheduler
+from odradek_runtime.log.simulated import SimulatedLog
+from odradek_runtime.log.simulated.brokers import Brokers
+from odradek_runtime.log.simulated.scheduler import Action, Scheduler
 
 PUMP_S = 0.0005
 
@@ -65,7 +64,7 @@ class Guarded:
     def _wrapped(self, value: Any) -> Any:
         if isgenerator(value):
             return self._iterate(value)
-        return Guarded(value, self._lock) if type(value).__name__ in ("SimMember", "SimPublisher") else value
+        return Guarded(value, self._lock) if type(value).__name__ in ("SimulatedMember", "SimulatedPublisher") else value
 
     def _iterate(self, inner: Iterator[Any]) -> Iterator[Any]:
         while True:
@@ -83,7 +82,7 @@ class SimulatedHarness:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._scheduler = LiveScheduler()
-        self._log = Guarded(SimLog(self._scheduler, Faults(0, ()), mean_ms=0.3), self._lock)
+        self._log = Guarded(SimulatedLog(Brokers(self._scheduler, mean_ms=0.3)), self._lock)
         self._closing = False
         self._pump = threading.Thread(target=self._run, name="simulated-log")
         self._pump.start()
@@ -92,10 +91,10 @@ class SimulatedHarness:
         return cast(Log, self._log)
 
     @contextmanager
-    def held(self) -> Generator[SimLog]:
+    def held(self) -> Generator[SimulatedLog]:
         """The log itself, while nothing else happens."""
         with self._lock:
-            yield cast(SimLog, self._log.inner)
+            yield cast(SimulatedLog, self._log.inner)
 
     def evict(self, member: Member) -> None:
         cast(Any, member).evict()

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from odradek_runtime.log.simulated.brokers import INDIGESTIBLE
+
 APP, OTHER = "sim", "other"
 OBJECTS = ("a", "b")
 HELD = "held"
@@ -237,7 +239,7 @@ class Generator:
         rng = self.rng
         if rng.random() < 0.04:
             object_ = rng.choice(OBJECTS)
-            raw = rng.choice((b"{", b"indigestible")) if self._poison else b"{"
+            raw = rng.choice((b"{", INDIGESTIBLE)) if self._poison else b"{"
             return Entry(at_ms, f"{object_}/do", rng.choice(KEYS), {"id": "", "ops": []}, f"in-{object_}", raw)
         if rng.random() < 0.15:
             request = rng.random() < 0.6

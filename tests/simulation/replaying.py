@@ -88,7 +88,7 @@ class Replays:
         orders: list[Output] = []
         rate = rng.choice((0.0, 0.3, 1.0, 50.0))
         for number in range(topic.partitions):
-            end = world.log.partition(Partition(topic.name, number)).end
+            end = world.brokers.partition(Partition(topic.name, number)).end
             first = rng.choice((0, rng.randint(0, end)))
             part = Replay(id_, topic.name, number, first, first, end, topic_id=topic.id, rate=rate)
             orders.append(self._command(number, Command(kind="replay", id=id_, payload=REPLAY.encode(part))))

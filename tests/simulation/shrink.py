@@ -34,7 +34,7 @@ def attempt(
     """Run one seed; gives its world, and what was wrong with it."""
     world = World(seed, steps, kinds, entries, poison=poison)
     world.verbose = verbose
-    world.scheduler.until = until
+    world.until = until
     try:
         world.run()
     except Exception as error:  # noqa: BLE001  (whatever it is, it is what was looked for)

@@ -6,6 +6,10 @@ from odradek import App, ObjectContext
 from odradek_runtime.formats import COMMAND, Command, StorePosition
 from odradek_runtime.handler_loop import handler_loop
 from odradek_runtime.log.port import LogError, Output, Partition
+from odradek_runtime.log.simulated import SimulatedLog
+from odradek_runtime.log.simulated.brokers import Brokers
+from odradek_runtime.log.simulated.partition import SimulatedMessage
+from odradek_runtime.log.simulated.scheduler import Scheduler
 from odradek_runtime.machine import Machine
 from odradek_runtime.metrics import Metrics
 from odradek_runtime.progress import Progress
@@ -17,17 +21,12 @@ from odradek_runtime.store_folder import MemoryStores
 from odradek_runtime.takeover import Takeover
 from odradek_runtime.targets import Targets
 
-from .faults import Faults
-from .log import SimLog
-from .partition import SimMessage
-from .scheduler import Scheduler
-
 HOUR_MS = 3_600_000.0
 
 
-def cluster() -> SimLog:
+def cluster() -> SimulatedLog:
     """A log without faults, with the topics of the app `found`."""
-    log = SimLog(Scheduler(0, 0.0), Faults(0, ()))
+    log = SimulatedLog(Brokers(Scheduler(0, 0.0)))
     for name, config in (("commands", {}), ("journal", {"cleanup.policy": "compact"}), ("state", {"cleanup.policy": "compact"})):
         log.create_topic(f"found.{name}", 1, config)
     return log
@@ -45,7 +44,7 @@ def test_a_barrier_that_was_asked_for_earlier_does_not_vouch_for_a_later_one() -
 
     def read_back(barrier: str) -> bool:
         output = Output("found.commands", 0, None, COMMAND.encode(Command(kind="barrier", id=barrier)))
-        machine.command(shard, SimMessage(Partition("found.commands", 0), 0, output, 0, None))
+        machine.command(shard, SimulatedMessage(Partition("found.commands", 0), 0, output, 0, None))
         return shard.local
 
     assert not any(read_back(barrier) for barrier in barriers)
@@ -59,15 +58,15 @@ def test_a_store_is_as_old_as_the_question_where_its_changelogs_end() -> None:
 
     def slow(partition: Partition) -> tuple[int, int]:
         ends = asked(partition)
-        log.scheduler.now_ms += HOUR_MS
+        log.brokers.scheduler.now_ms += HOUR_MS
         return ends
 
     log.offsets = slow  # type: ignore[method-assign]
     takeover = Takeover("found", 1, log, log.member("found", 1, None), [], MemoryStores())
 
-    shard = takeover.run(0, 1, lambda: log.scheduler.now_ms, Progress())
+    shard = takeover.run(0, 1, lambda: log.brokers.scheduler.now_ms, Progress())
 
-    assert log.scheduler.now_ms >= HOUR_MS
+    assert log.brokers.scheduler.now_ms >= HOUR_MS
     assert shard.at.time_ms == 0
 
 
@@ -86,11 +85,11 @@ def test_a_forwarded_record_is_of_the_topic_that_its_reader_knew() -> None:
     key = next(key for key in (b"a", b"b", b"c", b"d") if shard_of(key, 2) == 1)
     for read in ("old", "new"):
         reader.topic_ids["in"] = read
-        machine.record(reader, SimMessage(Partition("in", 0), 0, Output("in", 0, key, b"1"), 0, None))
+        machine.record(reader, SimulatedMessage(Partition("in", 0), 0, Output("in", 0, key, b"1"), 0, None))
         (command,) = map(Output._make, machine.epoch.outputs)
         for known in ("old", "new"):
             home.topic_ids["in"] = known
-            machine.command(home, SimMessage(Partition("found.commands", 1), 0, command, 0, None))
+            machine.command(home, SimulatedMessage(Partition("found.commands", 1), 0, command, 0, None))
         machine.close()
 
     old, old_again, new, new_again = seen
@@ -98,7 +97,7 @@ def test_a_forwarded_record_is_of_the_topic_that_its_reader_knew() -> None:
     assert old != new
 
 
-def take_over(log: SimLog) -> Shard:
+def take_over(log: SimulatedLog) -> Shard:
     """Of the one shard, by an app that reads `in`."""
     app = App("found", shards=1)
 
@@ -106,7 +105,7 @@ def take_over(log: SimLog) -> Shard:
     async def see(ctx: ObjectContext, _: int) -> None: ...
 
     takeover = Takeover("found", 1, log, log.member("found", 1, None), app.subscriptions(), MemoryStores())
-    return takeover.run(0, 1, lambda: log.scheduler.now_ms, Progress())
+    return takeover.run(0, 1, lambda: log.brokers.scheduler.now_ms, Progress())
 
 
 @pytest.mark.parametrize("absent", [False, True])
@@ -118,7 +117,7 @@ def test_an_input_made_again_amid_a_take_over_gets_no_position_under_its_old_id(
 
     def made_again_just_before(partition: Partition) -> tuple[int, int]:
         if partition.topic == "in" and (known := log.topic("in")) is not None and known.id == old.id:
-            log.make_anew("in")
+            log.brokers.make_anew("in")
             if absent:
                 raise LogError("in[0]: there is no such partition", retriable=False)
         return asked(partition)

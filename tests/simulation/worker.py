@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from odradek_runtime.clock import Clock
 from odradek_runtime.engine import Engine, Input
 from odradek_runtime.epoch import StepRun
 from odradek_runtime.executor import StepEnded
@@ -30,11 +29,12 @@ from odradek_runtime.targets import Targets
 
 from .executor import SimExecutor
 from .replaying import SimRereader
-from .scheduler import Strand
+from .strand import Strand
 
 if TYPE_CHECKING:
+    from odradek_runtime.log.simulated.disk import Disk
+
     from .deployment import Deployment
-    from .store import Disk
     from .world import World
 
 
@@ -101,21 +101,14 @@ class SimWorker:
         self.machine = Machine(app, shards, settings, targets, Metrics(), handler_loop())
         internal = Internal.look(log, app.name)
         takeover = Takeover(app.name, shards, log, self.member, app.subscriptions(), SimStores(self), internal)
-        self.ownership = Ownership(takeover, self._restored, self._failed, self.in_background, self.pause, self.wall_ms)
+        clock = world.scheduler.clock(lambda now_ms: now_ms + world.shift_ms + self.skew_ms)
+        self.ownership = Ownership(takeover, self._restored, self._failed, self.in_background, self.pause, clock.wall_ms)
         self.executor = SimExecutor(self)
-        clock = Clock(self.wall_ms, self.steady_ms)
         rereader = SimRereader(self)
         self.engine = Engine(self.machine, Tapped(self), self.executor, self.ownership, settings, clock, rereader)
         self._housekeeping = Housekeeping(log, self.engine, threading.Event(), internal)
         self.member.join(self.post)
         self._awake(0.0)
-
-    def wall_ms(self) -> float:
-        """What its clock shows: the world's time, or another."""
-        return self.world.scheduler.now_ms + self.world.shift_ms + self.skew_ms
-
-    def steady_ms(self) -> float:
-        return self.world.scheduler.now_ms
 
     # --- events ---
 
@@ -199,7 +192,7 @@ class SimWorker:
         """What the real housekeeping does: delete commands that are done with, flush stores."""
         self._housekeeping.look_at_inputs()
         for partition, position in self.engine.committed_commands().items():
-            self.world.log.trim(partition, position)
+            self.world.brokers.partition(partition).trim(position)
         for shard in list(self.machine.shards.values()):
             try:
                 shard.store.flush()

@@ -12,6 +12,11 @@ import msgspec
 
 from odradek import App
 from odradek_runtime.log.port import Output, Partition
+from odradek_runtime.log.simulated import SimulatedLog
+from odradek_runtime.log.simulated.brokers import Brokers
+from odradek_runtime.log.simulated.disk import Disk
+from odradek_runtime.log.simulated.partition import PartitionLog
+from odradek_runtime.log.simulated.scheduler import Scheduler, Stuck
 from odradek_runtime.routing import id_hash, shard_of
 from odradek_runtime.settings import Settings
 from odradek_runtime.startup import CHANGELOG_KEPT, prepare
@@ -20,15 +25,12 @@ from .app import Outside, build, build_other
 from .audit import Audit
 from .client import Client
 from .deployment import Deployment
-from .faults import Faults
+from .faults import SKEW_MS, START_MS, Faults
 from .judgement import judge, lag, positions, settled
-from .log import SimLog
-from .partition import PartitionLog
+from .moved_sender import MovedSender
 from .program import APP, BRIEF, LIMIT_BYTES, OTHER, Entry, Generator
 from .replaying import Replays
 from .resetting import Resets
-from .scheduler import SKEW_MS, START_MS, Scheduler, Stuck
-from .store import Disk
 from .worker import SimWorker
 
 OUT = 3
@@ -75,6 +77,8 @@ class World:
         self.set_ms = 0.0
         """By how much wall clocks have been set, back and ahead, all together."""
         self._behind_ms = 0.0
+        self.until = 0
+        """Stop in the debugger before this event; 0 = never."""
         self.verbose = False
         """Whether the engine's log lines become part of the history."""
         self.scheduler = Scheduler(seed, START_MS)
@@ -88,15 +92,20 @@ class World:
         audits = {name: Audit(name, self._note) for name in names}
         rng = self.scheduler.rng
         pace_ms = rng.choice((1.0, 1.0, 10.0))
-        self.log = SimLog(self.scheduler, self.faults, audits, batch_records=rng.choice((1, 5, 50)), mean_ms=pace_ms)
+        watched = {name: MovedSender(audit, self.faults) for name, audit in audits.items()}
+        batch_records = rng.choice((1, 5, 50))
+        self.brokers = Brokers(self.scheduler, self.faults, watched, batch_records=batch_records, mean_ms=pace_ms)
+        for each in watched.values():
+            each.brokers = self.brokers
+        self.log = SimulatedLog(self.brokers)
         self._short_lived = rng.random() < 0.5
-        self.log.classic = rng.random() < 0.4
+        self.brokers.classic = rng.random() < 0.4
         self.main = self._deploy(build(self.program, self.outside), audits[APP])
         self.deployments = [self.main]
         if self.program.far_shards:
             self.deployments.append(self._deploy(build_other(self.program, self.outside), audits[OTHER]))
         self._by_wall = self.program.by_wall
-        self.log.changelogs_alone = self.program.given_up  # a handler that waits for a right may be given up before it begins
+        self.brokers.changelogs_alone = self.program.given_up  # a handler that waits for a right may be given up before it begins
         self.clients: list[Client] = []
         self.letters_of: dict[tuple[str, int, int], str] = {}
         self.entry_at: dict[tuple[str, int, int], Entry] = {}
@@ -136,7 +145,7 @@ class World:
         self.log.create_topic("out", OUT, {})
         self.log.create_topic("letters", 1, small)
         self.log.create_topic("picky", 1, {})
-        self.log.refused = {"picky"}
+        self.brokers.refused = {"picky"}
         shards = self.program.shards if app.name == APP else self.program.far_shards
         for name in ("journal", "state"):
             config = {"cleanup.policy": "compact", "delete.retention.ms": TOMBSTONES[self._short_lived], **CHANGELOG_KEPT}
@@ -147,7 +156,7 @@ class World:
             self.log.create_topic(f"{app.name}.dead-letters", shards, small)
         logging.getLogger("odradek").disabled = True  # it would say that the topics are small
         try:
-            return Deployment(app, prepare(app, self.log, make="nothing"), audit, self.log)
+            return Deployment(app, prepare(app, self.log, make="nothing"), audit, self.brokers)
         finally:
             logging.getLogger("odradek").disabled = False
 
@@ -234,6 +243,8 @@ class World:
         self.replays.begin(self._calm_ms)
         self.resets.begin(self._calm_ms)
         while not (self.faults.calm and self.scheduler.count % 20 == 0 and self._done()):
+            if self.scheduler.count + 1 == self.until:
+                breakpoint()
             if not self.scheduler.step() or self.scheduler.now_ms > self._end_ms() or self.scheduler.count > EVENTS:
                 raise Stuck(self._unfinished())
             if self.failed:
@@ -290,7 +301,7 @@ class World:
             worker.stop()
 
     def _clean(self) -> None:
-        for partition in self.log.partitions():
+        for partition in self.brokers.partitions():
             if partition.compacted:
                 partition.compact(partition.end, self.scheduler.now_ms)
 
@@ -360,7 +371,7 @@ class World:
         return START_MS + self._calm_ms + END_MS + (self._behind_ms if self._by_wall else 0.0)
 
     def _compact(self) -> None:
-        for partition in self.log.partitions():
+        for partition in self.brokers.partitions():
             if partition.compacted:
                 partition.compact(self.faults.rng.randint(0, partition.end), self.scheduler.now_ms)
 
@@ -374,9 +385,9 @@ class World:
             self._retain()
         if self.program.brief and self.faults.hit("anew"):
             for number in range(self.program.partitions):
-                log = self.log.partition(Partition(BRIEF, number))
+                log = self.brokers.partition(Partition(BRIEF, number))
                 self._may_be_lost(log, log.end)
-            self.log.make_anew(BRIEF)
+            self.brokers.make_anew(BRIEF)
 
     def read_up_to(self) -> dict[Partition, int]:
         """Up to where the main app has read, as far as that is committed."""
@@ -385,7 +396,7 @@ class World:
     def _retain(self) -> None:
         """Retention deletes records, read or not."""
         for number in range(self.program.partitions):
-            log = self.log.partition(Partition(BRIEF, number))
+            log = self.brokers.partition(Partition(BRIEF, number))
             before = self.faults.rare.randint(log.first, log.end)
             self._may_be_lost(log, before)
             log.trim(before)
@@ -445,7 +456,7 @@ class World:
             return False
         if not all(settled(self, each) and not each.audit.timers_to_fire() for each in self.deployments):
             return False
-        return self.replays.over and all(log.stable == log.end for log in self.log.partitions())
+        return self.replays.over and all(log.stable == log.end for log in self.brokers.partitions())
 
     def _unfinished(self) -> str:
         waiting = [client.entry.task["id"] for client in self.clients if not client.done]

@@ -1,4 +1,4 @@
-"""The log: the port to Kafka and to its embedded twin.
+"""The log: the port to Kafka and to its twins.
 
-`port` defines it; `kafka` and `embedded` implement it.
+`port` defines it; `kafka`, `embedded` and `simulated` implement it.
 """

@@ -16,12 +16,12 @@ from odradek_runtime.log.kafka.membership import Membership, MembershipOptions
 from odradek_runtime.log.kafka.owner import Owner
 from odradek_runtime.log.kafka.producer import TransactionalProducer
 from odradek_runtime.log.kafka.remote_producer import RemoteProducer
-from odradek_runtime.log.kafka.stamps import Stamps
 from odradek_runtime.log.kafka.takeover import Takeover
 from odradek_runtime.log.kafka.targets import Targets
 from odradek_runtime.log.kafka.trouble import TroubleReporter
 from odradek_runtime.log.kafka.writer import EpochWriter, Producer
 from odradek_runtime.log.port import LogError, Partition, Refused, Sink, Transaction
+from odradek_runtime.log.stamps import Stamps
 
 T = TypeVar("T")
 LEAVE_S = 10.0

@@ -18,9 +18,9 @@ from confluent_kafka import KafkaException, TopicPartition
 from odradek_runtime.log.kafka.clients import Clients
 from odradek_runtime.log.kafka.confluent import ConsumerClient, GroupMetadata
 from odradek_runtime.log.kafka.errors import cause
-from odradek_runtime.log.kafka.stamps import Stamps
 from odradek_runtime.log.kafka.trouble import TroubleReporter, vital
 from odradek_runtime.log.port import Gained, Losing, Sink
+from odradek_runtime.log.stamps import Stamps
 
 TURN_S = 0.01
 """Between two looks at the consumer while the group moves: short, because a rebalance goes on only there."""

@@ -22,7 +22,6 @@ from odradek_runtime.log.kafka.errors import cause
 from odradek_runtime.log.kafka.owner import Owner
 from odradek_runtime.log.kafka.patience import GRACE_S
 from odradek_runtime.log.kafka.producer import TransactionFailedError
-from odradek_runtime.log.kafka.stamps import Stamps
 from odradek_runtime.log.kafka.targets import Targets
 from odradek_runtime.log.kafka.trouble import TroubleReporter, vital
 from odradek_runtime.log.port import (
@@ -36,6 +35,7 @@ from odradek_runtime.log.port import (
     Sink,
     Transaction,
 )
+from odradek_runtime.log.stamps import Stamps
 
 IDLE_S = 1.0
 GENERATION_LOOK_S = 0.02

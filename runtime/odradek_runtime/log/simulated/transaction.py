@@ -7,29 +7,24 @@ coordinator's decision is final the moment it is taken; readers see it when the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from odradek_runtime.log.port import ChangelogPosition, Output, Partition, Transaction
-
-if TYPE_CHECKING:
-    from .group import SimGroup
-    from .log import SimLog
-    from .partition import PartitionLog
-
-MARKER_MS = 2.0
+from odradek_runtime.log.simulated.brokers import Brokers
+from odradek_runtime.log.simulated.group import Group
+from odradek_runtime.log.simulated.partition import PartitionLog
 
 
-class SimTransaction:
+class SimulatedTransaction:
     """One transaction. `decision` None: open."""
 
-    def __init__(self, log: SimLog, group: SimGroup, owner: str, order: Transaction) -> None:
+    def __init__(self, brokers: Brokers, group: Group, owner: str, order: Transaction) -> None:
         self.order = order
         self.owner = owner
         self.decision: bool | None = None
         self.unmarked = 0
         self.late_commands_ms = 0.0
         """How much later than others the markers of commands come."""
-        self._log = log
+        self._brokers = brokers
         self._group = group
         self._touched: list[PartitionLog] = []
         self._done: list[Callable[[], None]] = []
@@ -47,7 +42,7 @@ class SimTransaction:
 
     def write(self) -> dict[int, ChangelogPosition]:
         """Append every record; gives where the changelogs would end."""
-        app = self._log.app_of(self._group)
+        app = self._group.app
         for output in self.order.outputs:
             self._append(Output(*output))
         positions: dict[int, ChangelogPosition] = {}
@@ -65,10 +60,10 @@ class SimTransaction:
         return positions
 
     def _append(self, output: Output) -> int:
-        target = self._log.target(output)
+        target = self._brokers.target(output)
         if target not in self._touched:
             self._touched.append(target)
-        return target.append(output, self, self._log.scheduler.now_ms)
+        return target.append(output, self, self._brokers.scheduler.now_ms)
 
     def hold_offsets(self) -> None:
         """Its offsets are with the coordinator, pending."""
@@ -79,19 +74,20 @@ class SimTransaction:
         assert self.decision is None, "a transaction is decided once"
         self.decision = commit
         if commit:
-            self._log.auditor(self._log.app_of(self._group)).committed(self)
+            self._brokers.auditor(self._group.app).committed(self)
         self.unmarked = len(self._touched) + 1
-        scheduler = self._log.scheduler
+        scheduler = self._brokers.scheduler
+        marker = f"marker of {self.owner}/{self.order.epoch} in"
         for partition in self._touched:
-            name = f"marker of {self.owner}/{self.order.epoch} in {partition.where.topic}[{partition.where.partition}]"
+            name = f"{marker} {partition.where.topic}[{partition.where.partition}]"
             late_ms = self.late_commands_ms if partition.where.topic.endswith(".commands") else 0.0
-            scheduler.later(self._log.marker_ms() + late_ms, name, self._marker(partition))
-        scheduler.later(self._log.marker_ms(), f"marker of {self.owner}/{self.order.epoch} in the offsets", self._offsets_marker)
+            scheduler.later(self._brokers.marker_ms() + late_ms, name, self._marker(partition))
+        scheduler.later(self._brokers.marker_ms(), f"{marker} the offsets", self._offsets_marker)
 
     def _marker(self, partition: PartitionLog) -> Callable[[], None]:
         def arrive() -> None:
             partition.mark(self, commit=bool(self.decision))
-            self._log.grown()
+            self._brokers.grown()
             self._marked()
 
         return arrive
@@ -112,5 +108,5 @@ class SimTransaction:
         for partition in list(self._touched):
             partition.tear(self, commit=keep(partition.where))
         self._touched.clear()
-        self._log.grown()
+        self._brokers.grown()
         self.decide(commit=False)

@@ -12,7 +12,7 @@ LAG_MS = 20_000
 
 
 @dataclass(slots=True, eq=False)
-class SimMessage:
+class SimulatedMessage:
     """One record (`log.port.Message`)."""
 
     where: Partition
@@ -54,7 +54,7 @@ class PartitionLog:
         self.lag_ms = min(int(info.config.get("min.compaction.lag.ms", 0)), LAG_MS)
         self.first = 0
         self.end = 0
-        self._records: list[SimMessage] = []
+        self._records: list[SimulatedMessage] = []
         self._offsets: list[int] = []
         self._open: dict[object, int] = {}
         self._horizons: dict[int, float] = {}
@@ -68,7 +68,7 @@ class PartitionLog:
         """Write one record of a transaction that is open."""
         offset, self.end = self.end, self.end + 1
         self._open.setdefault(transaction, offset)
-        self._records.append(SimMessage(self.where, offset, output, output.timestamp_ms or int(now_ms), transaction))
+        self._records.append(SimulatedMessage(self.where, offset, output, output.timestamp_ms or int(now_ms), transaction))
         self._offsets.append(offset)
         return offset
 
@@ -80,7 +80,7 @@ class PartitionLog:
         if not commit:
             self._keep([m for m in self._records if m.transaction is not transaction])
 
-    def read(self, start: int, stop: int, most: int) -> list[SimMessage]:
+    def read(self, start: int, stop: int, most: int) -> list[SimulatedMessage]:
         """Committed records with start <= offset < stop, at most so many."""
         begin = bisect_left(self._offsets, start)
         end = bisect_left(self._offsets, min(stop, self.stable))
@@ -114,7 +114,7 @@ class PartitionLog:
         self._keep(kept)
         return gone
 
-    def _expired(self, message: SimMessage, now_ms: float) -> bool:
+    def _expired(self, message: SimulatedMessage, now_ms: float) -> bool:
         if message.value() is not None:
             return False
         return now_ms > self._horizons.setdefault(message.at, now_ms + self.tombstones_ms)
@@ -122,6 +122,6 @@ class PartitionLog:
     def offset_at(self, timestamp_ms: int) -> int:
         return next((m.at for m in self._records if m.time_ms >= timestamp_ms), self.end)
 
-    def _keep(self, records: list[SimMessage]) -> None:
+    def _keep(self, records: list[SimulatedMessage]) -> None:
         self._records = records
         self._offsets = [m.at for m in records]

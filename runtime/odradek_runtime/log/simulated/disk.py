@@ -1,4 +1,4 @@
-"""Simulated disks: a store that a crash may leave as it is, older, empty, or unreadable, and that may be full or lie.
+"""Simulated disks, each with one shard's store: a crash may leave it as it is, older, empty or torn; it may be full, or lie.
 
 As RocksDB without its write-ahead log: a crash leaves a prefix of what was written, whole batches, never less than was flushed.
 What is damaged is an error wherever it is read, until the store has been replaced.
@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from odradek_runtime.log.simulated.faults import Faults
 from odradek_runtime.store import Change, MemoryStore, StoreError
 
-from .faults import Faults
-
 Effect = Callable[[str], None]
+"""Told of what is about to be seen outside the process, or has been; it may raise."""
 
 
 class Disk:
     """What outlives a process, of one shard on one node."""
 
     def __init__(self, faults: Faults) -> None:
-        self.holder: SimStore | None = None
+        self.holder: SimulatedStore | None = None
         self._faults = faults
         self._flushed: dict[bytes, bytes] = {}
         self._batches: list[list[Change]] = []
@@ -28,13 +28,13 @@ class Disk:
         self._torn = False
         self._gone = False
 
-    def open(self, effect: Effect, who: str) -> SimStore:
+    def open(self, effect: Effect, who: str) -> SimulatedStore:
         """As RocksDB: one holder at a time."""
         if self.holder is not None:
             raise StoreError(f"the store is in use by {self.holder.who} (simulated)", "in_use")
         if self._torn:
             raise StoreError("the store's manifest is no manifest (simulated)", "unusable")
-        self.holder = SimStore(self, self._faults, effect, who)
+        self.holder = SimulatedStore(self, self._faults, effect, who)
         self.holder.load(self._flushed, self._batches)
         return self.holder
 
@@ -59,7 +59,7 @@ class Disk:
         if self._gone or self._faults.hit("store_lost"):
             self.wipe()
         elif self._batches and self._faults.hit("store_stale"):
-            del self._batches[self._faults.rng.randrange(len(self._batches)) :]
+            del self._batches[self._faults.source("store_stale").randrange(len(self._batches)) :]
         self._torn = self._torn or self._faults.hit("torn_files")
 
     def wipe(self) -> None:
@@ -67,7 +67,7 @@ class Disk:
         self._torn = self._gone = False
 
 
-class SimStore(MemoryStore):
+class SimulatedStore(MemoryStore):
     """An open store on a disk."""
 
     def __init__(self, disk: Disk, faults: Faults, effect: Effect, who: str) -> None:
@@ -103,7 +103,7 @@ class SimStore(MemoryStore):
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         pairs = list(super().scan(start, stop))
         if pairs and self._faults.hit("bad_block"):
-            self._disk.bad.add(self._faults.disks.choice(pairs)[0])
+            self._disk.bad.add(self._faults.source("bad_block").choice(pairs)[0])
         for key, value in pairs:
             self._check(key)
             yield key, value
