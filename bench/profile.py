@@ -104,8 +104,8 @@ def parse(lines: Iterable[str]) -> Counter[tuple[str, ...]]:
     return stacks
 
 
-def sample(pid: int, offsets: StableOffsets, duration_s: int, rate_hz: int, raw: Path, *, all_threads: bool) -> Profile:
-    """Watch a process for a while.
+def sample(pid: int, done: Callable[[], int], duration_s: int, rate_hz: int, raw: Path, *, all_threads: bool) -> Profile:
+    """Watch a process for a while; `done` says how many events it has done so far.
 
     Raises:
         RuntimeError: py-spy failed (it needs the right to trace processes), or nothing was committed meanwhile.
@@ -114,9 +114,9 @@ def sample(pid: int, offsets: StableOffsets, duration_s: int, rate_hz: int, raw:
         str(build_py_spy()), "record", "--pid", str(pid), "--duration", str(duration_s), "--rate", str(rate_hz),
         "--format", "raw", "--threads", "--nonblocking", "--output", str(raw),
     ]  # fmt: skip
-    used, before, began = threads(pid), offsets.total, time.perf_counter()
+    used, before, began = threads(pid), done(), time.perf_counter()
     ran = subprocess.run(command if all_threads else [*command, "--gil"], capture_output=True, text=True, check=False)
-    events, seconds = offsets.total - before, time.perf_counter() - began
+    events, seconds = done() - before, time.perf_counter() - began
     cpu_s = {thread: (name, after - used.get(thread, (name, 0.0))[1]) for thread, (name, after) in threads(pid).items()}
     if ran.returncode != 0 or not raw.exists():
         raise RuntimeError(f"py-spy failed:\n{ran.stdout[-1000:]}{ran.stderr[-1000:]}")
@@ -173,7 +173,7 @@ def profile_run(run: Run, contender: str, warm_up: int, settings: tuple[int, int
         try:
             wait_for_output(offsets, warm_up)
             raw = run.directory / "samples.txt"
-            return sample(busiest(process.pid), offsets, duration_s, rate_hz, raw, all_threads=all_threads)
+            return sample(busiest(process.pid), lambda: offsets.total, duration_s, rate_hz, raw, all_threads=all_threads)
         except RuntimeError as failed:
             raise RuntimeError(f"{failed}\n{process.said()}") from failed
         finally:

@@ -10,11 +10,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bench.contenders import BENCH, end_on_sigterm
 from bench.report import load_average
@@ -141,11 +142,15 @@ def measured(
         turns = sum(len(all_rounds.turns(number)) for number in range(1, rounds + 1))
         task = progress.add_task("", total=turns)
         try:
-            return all_rounds.run(
-                rounds, lambda what: progress.update(task, description=what), lambda: progress.advance(task)
-            )
+            return all_rounds.run(rounds, partial(_say, progress, task), partial(progress.advance, task))
         finally:
             delete_topics_of(servers, workload.topic)
+
+
+def _say(progress: Progress, task: TaskID, what: str) -> None:
+    progress.update(task, description=what)
+    if not console.is_terminal:  # where no bar can move, a line says where it is
+        console.print(f"{time.strftime('%H:%M:%S')} {what}", markup=False)
 
 
 def bars() -> Progress:

@@ -86,7 +86,12 @@ class Counted:
 
 def counter_in(metrics: str, name: str = OUTPUTS) -> int:
     """The value of a metric without labels in Prometheus' text form; 0 without one."""
-    return next((int(float(line.split()[-1])) for line in metrics.splitlines() if line.startswith(f"{name} ")), 0)
+    return round(sum_in(metrics, f"{name} "))
+
+
+def sum_in(metrics: str, start: str) -> float:
+    """The sum of the samples whose lines begin like that: of all labels of a metric, if it ends in `{`."""
+    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith(start))
 
 
 @dataclass(frozen=True, slots=True)

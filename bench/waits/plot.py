@@ -34,6 +34,7 @@ def plot(figures: Sequence[Figure]) -> str:
         for column, group in enumerate(row):
             parts.append(_panel(group, MARGIN + column * (PANEL_WIDTH + GAP), top))
         top += TITLE + max(len(group) for group in row) * (BAR + BAR_GAP) + GAP // 2
+    top += MARGIN - GAP // 2
     width = 2 * MARGIN + COLUMNS * PANEL_WIDTH + (COLUMNS - 1) * GAP
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {top}" width="{width}" height="{top}" role="img" '

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from confluent_kafka import KafkaException
+
 from bench.contenders import Run
 from bench.waits.events import Events
 from bench.waits.figure import Figure, Scenario
@@ -56,20 +58,23 @@ class Rounds:
             step: called after each contender's turn.
 
         Returns:
-            The figures, and what failed.
+            The figures, and what failed. Ctrl-C or SIGTERM ends it with what there is by then.
         """
         figures: list[Figure] = []
         failures: dict[tuple[str, Work], list[str]] = {}
-        for number in range(1, rounds + 1):
-            for work, contender in self.turns(number):
-                failed_before = failures.setdefault((contender.name, work), [])
-                if len(failed_before) < FAILURES:
-                    say(f"round {number}: {contender.title}, {work.value}")
-                    try:
-                        figures += self._turn(contender, work, number, say)
-                    except RuntimeError as failed:
-                        failed_before.append(f"{contender.title}, {work.value}, round {number}: {failed}")
-                step()
+        turns = [(number, *turn) for number in range(1, rounds + 1) for turn in self.turns(number)]
+        for number, work, contender in turns:
+            failed_before = failures.setdefault((contender.name, work), [])
+            if len(failed_before) < FAILURES:
+                say(f"round {number}: {contender.title}, {work.value}")
+                try:
+                    figures += self._turn(contender, work, number, say)
+                except (RuntimeError, KafkaException) as failed:
+                    failed_before.append(f"{contender.title}, {work.value}, round {number}: {failed}")
+                except (KeyboardInterrupt, SystemExit):
+                    failed_before.append(f"stopped in round {number}, at {contender.title}, {work.value}")
+                    break
+            step()
         return figures, [failure for each in failures.values() for failure in each]
 
     def turns(self, number: int) -> list[tuple[Work, Contender]]:

@@ -28,7 +28,7 @@ from bench.waits.plot import plot
 from bench.waits.report import load, markdown, save
 from bench.waits.requests import measure_requests
 from bench.waits.rounds import Lengths, Rounds
-from bench.waits.site import Site, Unavailable, Work, until
+from bench.waits.site import Contender, Site, Unavailable, Work, until
 from bench.workload import Workload, create_topic
 
 EMBEDDED, KAFKA = Odradek(kafka=False), Odradek(kafka=True)
@@ -117,6 +117,31 @@ def test_every_round_begins_with_another_contender() -> None:
     firsts = [next(name for work, name in order[number] if work is Work.HTTP) for number in (1, 2)]
     assert firsts == ["odradek", "embedded"]
     assert [name for work, name in order[1] if work is Work.PACED] == ["odradek", "streams"]
+
+
+def test_who_fails_twice_is_left_out_and_a_stop_keeps_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def turn(_: Rounds, contender: Contender, work: Work, number: int, say: object) -> list[Figure]:
+        asked.append(f"{contender.name} {number}")
+        if contender.name == "restate":
+            raise RuntimeError("it ended")
+        if number == 4:
+            raise SystemExit(143)
+        return [replace(FIGURES[0], round=number)]
+
+    monkeypatch.setattr(Rounds, "_turn", turn)
+    contenders = [CONTENDERS["odradek"], CONTENDERS["restate"]]
+    rounds = Rounds("", Path(), contenders, [SCENARIOS["object-32"]], Lengths(1, 1, 1, 1, 1), None, "")
+    figures, failures = rounds.run(9, lambda _: None, lambda: None)
+    assert asked == ["odradek 1", "restate 1", "restate 2", "odradek 2", "odradek 3", "odradek 4"]
+    assert [figure.round for figure in figures] == [1, 2, 3]
+    restate = CONTENDERS["restate"].title
+    assert sorted(failures) == [
+        f"{restate}, http, round 1: it ended",
+        f"{restate}, http, round 2: it ended",
+        "stopped in round 4, at odradek, Kafka, http",
+    ]
 
 
 def test_a_peer_that_cannot_be_had_is_told_and_left_out() -> None:
