@@ -28,7 +28,7 @@ from bench.waits.requests import measure_requests
 from bench.waits.site import Site, Work, until
 from bench.workload import delete_topics_of
 
-WARM = 200
+WARM = 20
 """The profiler begins when so many invocations have been started."""
 REQUESTS = [name for name, scenario in SCENARIOS.items() if scenario.work is Work.HTTP]
 
@@ -57,7 +57,7 @@ def watch(site: Site, scenario: str, seconds: int, rate_hz: int, top: int, raw: 
         RuntimeError: the load found something wrong, or the profiler failed.
     """
     with ThreadPoolExecutor(1) as beside:
-        load = beside.submit(measure_requests, site, "odradek", SCENARIOS[scenario], 1, seconds + 4, 1)
+        load = beside.submit(measure_requests, site, "odradek", SCENARIOS[scenario], 1, seconds + 8, 1)
         until(lambda: load.done() or Reading.of(site).invocations >= WARM, "the first invocations", site)
         before = Reading.of(site)
         profile = sample(
