@@ -9,11 +9,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from typing_extensions import TypeForm
 
-from odradek._definition import Handler, handler_of
+from odradek._callee import callee_of
 from odradek._errors import NOTHING, UNSET, Misuse, RefusedValue, Seconds, comes_later
 from odradek._guard import Decode
 from odradek._serde import encode_any, encode_headers, encode_key, serde_for
@@ -21,12 +21,13 @@ from odradek._serde import encode_any, encode_headers, encode_key, serde_for
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from odradek._context import Context, WorkflowContext
     from odradek._future import Call
 
 T = TypeVar("T")
 A = TypeVar("A")
 R = TypeVar("R")
+C = TypeVar("C")
+W = TypeVar("W")
 
 AWAITED = "let whoever has the answer call a handler of an object, which keeps it in its state or goes on with it"
 
@@ -43,8 +44,12 @@ class Target:
     """The payload is bytes of the caller's own, not JSON."""
 
 
-class Calls:
-    """`call`, `send` and `attach` for handlers given as functions or as "service/handler"."""
+class Calls(Generic[C, W]):
+    """`call`, `send` and `attach` for handlers given as functions or as "service/handler".
+
+    Whether a function's handler needs a key is told by its first parameter: what takes any context (`C`) is a service's and has
+    none; all others take what a workflow's run takes (`W`), which can do everything.
+    """
 
     __slots__ = ()
 
@@ -63,7 +68,7 @@ class Calls:
     @overload
     def call(
         self,
-        handler: Callable[[Context, A], Awaitable[R]],
+        handler: Callable[[C, A], Awaitable[R]],
         arg: A,
         /,
         *,
@@ -73,7 +78,7 @@ class Calls:
     @overload
     def call(
         self,
-        handler: Callable[[Context], Awaitable[R]],
+        handler: Callable[[C], Awaitable[R]],
         /,
         *,
         idempotency_key: str | None = None,
@@ -82,7 +87,7 @@ class Calls:
     @overload
     def call(
         self,
-        handler: Callable[[WorkflowContext, A], Awaitable[R]],
+        handler: Callable[[W, A], Awaitable[R]],
         arg: A,
         /,
         *,
@@ -93,7 +98,7 @@ class Calls:
     @overload
     def call(
         self,
-        handler: Callable[[WorkflowContext], Awaitable[R]],
+        handler: Callable[[W], Awaitable[R]],
         /,
         *,
         key: str,
@@ -157,7 +162,7 @@ class Calls:
     @overload
     def send(
         self,
-        handler: Callable[[Context, A], Awaitable[object]],
+        handler: Callable[[C, A], Awaitable[object]],
         arg: A,
         /,
         *,
@@ -168,7 +173,7 @@ class Calls:
     @overload
     def send(
         self,
-        handler: Callable[[Context], Awaitable[object]],
+        handler: Callable[[C], Awaitable[object]],
         /,
         *,
         delay: Seconds | datetime | None = None,
@@ -178,7 +183,7 @@ class Calls:
     @overload
     def send(
         self,
-        handler: Callable[[WorkflowContext, A], Awaitable[object]],
+        handler: Callable[[W, A], Awaitable[object]],
         arg: A,
         /,
         *,
@@ -190,7 +195,7 @@ class Calls:
     @overload
     def send(
         self,
-        handler: Callable[[WorkflowContext], Awaitable[object]],
+        handler: Callable[[W], Awaitable[object]],
         /,
         *,
         key: str,
@@ -229,7 +234,7 @@ class Calls:
     @overload
     def attach(self, invocation_id: str, /, *, returns: TypeForm[T]) -> Call[T]: ...
     @overload
-    def attach(self, workflow: Callable[[WorkflowContext, Any], Awaitable[R]], /, *, key: str) -> Call[R]: ...
+    def attach(self, workflow: Callable[[W, Any], Awaitable[R]], /, *, key: str) -> Call[R]: ...
 
     def attach(self, target: Any, /, *, returns: Any = UNSET, key: str | None = None) -> Call[Any]:
         """Give the result of an invocation that exists, by its id, or of a workflow, by its function and key.
@@ -245,7 +250,7 @@ class Calls:
             if returns is UNSET or key is not None:
                 raise Misuse("attach(invocation_id): pass returns=, the type of the result, and no key")
             return self._attach_invocation(target, serde_for("attach: returns=", returns).load)
-        handler = handler_of(target)
+        handler = callee_of(target)
         if handler.mode != "run" or not key:
             raise Misuse(f"attach({handler.target}): pass the run function of a workflow and its key, or an invocation id")
         return self._attach_workflow(handler.service, encode_key(key), handler.result.load)
@@ -296,7 +301,7 @@ def _target(handler: Any, arg: Any, key: str | None, returns: Any) -> Target:
         payload = encode_any(arg, f"{handler}: argument") if given else b""
         decode = serde_for(f"call({handler!r}): returns=", returns).load
         return Target(handler, _key(handler, key), payload, decode, isinstance(arg, bytes))
-    found: Handler = handler_of(handler)
+    found = callee_of(handler)
     if found.keyed and key is None:
         raise Misuse(f"{found.target} runs for one key: pass key=")
     if not found.keyed and key is not None:

@@ -12,6 +12,7 @@ from urllib.parse import quote_from_bytes
 import httpx
 
 from odradek._calls import Calls, Target
+from odradek._context import Context, WorkflowContext
 from odradek._errors import NOTHING, Seconds, TerminalError, seconds
 from odradek._future import Call
 from odradek._guard import Decode
@@ -25,7 +26,7 @@ _CONNECT_TIMEOUT_S = 5.0
 _SEND_TIMEOUT_S = 30.0
 
 
-class Client(Calls):
+class Client(Calls[Context, WorkflowContext]):
     """Calls handlers from outside, over HTTP. Use it as an async context manager.
 
     `call` and `attach` give a future that is on its way at once; awaiting it raises what the handler ended with

@@ -42,7 +42,7 @@ Ts = TypeVarTuple("Ts")
 _NO_HEADERS: Mapping[str, str | bytes] = {}
 
 
-class Context(Calls):
+class Context(Calls["Context", "WorkflowContext"]):
     """What every handler can do: run steps, wait, call, send, publish. The context of a service's handlers.
 
     `run`, `sleep` and `call` give eager futures: they act when called, not when awaited.

@@ -6,16 +6,15 @@ starts them with bytes. `start` decodes, makes the context and gives the corouti
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from odradek._annotations import Annotations, UndefinedError
 from odradek._bad_input import DECODE_ERRORS, BadInput, explain
-from odradek._errors import Misuse, Seconds, comes_later, seconds
-from odradek._guard import Decode, Encode
-from odradek._serde import JSON, Serde, encode_key, json_serde
+from odradek._callee import Callee, HandlerFunction, Mode
+from odradek._errors import Seconds, comes_later, seconds
+from odradek._guard import Decode
+from odradek._serde import encode_key
 
 if TYPE_CHECKING:
     from odradek._context import Context
@@ -23,12 +22,8 @@ if TYPE_CHECKING:
     from odradek._retry import RetryPolicy
     from odradek._topic import Topic
 
-Mode = Literal["plain", "exclusive", "shared", "run"]
 OnError = Literal["dead_letter", "pause", "skip"]
 StartAt = Literal["earliest", "latest"] | datetime
-HandlerFunction = Callable[..., Coroutine[Any, Any, Any]]
-
-_ATTRIBUTE = "__odradek_handler__"
 
 
 class Options(TypedDict, total=False):
@@ -57,18 +52,15 @@ class HandlerOptions(Options, total=False):
     """Its name on the wire; None = the function's."""
 
 
-class Handler:
-    """One handler: where it is reached, how it may run, and its function.
-
-    `mode`: plain (of a service), exclusive or shared (of an object), run (of a workflow). `keyed` handlers run for one
-    key.
-    """
+class Handler(Callee):
+    """One handler: what callers know of it, how it may run, and how it starts."""
 
     __slots__ = (
-        "_annotations", "_argument", "_encode_argument", "_encode_result", "_has_default", "_result", "body", "concurrency",
-        "context_type", "fn", "idempotency_retention_s", "implied", "journal_retention_s", "keyed", "mode", "name", "on_exhausted",
-        "public", "retry", "service", "takes_argument", "target", "timeout_s",
+        "body", "concurrency", "idempotency_retention_s", "implied", "journal_retention_s", "on_exhausted", "public", "retry",
+        "timeout_s",
     )  # fmt: skip
+
+    context_type: type[Context]
 
     def __init__(
         self,
@@ -79,23 +71,11 @@ class Handler:
         context_type: type[Context],
         options: Mapping[str, Any],
     ) -> None:
-        self.service = service
-        self.name = name
-        self.target = f"{service}/{name}"
-        self.mode: Mode = mode
         self.implied = False
         """By `.on` alone, so far: `.handler` above it may still say how it runs."""
-        self.keyed = mode != "plain"
-        self.context_type = context_type
+        self.body = fn
+        super().__init__(service, name, fn, mode, context_type)
         self._set_options(options)
-        self.fn = self.body = fn
-        self._argument: Serde | None = None
-        self._result: Serde | None = None
-        self._encode_argument: Encode
-        self._encode_result: Encode
-        self._check_signature()
-        self._annotations = Annotations(fn, self.target)
-        self._annotations.try_now(self.resolve)
 
     def declare(self, name: str, options: Mapping[str, Any]) -> None:
         """Say how one runs that `.on` has made, and what it is called."""
@@ -119,54 +99,6 @@ class Handler:
         if self.on_exhausted not in ("pause", "fail"):
             raise ValueError(f"{self.target}: on_exhausted must be 'pause' or 'fail', not {self.on_exhausted!r}")
 
-    def _check_signature(self) -> None:
-        if not inspect.iscoroutinefunction(self.fn):
-            raise TypeError(f"{self.target}: a handler must be an `async def` function")
-        parameters = list(inspect.signature(self.fn).parameters.values())
-        if any(p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters):
-            raise TypeError(f"{self.target}: a handler takes the context and at most one argument, both positional")
-        if not 1 <= len(parameters) <= 2:
-            raise TypeError(
-                f"{self.target}: a handler takes the context and at most one argument (a dataclass can hold several), "
-                f"not {len(parameters)} parameters"
-            )
-        self.takes_argument = len(parameters) == 2
-        self._has_default = self.takes_argument and parameters[1].default is not inspect.Parameter.empty
-
-    def resolve(self) -> None:
-        """Resolve the type hints and choose the serdes. Raises TypeError, naming the handler, when it cannot."""
-        if self._result is not None:
-            return
-        hints = self._annotations.resolve()
-        names = list(inspect.signature(self.fn).parameters)
-        first = hints.get(names[0], Any)
-        if first is not Any and isinstance(first, type) and not issubclass(self.context_type, first):
-            raise TypeError(
-                f"{self.target}: the first parameter is the context, {self.context_type.__name__}, not {first.__name__}"
-            )
-        try:
-            if self.takes_argument:
-                self._argument = json_serde(hints.get(names[1], Any))
-                self._encode_argument = self._argument.guard(f"{self.target}: argument")
-            self._result = json_serde(hints.get("return", Any))
-            self._encode_result = self._result.guard(f"{self.target}: result")
-        except NameError as error:
-            raise UndefinedError(f"{self.target}: {error}") from error
-        except TypeError as error:
-            raise TypeError(f"{self.target}: {error}") from error
-
-    @property
-    def argument(self) -> Serde:
-        """How its argument travels; only for one that takes an argument."""
-        self.resolve()
-        return cast("Serde", self._argument)
-
-    @property
-    def result(self) -> Serde:
-        """How its result travels."""
-        self.resolve()
-        return cast("Serde", self._result)
-
     def withhold(self, what: str) -> None:
         """Keep the handler registered, but let every invocation end in ComesLater(what)."""
 
@@ -179,40 +111,11 @@ class Handler:
         """Make the context of one invocation."""
         return self.context_type(ops, self.target)
 
-    def decode(self, payload: bytes) -> tuple[Any, ...]:
-        """Decode a call's payload into the arguments that follow the context: one or none. Raises BadInput."""
-        if not self.takes_argument:
-            if payload and payload != b"null":
-                raise BadInput("$", f"{self.target} takes no argument: send an empty body")
-            return ()
-        if not payload and self._has_default:
-            return ()
-        serde = self._argument or self.argument
-        if not payload and serde.content_type == JSON and not serde.admits_none:
-            raise BadInput("$", f"expected {serde.expected} as JSON, but the body is empty")
-        return (serde.load(payload),)
-
     def start(self, ops: Operations, payload: bytes) -> tuple[Context, Coroutine[Any, Any, Any]]:
         """Decode a call's payload, make the context and the coroutine. Raises BadInput."""
         arguments = self.decode(payload)
         context = self.context_type(ops, self.target)
         return context, self.body(context, *arguments)
-
-    def encode_argument(self, given: bool, value: object) -> bytes:
-        """Encode what a caller passes; raises TypeError when it passes one too many or too few, RefusedValue for a wrong one."""
-        if given and not self.takes_argument:
-            raise Misuse(f"{self.target} takes no argument")
-        if not given:
-            if self.takes_argument and not self._has_default:
-                raise Misuse(f"{self.target} takes an argument: pass it after the handler")
-            return b""
-        self.resolve()
-        return self._encode_argument(value)
-
-    def encode_result(self, value: object) -> bytes:
-        """Encode what the function returned. Raises RefusedValue when that would not come back."""
-        self.resolve()
-        return self._encode_result(value)
 
     def __repr__(self) -> str:
         return f"Handler({self.target!r}, {self.mode!r})"
@@ -325,19 +228,3 @@ class Subscription:
 
     def __repr__(self) -> str:
         return f"Subscription({self.topic.name!r}, {self.handler.target!r})"
-
-
-def attach(fn: HandlerFunction, handler: Handler) -> None:
-    """Let `handler_of(fn)` find `handler`. Raises ValueError when the function is a handler elsewhere already."""
-    other = getattr(fn, _ATTRIBUTE, None)
-    if other is not None:
-        raise ValueError(f"{handler.target}: {fn.__qualname__} is already {other.target}; each handler needs its own function")
-    setattr(fn, _ATTRIBUTE, handler)
-
-
-def handler_of(fn: object) -> Handler:
-    """Give the handler that a decorated function is; raises TypeError when it is none."""
-    handler = getattr(fn, _ATTRIBUTE, None)
-    if not isinstance(handler, Handler):
-        raise Misuse(f"{fn!r} is not a handler: decorate it with @service.handler, or name it as 'service/handler'")
-    return handler

@@ -1,7 +1,7 @@
 """Services, virtual objects and workflows: the decorators that turn functions into handlers and subscriptions.
 
 Every decorator returns the function as it was, so that it stays callable and typed; what was registered is found on the
-service (`registered`, `subscribed`) and through the function (`handler_of`).
+service (`registered`, `subscribed`) and through the function (`callee_of`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
+from odradek._callee import Mode, attach
 from odradek._context import Context, ObjectContext, SharedContext, WorkflowContext
-from odradek._definition import Handler, HandlerOptions, Mode, OnError, Options, StartAt, Subscription, attach
+from odradek._definition import Handler, HandlerOptions, OnError, Options, StartAt, Subscription
 from odradek._topic import Topic
 
 if TYPE_CHECKING:

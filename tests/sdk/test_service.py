@@ -25,7 +25,8 @@ from odradek import (
     WorkflowContext,
 )
 from odradek._bad_input import BadInput
-from odradek._definition import Handler, Subscription, handler_of
+from odradek._callee import callee_of
+from odradek._definition import Handler, Subscription
 from odradek._errors import ComesLater
 
 from .notes import Notes
@@ -46,6 +47,13 @@ def finish(started: tuple[Context, Coroutine[Any, Any, Any]]) -> Any:
 
 async def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     return await coroutine
+
+
+def handler_of(fn: object) -> Handler:
+    """What the engine finds of a decorated function."""
+    handler = callee_of(fn)
+    assert isinstance(handler, Handler)
+    return handler
 
 
 def object_app() -> tuple[App, Handler, Subscription]:

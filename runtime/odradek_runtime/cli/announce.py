@@ -13,6 +13,7 @@ from rich.text import Text
 
 from odradek import App
 from odradek_runtime.cli.errors import out
+from odradek_runtime.cli.release import installed_version
 from odradek_runtime.cli.speech import Speech
 from odradek_runtime.settings import Settings
 
@@ -60,8 +61,6 @@ class Announcer:
         self._ready = ready
 
     def _block(self, node: Node) -> Table:
-        from odradek_runtime.cli.main import installed_version
-
         block = Table.grid(padding=(0, 2))
         block.add_row("[bold]odradek[/]", installed_version())
         block.add_row("app", f"[bold]{escape(self._app.name)}[/] ({escape(self._reference)})")

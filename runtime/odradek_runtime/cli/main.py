@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ from typer.core import TyperGroup
 
 from odradek_runtime.cli import call, consume, jobs, publish, replay, reset, serve, topics
 from odradek_runtime.cli.errors import CommandError, explain
+from odradek_runtime.cli.release import installed_version
 from odradek_runtime.log.port import LogError
 
 DEBUG = "--debug"
@@ -62,14 +62,6 @@ def _of_the_system(error: OSError) -> BaseException:
     told = CommandError(f"{named}{error.strerror}")
     told.__cause__ = error
     return told
-
-
-def installed_version() -> str:
-    """The version of the installed distribution."""
-    try:
-        return version("odradek")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def _print_version(asked: bool) -> None:
