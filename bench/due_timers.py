@@ -12,11 +12,11 @@ from pathlib import Path
 
 from odradek import App, Context
 from odradek_runtime.clock import SYSTEM, Clock
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.core.records.request import Invoke, Reply
 from odradek_runtime.log.embedded import EmbeddedLog
-from odradek_runtime.request import Invoke, Reply
 from odradek_runtime.routing import fresh_id
-from odradek_runtime.settings import Settings
-from odradek_runtime.worker import Worker
+from odradek_runtime.worker.worker import Worker
 
 BATCH = 1_000
 AHEAD_S = 3_600

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from bench.verification import read
 from odradek import App, ObjectContext
-from odradek_runtime.formats import REPLAY, Command, Replay
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.core.records.formats import REPLAY, Command, Replay
 from odradek_runtime.log.port import Log, Output, Partition
-from odradek_runtime.log_opening import open_log
-from odradek_runtime.orders import give
-from odradek_runtime.replay_report import ReplayReport, reports
-from odradek_runtime.settings import Settings
-from odradek_runtime.worker import Worker
+from odradek_runtime.node.log_opening import open_log
+from odradek_runtime.recovery.orders import give
+from odradek_runtime.recovery.replay_report import ReplayReport, reports
+from odradek_runtime.worker.worker import Worker
 
 RECORDS = 200_000
 KEYS = 5_000

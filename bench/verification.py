@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from odradek import App, Context, ObjectContext
-from odradek_runtime.jobs import Job
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.core.records.request import Invoke, Reply
 from odradek_runtime.log.port import Log, Output, Partition
-from odradek_runtime.log_opening import open_log
-from odradek_runtime.request import Invoke, Reply
+from odradek_runtime.node.log_opening import open_log
 from odradek_runtime.routing import fresh_id
-from odradek_runtime.settings import Settings
-from odradek_runtime.upkeep import Upkeep
-from odradek_runtime.worker import Worker
+from odradek_runtime.worker.upkeep.jobs import Job
+from odradek_runtime.worker.upkeep.upkeep import Upkeep
+from odradek_runtime.worker.worker import Worker
 
 ACCOUNTS, NAPS = 260_000, 80_000
 """Each account is a record of state, each nap three of the journal."""

@@ -24,8 +24,8 @@ from rich.table import Table
 
 from examples import demo_audit, demo_data
 from odradek_runtime.cli import connect
+from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.log.port import Log, LogError, Partition
-from odradek_runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = "examples.flights:app"

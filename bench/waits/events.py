@@ -20,9 +20,9 @@ from bench.measure import Output, StableOffsets, read_output, throughput_of
 from bench.waits.figure import Figure
 from bench.waits.site import Site
 from bench.workload import PARTITIONS, Workload
+from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.log import port
-from odradek_runtime.log_opening import open_log
-from odradek_runtime.settings import Settings
+from odradek_runtime.node.log_opening import open_log
 
 WARM_UP = 0.3
 LOOK_EVERY_S = 0.1

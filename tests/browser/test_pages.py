@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from odradek_runtime.request import Invoke
+from odradek_runtime.core.records.request import Invoke
 from tests.ingress.conftest import running
 from tests.ingress.engine import ScriptedEngine
 

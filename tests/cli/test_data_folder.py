@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from odradek_runtime.data_folder import DataFolderError, secure
-from odradek_runtime.lock_file import Held, LockFileError, holder, take
+from odradek_runtime.configuration.worker_file import WorkerFile, read_worker_file
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import LogError
-from odradek_runtime.store import RocksStore, StoreError
-from odradek_runtime.store_folder import StoreFolder
-from odradek_runtime.worker_file import WorkerFile, read_worker_file
+from odradek_runtime.store.data_folder import DataFolderError, secure
+from odradek_runtime.store.lock_file import Held, LockFileError, holder, take
+from odradek_runtime.store.store import RocksStore, StoreError
+from odradek_runtime.store.store_folder import StoreFolder
 from tests.cli.conftest import SHOP, Run, odradek
 from tests.cli.workers import Serving
 

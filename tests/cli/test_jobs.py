@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from odradek_runtime.data_folder import WORKER_FILE
-from odradek_runtime.store import RocksStore
+from odradek_runtime.store.data_folder import WORKER_FILE
+from odradek_runtime.store.store import RocksStore
 from tests.cli.conftest import SHOP, Run
 from tests.cli.workers import Serving, until
 

@@ -247,7 +247,7 @@ def test_the_level_is_as_asked_for_and_an_apps_own_set_up_stays(run: Run, folder
 FLOODED = """
 import logging, resource, sys
 from odradek_runtime.cli.logs import set_up_logging
-from odradek_runtime.settings import Settings
+from odradek_runtime.configuration.settings import Settings
 set_up_logging(Settings())
 log = logging.getLogger("odradek")
 def say(count):

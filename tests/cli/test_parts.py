@@ -11,7 +11,7 @@ import pytest
 from odradek_runtime.cli.reload import SourceWatch
 from odradek_runtime.cli.serve import per_worker
 from odradek_runtime.cli.supervisor import decode_settings, encode_settings
-from odradek_runtime.settings import Settings
+from odradek_runtime.configuration.settings import Settings
 from tests.cli.conftest import ROOT, Run
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from odradek_runtime.cli.operator import Operator
+from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.http.admin import wire
 from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import LogError, Partition
-from odradek_runtime.settings import Settings
 from tests.cli.conftest import SHOP, Run
 from tests.cli.workers import Serving, until
 from tests.records import committed

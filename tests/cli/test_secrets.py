@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from odradek_runtime.kafka_options import KAFKA_OPTIONS, is_secret
-from odradek_runtime.settings import Settings, SettingsError
+from odradek_runtime.configuration.kafka_options import KAFKA_OPTIONS, is_secret
+from odradek_runtime.configuration.settings import Settings, SettingsError
 from tests.cli.conftest import SHOP, Run
 from tests.cli.workers import Serving, until
 

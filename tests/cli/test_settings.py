@@ -8,8 +8,8 @@ from pathlib import Path
 import confluent_kafka
 import pytest
 
-from odradek_runtime.kafka_options import KAFKA_OPTIONS, option_of
-from odradek_runtime.settings import Settings
+from odradek_runtime.configuration.kafka_options import KAFKA_OPTIONS, option_of
+from odradek_runtime.configuration.settings import Settings
 from tests.cli.conftest import Run
 
 NOWHERE = Path("/nowhere/pyproject.toml")

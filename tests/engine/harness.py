@@ -15,15 +15,15 @@ from typing import Any
 import msgspec
 
 from odradek import App
-from odradek_runtime import keys
 from odradek_runtime.clock import SYSTEM, Clock
-from odradek_runtime.formats import INVOCATION, POSITIONS, Invocation, Positions
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.formats import INVOCATION, POSITIONS, Invocation, Positions
+from odradek_runtime.core.records.request import Attach, Invoke, Reply, Request
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Message, Output, Partition
-from odradek_runtime.request import Attach, Invoke, Reply, Request
 from odradek_runtime.routing import fresh_id, request_id
-from odradek_runtime.settings import Settings
-from odradek_runtime.worker import Worker
+from odradek_runtime.worker.worker import Worker
 from tests.engine.faults import FaultyLog
 
 PATIENCE_S = float(os.environ.get("ODRADEK_TEST_PATIENCE_S", "15"))

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from odradek import App, Context, ObjectContext, State, TerminalError
-from odradek_runtime import keys
-from odradek_runtime.formats import COMMAND, REPLAY, REPLAY_TALLY, Command, Replay, ReplayTally
+from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.formats import COMMAND, REPLAY, REPLAY_TALLY, Command, Replay, ReplayTally
 from odradek_runtime.log.port import Partition
 from tests.engine.harness import Rig
 

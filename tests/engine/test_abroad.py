@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from odradek import App, Context, ObjectContext, TerminalError
-from odradek_runtime import census, refusals
-from odradek_runtime.formats import COMMAND, Command
+from odradek_runtime.core.records.formats import COMMAND, Command
+from odradek_runtime.core.topics import refusals
 from odradek_runtime.log.port import LogError, Partition, Refusal, Refused, TopicInfo, Transaction
-from odradek_runtime.worker import Worker
+from odradek_runtime.worker.upkeep import census
+from odradek_runtime.worker.worker import Worker
 from tests.engine.faults import FaultyMember
 from tests.engine.harness import Asked, Rig
 

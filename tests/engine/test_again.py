@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from odradek import App, ObjectContext, State
-from odradek_runtime.formats import COMMAND, Command
+from odradek_runtime.core.records.formats import COMMAND, Command
 from odradek_runtime.log.embedded import EmbeddedLog
 from tests.engine.harness import Rig
 

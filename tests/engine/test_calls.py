@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from odradek import App, Call, Context, ObjectContext, TerminalError
-from odradek_runtime.request import Invoke
+from odradek_runtime.core.records.request import Invoke
 from odradek_runtime.routing import fresh_id
 from tests.engine.harness import Rig
 

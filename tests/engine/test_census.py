@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 from odradek import App, Context, ObjectContext, RetryPolicy, TerminalError
-from odradek_runtime import census
-from odradek_runtime.census import KINDS, STATUSES
-from odradek_runtime.metrics import Standing
-from odradek_runtime.store import RocksStore, StoreError
-from odradek_runtime.worker import Worker
+from odradek_runtime.core.metrics import Standing
+from odradek_runtime.store.store import RocksStore, StoreError
+from odradek_runtime.worker.upkeep import census
+from odradek_runtime.worker.upkeep.census import KINDS, STATUSES
+from odradek_runtime.worker.worker import Worker
 from tests.engine.harness import Rig
 
 SOON = RetryPolicy(initial=0.001, max_attempts=1)

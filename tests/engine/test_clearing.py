@@ -8,11 +8,11 @@ from queue import Queue
 import pytest
 
 from odradek import App, ObjectContext, State
-from odradek_runtime import clearing, repositioning
-from odradek_runtime.clearing import objects_in
 from odradek_runtime.log.port import Event, LogError
-from odradek_runtime.repositioning import reposition
-from odradek_runtime.reset_plan import plan
+from odradek_runtime.recovery import clearing, repositioning
+from odradek_runtime.recovery.clearing import objects_in
+from odradek_runtime.recovery.repositioning import reposition
+from odradek_runtime.recovery.reset_plan import plan
 from tests.engine.harness import Rig
 
 RECORDS = 120

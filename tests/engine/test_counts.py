@@ -3,8 +3,8 @@
 from contextlib import suppress
 
 from odradek import App, Context, ObjectContext, RetryPolicy, TerminalError
+from odradek_runtime.core.metrics import NO_HANDLER
 from odradek_runtime.log.port import Transaction
-from odradek_runtime.metrics import NO_HANDLER
 from tests.engine.faults import Verdict
 from tests.engine.harness import Rig
 

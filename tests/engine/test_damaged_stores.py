@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from odradek import App, Context, ObjectContext, Topic
-from odradek_runtime.store import RocksStore, Store, StoreError
-from odradek_runtime.store_folder import StoreFolder
-from odradek_runtime.worker import Worker
+from odradek_runtime.store.store import RocksStore, Store, StoreError
+from odradek_runtime.store.store_folder import StoreFolder
+from odradek_runtime.worker.worker import Worker
 from tests.engine.damage import DAMAGES, flip, flip_a_block, tables
 from tests.engine.harness import Rig
 

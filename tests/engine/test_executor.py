@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from odradek import App, Context, RetryPolicy, TerminalError
-from odradek_runtime import executor
-from odradek_runtime.lifespan import LifespanError
+from odradek_runtime.worker.steps import executor
+from odradek_runtime.worker.steps.lifespan import LifespanError
 from tests.engine.harness import PATIENCE_S, Rig
 
 ONCE = RetryPolicy(max_attempts=1)

@@ -17,8 +17,8 @@ import fastavro
 import pytest
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-from odradek_runtime import formats
-from odradek_runtime.formats import (
+from odradek_runtime.core.records import formats
+from odradek_runtime.core.records.formats import (
     CHUNK,
     COMMAND,
     INVOCATION,
@@ -45,7 +45,7 @@ from odradek_runtime.formats import (
     StorePosition,
     Timer,
 )
-from odradek_runtime.request import Failure
+from odradek_runtime.core.records.request import Failure
 
 GOLDEN = Path(__file__).parent / "golden"
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -139,7 +139,7 @@ def test_past_schemas_have_golden_files() -> None:
 
 FIRST_AT_ONCE = """
 import os, sys, threading
-from odradek_runtime.formats import POSITIONS, Position, Positions
+from odradek_runtime.core.records.formats import POSITIONS, Position, Positions
 
 raw = POSITIONS.encode(Positions(8, 3, 44, 99, 1, [Position("orders", 2, 17)], "id1", "id2"))
 barrier = threading.Barrier(8)

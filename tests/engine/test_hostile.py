@@ -10,14 +10,14 @@ from typing import cast
 import pytest
 
 from odradek import App, Context, RetryPolicy
-from odradek_runtime import timers
-from odradek_runtime.engine import STRIDES, Engine
-from odradek_runtime.formats import COMMAND
+from odradek_runtime.core import timers
+from odradek_runtime.core.records.formats import COMMAND
+from odradek_runtime.core.records.request import Invoke
+from odradek_runtime.core.topics.targets import Targets
 from odradek_runtime.log.port import Gained, Log, Losing, Partition, TopicInfo, Transaction
-from odradek_runtime.ownership import Restored
-from odradek_runtime.request import Invoke
 from odradek_runtime.routing import fresh_id
-from odradek_runtime.targets import Targets
+from odradek_runtime.worker.engine.engine import STRIDES, Engine
+from odradek_runtime.worker.restore.ownership import Restored
 from tests.engine.faults import Verdict, innocent
 from tests.engine.harness import PATIENCE_S, Rig
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from odradek import App, Context, ObjectContext, TerminalError
-from odradek_runtime.fingerprint import fingerprint
-from odradek_runtime.request import Reply
+from odradek_runtime.core.records.fingerprint import fingerprint
+from odradek_runtime.core.records.request import Reply
 from tests.engine.harness import Rig
 
 

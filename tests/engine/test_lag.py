@@ -4,9 +4,9 @@ import threading
 from collections.abc import Iterable
 
 from odradek import App, Context
-from odradek_runtime import lag
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.worker import Worker
+from odradek_runtime.worker.upkeep import lag
+from odradek_runtime.worker.worker import Worker
 from tests.engine.harness import Rig
 
 HOUR_S = 3600.0

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from odradek import App, ObjectContext, State
-from odradek_runtime import internal
-from odradek_runtime.formats import POSITIONS, STORE_POSITION, Positions, StorePosition
-from odradek_runtime.keys import POSITIONS as POSITIONS_KEY
-from odradek_runtime.keys import STORE_POSITION as STORE_POSITION_KEY
+from odradek_runtime.core.records.formats import POSITIONS, STORE_POSITION, Positions, StorePosition
+from odradek_runtime.core.records.keys import POSITIONS as POSITIONS_KEY
+from odradek_runtime.core.records.keys import STORE_POSITION as STORE_POSITION_KEY
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import LogError, Output, Partition
-from odradek_runtime.start_anew import losses, start_anew
-from odradek_runtime.startup import StartupError
-from odradek_runtime.store import RocksStore
+from odradek_runtime.store.store import RocksStore
+from odradek_runtime.worker.restore import internal
+from odradek_runtime.worker.restore.start_anew import losses, start_anew
+from odradek_runtime.worker.restore.startup import StartupError
 from tests.engine.harness import Rig
 
 RECORDS = 20

@@ -6,10 +6,10 @@ from contextlib import suppress
 import pytest
 
 from odradek import App, Context, ObjectContext
-from odradek_runtime import refusals
-from odradek_runtime.request import Invoke, Reply
+from odradek_runtime.core.records.request import Invoke, Reply
+from odradek_runtime.core.topics import refusals
 from odradek_runtime.routing import fresh_id
-from odradek_runtime.worker import Worker
+from odradek_runtime.worker.worker import Worker
 from tests.engine.harness import Rig
 from tests.engine.test_unavailable import Brokers
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from odradek import App, Context, ObjectContext, RetryPolicy, TerminalError
-from odradek_runtime.request import Reply
+from odradek_runtime.core.records.request import Reply
 from odradek_runtime.routing import fresh_id
 from tests.engine.harness import Rig
 

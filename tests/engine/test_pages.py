@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from odradek_runtime import keys
-from odradek_runtime.store import PAGE_PAIRS, MemoryStore, RocksStore, Store
+from odradek_runtime.core.records import keys
+from odradek_runtime.store.store import PAGE_PAIRS, MemoryStore, RocksStore, Store
 
 
 @pytest.fixture(params=["rocks", "memory"])

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from odradek_runtime import reachability
-from odradek_runtime.flags import Flags
-from odradek_runtime.progress import Progress
-from odradek_runtime.reachability import Reachability
+from odradek_runtime.worker import reachability
+from odradek_runtime.worker.engine.flags import Flags
+from odradek_runtime.worker.reachability import Reachability
+from odradek_runtime.worker.restore.progress import Progress
 from tests.ingress.conftest import until
 
 if TYPE_CHECKING:
-    from odradek_runtime.epoch import Epoch
+    from odradek_runtime.core.epoch import Epoch
 
 
 @dataclass

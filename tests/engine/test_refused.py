@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from odradek import App, Context, Name, ObjectContext, State, Workflow, WorkflowContext, step
-from odradek_runtime.refusal import AT_ONCE, STEP, THREAD, TIMEOUT
+from odradek_runtime.core.refusal import AT_ONCE, STEP, THREAD, TIMEOUT
 from tests.engine.harness import Rig
 
 SLEEP = "await ctx.sleep(seconds)"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from odradek_runtime.formats import Command
+from odradek_runtime.core.records.formats import Command
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Partition
-from odradek_runtime.replay_report import ReplayReport, reports
+from odradek_runtime.recovery.replay_report import ReplayReport, reports
 from tests.engine.harness import Rig
 from tests.engine.keeper import RECORDS, SHARDS, ended, fed, give, keeper, notes, order, rows
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from odradek_runtime.formats import Command, ReplayTally
+from odradek_runtime.core.records.formats import Command, ReplayTally
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output
 from tests.engine.harness import Rig

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from odradek_runtime.formats import REPLAY, Command, Replay
+from odradek_runtime.core.records.formats import REPLAY, Command, Replay
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Partition
 from tests.engine.harness import Rig

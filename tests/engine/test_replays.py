@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from odradek_runtime.formats import COMMAND, REPLAY, Command, Replay, ReplayTally, StorePosition
+from odradek_runtime.core.records.formats import COMMAND, REPLAY, Command, Replay, ReplayTally, StorePosition
+from odradek_runtime.core.shard import Shard
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output, Partition, Transaction
-from odradek_runtime.pace import Pace
-from odradek_runtime.replay_report import reports
-from odradek_runtime.replaying import Course, Reading, Reread
+from odradek_runtime.recovery.replay_report import reports
 from odradek_runtime.routing import shard_of
-from odradek_runtime.shard import Shard
-from odradek_runtime.store import MemoryStore
+from odradek_runtime.store.store import MemoryStore
+from odradek_runtime.worker.engine.pace import Pace
+from odradek_runtime.worker.engine.replaying import Course, Reading, Reread
 from tests.engine.faults import Verdict
 from tests.engine.harness import Rig
 from tests.engine.keeper import RECORDS, SHARDS, Rules, ended, fed, give, keeper, notes, order, parts, rows, tally
@@ -241,7 +241,7 @@ def test_a_reader_that_fails_ends_its_part(rig: Rig, monkeypatch: pytest.MonkeyP
 
     rig.start(keeper())
     fed(rig)
-    monkeypatch.setattr("odradek_runtime.rereader.bounds", fails)
+    monkeypatch.setattr("odradek_runtime.worker.engine.rereader.bounds", fails)
     order(rig, "x")
     rig.until(lambda: ended(rig, "x"))
     assert {(part.status, part.reason) for part in parts(rig, "x")} == {("broken", "its reader has failed: KeyError")}

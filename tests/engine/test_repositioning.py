@@ -6,11 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from odradek import App
-from odradek_runtime import repositioning
 from odradek_runtime.log.port import Log, LogError, Partition
-from odradek_runtime.orders import give
-from odradek_runtime.repositioning import reposition
-from odradek_runtime.reset_plan import Carried, Move, NoSuchPosition, plan
+from odradek_runtime.recovery import repositioning
+from odradek_runtime.recovery.orders import give
+from odradek_runtime.recovery.repositioning import reposition
+from odradek_runtime.recovery.reset_plan import Carried, Move, NoSuchPosition, plan
 from tests.engine.harness import Rig
 from tests.engine.test_resets import COINS, RECORDS, even, fill, place, reset, seen, till, total
 

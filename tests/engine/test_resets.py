@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from odradek import App, ObjectContext, State
-from odradek_runtime.formats import Command, Position
+from odradek_runtime.core.records.formats import Command, Position
 from odradek_runtime.log.port import Partition
-from odradek_runtime.orders import give
+from odradek_runtime.recovery.orders import give
 from tests.engine.faults import Verdict
 from tests.engine.harness import Rig
 

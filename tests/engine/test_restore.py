@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from odradek import App, Context, ObjectContext
-from odradek_runtime import keys
-from odradek_runtime.formats import POSITIONS, SLOT, Slot
+from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.formats import POSITIONS, SLOT, Slot
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output
 from odradek_runtime.routing import fresh_id
-from odradek_runtime.startup import INTERNAL
-from odradek_runtime.store import RocksStore
-from odradek_runtime.worker import Worker
+from odradek_runtime.store.store import RocksStore
+from odradek_runtime.worker.restore.startup import INTERNAL
+from odradek_runtime.worker.worker import Worker
 from tests.engine.harness import Rig
 
 
@@ -240,7 +240,7 @@ def test_a_subscription_that_is_gone_and_comes_back_goes_on_where_it_was(disk_ri
 HOLDER = """
 import sys, time
 from pathlib import Path
-from odradek_runtime.store import RocksStore
+from odradek_runtime.store.store import RocksStore
 store = RocksStore(Path(sys.argv[1]))
 print("open", flush=True)
 time.sleep(60)

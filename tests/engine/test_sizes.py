@@ -11,10 +11,10 @@ from typing import Any, cast
 import pytest
 
 from odradek import App, Context, ObjectContext, RetryPolicy, State, TerminalError, step
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.core.topics.targets import Targets
 from odradek_runtime.log.port import Log, LogError, Output, Refusal, TopicInfo, Transaction
 from odradek_runtime.log.sizes import record_bytes
-from odradek_runtime.settings import Settings
-from odradek_runtime.targets import Targets
 from tests.engine.faults import Verdict
 from tests.engine.harness import Rig
 

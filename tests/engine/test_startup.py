@@ -8,7 +8,7 @@ import pytest
 
 from odradek import App, Context, ObjectContext
 from odradek_runtime.log.port import LogError
-from odradek_runtime.startup import INTERNAL, StartupError
+from odradek_runtime.worker.restore.startup import INTERNAL, StartupError
 from tests.engine.harness import Rig
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from odradek import App, Context, ObjectContext, RetryPolicy
-from odradek_runtime.formats import TIMER, Timer
-from odradek_runtime.shard import Shard
-from odradek_runtime.timers import WINDOW_MS
+from odradek_runtime.core.records.formats import TIMER, Timer
+from odradek_runtime.core.shard import Shard
+from odradek_runtime.core.timers import WINDOW_MS
 from tests.engine.harness import Rig
 
 
@@ -135,7 +135,7 @@ def test_timers_far_away_stay_in_the_store(rig: Rig, monkeypatch: pytest.MonkeyP
 
 
 def test_timers_are_loaded_in_bites(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("odradek_runtime.timers.REFILL", 7)
+    monkeypatch.setattr("odradek_runtime.core.timers.REFILL", 7)
     app = sleepy()
     rig.start(app)
     naps = [rig.ask("sleepy/nap", 100 + n / 100) for n in range(50)]

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from odradek import App, Context, ObjectContext, RetryPolicy, State
-from odradek_runtime import refusals
+from odradek_runtime.core.topics import refusals
+from odradek_runtime.core.topics.refusals import Pause, Refusals
 from odradek_runtime.log.port import Partition, Refusal, Refused, TopicInfo, Transaction
-from odradek_runtime.refusals import Pause, Refusals
 from tests.engine.faults import FaultyMember
 from tests.engine.harness import Rig
 

@@ -12,19 +12,19 @@ from typing import Any
 import pytest
 
 from odradek import App, Context, ObjectContext, step
-from odradek_runtime import keys
-from odradek_runtime.census import Census
-from odradek_runtime.formats import STORE_POSITION, StorePosition
-from odradek_runtime.jobs import Difference, Findings, Job
+from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.formats import STORE_POSITION, StorePosition
+from odradek_runtime.core.shard import Shard
 from odradek_runtime.log.port import Losing, Output, Partition
-from odradek_runtime.progress import Progress
-from odradek_runtime.shard import Shard
-from odradek_runtime.store import Store
-from odradek_runtime.store_folder import BENCH
-from odradek_runtime.takeover import Takeover
-from odradek_runtime.upkeep import NotHere, UpkeepRefused
-from odradek_runtime.verification import SHOWN, Verification
-from odradek_runtime.worker import Worker
+from odradek_runtime.store.store import Store
+from odradek_runtime.store.store_folder import BENCH
+from odradek_runtime.worker.restore.progress import Progress
+from odradek_runtime.worker.restore.takeover import Takeover
+from odradek_runtime.worker.upkeep.census import Census
+from odradek_runtime.worker.upkeep.jobs import Difference, Findings, Job
+from odradek_runtime.worker.upkeep.upkeep import NotHere, UpkeepRefused
+from odradek_runtime.worker.upkeep.verification import SHOWN, Verification
+from odradek_runtime.worker.worker import Worker
 from tests.engine.damage import flip, tables
 from tests.engine.harness import Rig
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from odradek_runtime.data_folder import WORKER_FILE
+from odradek_runtime.store.data_folder import WORKER_FILE
 from tests.eos.oracle import Oracle
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from odradek_runtime.data_folder import WORKER_FILE
 from odradek_runtime.log.port import Log, Partition
+from odradek_runtime.store.data_folder import WORKER_FILE
 from tests.faults import feed
 from tests.faults.conftest import PARTITIONS, MakePlace
 from tests.faults.settled import come_out, settled

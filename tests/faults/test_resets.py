@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from odradek_runtime.formats import Position
+from odradek_runtime.core.records.formats import Position
 from odradek_runtime.log.port import Log, Message, Partition
-from odradek_runtime.reset_plan import journal_of, standing
+from odradek_runtime.recovery.reset_plan import journal_of, standing
 from tests.faults import feed
 from tests.faults.conftest import PARTITIONS, MakePlace
 from tests.faults.feed import Feed

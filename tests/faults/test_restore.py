@@ -11,13 +11,13 @@ from typing import cast
 
 import pytest
 
-from odradek_runtime import keys
-from odradek_runtime.formats import STORE_POSITION, StorePosition
+from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.formats import STORE_POSITION, StorePosition
 from odradek_runtime.log.port import Log, Member, Message, Partition, TopicInfo
-from odradek_runtime.progress import Progress
-from odradek_runtime.store import RocksStore
-from odradek_runtime.store_folder import StoreFolder
-from odradek_runtime.takeover import Takeover
+from odradek_runtime.store.store import RocksStore
+from odradek_runtime.store.store_folder import StoreFolder
+from odradek_runtime.worker.restore.progress import Progress
+from odradek_runtime.worker.restore.takeover import Takeover
 from tests.faults import feed
 from tests.faults.conftest import PARTITIONS, MakePlace
 from tests.faults.settled import settled

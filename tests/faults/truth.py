@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from examples import demo_data
-from odradek_runtime import keys
-from odradek_runtime.formats import POSITIONS
+from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.formats import POSITIONS
 from odradek_runtime.log.port import Log, Message, Output
 from tests.records import committed
 

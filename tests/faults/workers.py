@@ -17,10 +17,10 @@ from pathlib import Path
 import httpx
 
 from odradek_runtime.cli import connect
-from odradek_runtime.data_folder import WORKER_FILE
+from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.log.port import Log, LogError, Partition
-from odradek_runtime.log_opening import open_log
-from odradek_runtime.settings import Settings
+from odradek_runtime.node.log_opening import open_log
+from odradek_runtime.store.data_folder import WORKER_FILE
 from tests.records import committed
 
 ROOT = Path(__file__).resolve().parent.parent.parent

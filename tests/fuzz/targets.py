@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from odradek_runtime import formats
-from odradek_runtime.formats import FormatError
+from odradek_runtime.core.records import formats
+from odradek_runtime.core.records.formats import FormatError
+from odradek_runtime.core.records.request import Attach, Invoke, Reply
 from odradek_runtime.http.ingress import wire as peers
 from odradek_runtime.http.ingress.delay import delay_s
 from odradek_runtime.http.ingress.errors import HttpError
 from odradek_runtime.log.embedded import framing
 from odradek_runtime.log.embedded.framing import EmbeddedMessage, FramingError
-from odradek_runtime.request import Attach, Invoke, Reply
 from odradek_runtime.routing import id_hash
 from tests.engine.test_formats import FIXED
 

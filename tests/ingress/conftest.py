@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from odradek_runtime.front import ALONE, Front, Listening
+from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import LogError, Peer
-from odradek_runtime.settings import Settings
+from odradek_runtime.node.front import ALONE, Front, Listening
 from tests.ingress.engine import ScriptedEngine
 from tests.ingress.shop import make_app
 

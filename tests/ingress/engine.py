@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
-from odradek_runtime.metrics import Metrics, Restore, Snapshot, Standing
-from odradek_runtime.request import Answer, Attach, Invoke, Reply, Request, unheard
+from odradek_runtime.core.metrics import Metrics, Restore, Snapshot, Standing
+from odradek_runtime.core.records.request import Answer, Attach, Invoke, Reply, Request, unheard
 from odradek_runtime.routing import id_hash
-from odradek_runtime.upkeep import Upkeep
+from odradek_runtime.worker.upkeep.upkeep import Upkeep
 
 Rule = Callable[[Request], Reply | None]
 

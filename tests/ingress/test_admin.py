@@ -12,12 +12,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request as HttpRequest
 
+from odradek_runtime.core.metrics import NO_HANDLER, HandlerMetrics, Metrics
 from odradek_runtime.http.admin.access import Access, Blocking
 from odradek_runtime.http.admin.client import RemoteLog
 from odradek_runtime.http.admin.exposition import COUNTERS
 from odradek_runtime.http.admin.topics import TopicRoutes
 from odradek_runtime.log.port import LogError, Output, Partition, Publisher
-from odradek_runtime.metrics import NO_HANDLER, HandlerMetrics, Metrics
 from tests.ingress.conftest import TOKEN, Site
 from tests.ingress.engine import ScriptedEngine
 

@@ -19,9 +19,9 @@ import pytest
 from starlette.requests import Request
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from odradek_runtime.core.records.request import Invoke, Reply
 from odradek_runtime.http.ingress.door import Door, Limits, network_of
 from odradek_runtime.http.ingress.protocol import BoundedProtocol
-from odradek_runtime.request import Invoke, Reply
 from tests.ingress.conftest import until
 from tests.ingress.raw import CHUNKED, FAR_TOO_MUCH, RAW, connect, exchange, one_answer, parsed, pour, rest
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import httpx
 import pytest
 
-from odradek_runtime.node import Node
-from odradek_runtime.settings import Settings
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.node.node import Node
 from tests.ingress.conftest import until
 from tests.ingress.test_two_nodes import make_bank
 

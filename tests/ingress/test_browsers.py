@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
+from odradek_runtime.configuration.settings import Settings, SettingsError
+from odradek_runtime.core.records.request import Invoke
 from odradek_runtime.http.ingress.names import Names
 from odradek_runtime.http.ingress.sockets import listen
-from odradek_runtime.request import Invoke
-from odradek_runtime.settings import Settings, SettingsError
 from tests.ingress.conftest import running
 from tests.ingress.engine import ScriptedEngine
 

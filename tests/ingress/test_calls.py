@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from odradek_runtime.request import Attach, Failure, Invoke, Reply
+from odradek_runtime.core.records.request import Attach, Failure, Invoke, Reply
 from odradek_runtime.routing import id_hash, request_id, shard_of
 from tests.ingress.conftest import running, until
 from tests.ingress.engine import ScriptedEngine

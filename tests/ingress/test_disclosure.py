@@ -13,11 +13,11 @@ import httpx
 import pytest
 
 from odradek import App, Context, ObjectContext, RetryPolicy, TerminalError
+from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.log.parts import headers_of
 from odradek_runtime.log.port import Output
-from odradek_runtime.log_opening import open_log
-from odradek_runtime.node import Node
-from odradek_runtime.settings import Settings
+from odradek_runtime.node.log_opening import open_log
+from odradek_runtime.node.node import Node
 from tests.ingress.conftest import until
 from tests.records import committed
 

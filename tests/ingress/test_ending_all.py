@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import pytest
 
+from odradek_runtime.core.records.request import Attach
 from odradek_runtime.http.ingress.bridge import Bridge
 from odradek_runtime.http.ingress.dispatch import Dispatcher, end_at
 from odradek_runtime.http.ingress.errors import HttpError
-from odradek_runtime.request import Attach
 from odradek_runtime.routing import fresh_id
 from tests.ingress.engine import ScriptedEngine
 

@@ -8,16 +8,16 @@ import pytest
 
 from odradek_runtime.http.admin import jobs
 from odradek_runtime.http.admin.jobs import PRIVATE_PATH
-from odradek_runtime.jobs import Findings, Job, Kind
 from odradek_runtime.log.port import Peer
-from odradek_runtime.upkeep import NotHere, UpkeepRefused
+from odradek_runtime.worker.upkeep.jobs import Findings, Job, Kind
+from odradek_runtime.worker.upkeep.upkeep import NotHere, UpkeepRefused
 from tests.ingress.conftest import TOKEN, Site
 from tests.ingress.engine import ScriptedEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from odradek_runtime.upkeep import Upkeep
+    from odradek_runtime.worker.upkeep.upkeep import Upkeep
 
 SHOWN = {"authorization": f"Bearer {TOKEN}"}
 

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from odradek_runtime.core.records.request import Invoke, Reply
 from odradek_runtime.http.ingress import wire
-from odradek_runtime.request import Invoke, Reply
 from odradek_runtime.routing import fresh_id
 from tests.ingress.conftest import running, until
 from tests.ingress.engine import ScriptedEngine

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from odradek_runtime.configuration.worker_file import WorkerFile
+from odradek_runtime.core.metrics import HandlerMetrics
 from odradek_runtime.http.admin.siblings import Place
-from odradek_runtime.metrics import HandlerMetrics
-from odradek_runtime.worker_file import WorkerFile
 from tests.ingress.conftest import TOKEN, Site, running
 from tests.ingress.engine import ScriptedEngine
 

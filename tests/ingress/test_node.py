@@ -17,11 +17,11 @@ import httpx
 import pytest
 
 from odradek import App, Context, ObjectContext, SharedContext, TerminalError
+from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.http.admin.client import RemoteLog
 from odradek_runtime.http.ingress.sockets import PortError, listen, port_of
 from odradek_runtime.log.port import LogError, Output, Partition
-from odradek_runtime.node import Node
-from odradek_runtime.settings import Settings
+from odradek_runtime.node.node import Node
 from tests.ingress.conftest import until
 
 if TYPE_CHECKING:

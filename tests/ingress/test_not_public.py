@@ -12,12 +12,12 @@ import httpx
 import pytest
 
 from odradek import App, Context, ObjectContext, SharedContext
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.configuration.worker_file import read_worker_file
+from odradek_runtime.core.records.request import Attach, Invoke, Request
 from odradek_runtime.http.ingress import wire
-from odradek_runtime.node import Node
-from odradek_runtime.request import Attach, Invoke, Request
+from odradek_runtime.node.node import Node
 from odradek_runtime.routing import derived_id, fresh_id, key_hash, request_id
-from odradek_runtime.settings import Settings
-from odradek_runtime.worker_file import read_worker_file
 from tests.ingress.conftest import until
 
 if TYPE_CHECKING:

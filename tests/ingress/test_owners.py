@@ -9,10 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import httpx
 import pytest
 
-from odradek_runtime.formats import COMMAND
+from odradek_runtime.core.records.formats import COMMAND
+from odradek_runtime.core.records.request import Invoke, Reply, Request
 from odradek_runtime.http.ingress import wire
 from odradek_runtime.log.port import Partition, Peer
-from odradek_runtime.request import Invoke, Reply, Request
 from odradek_runtime.routing import fresh_id, shard_of
 from tests.ingress.conftest import Site
 from tests.ingress.engine import ScriptedEngine

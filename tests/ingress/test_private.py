@@ -14,15 +14,15 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.configuration.worker_file import WorkerFile
+from odradek_runtime.core.records.request import Attach, Invoke, Request
 from odradek_runtime.http.admin.siblings import METRICS_PATH, READY_PATH, Place
 from odradek_runtime.http.ingress import wire
 from odradek_runtime.http.ingress.credential import Credential
 from odradek_runtime.log.port import Peer
-from odradek_runtime.node import Node
-from odradek_runtime.request import Attach, Invoke, Request
+from odradek_runtime.node.node import Node
 from odradek_runtime.routing import fresh_id
-from odradek_runtime.settings import Settings
-from odradek_runtime.worker_file import WorkerFile
 from tests.ingress.conftest import TOKEN, Site, running, until
 from tests.ingress.engine import ScriptedEngine
 from tests.ingress.shop import make_app

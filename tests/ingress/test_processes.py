@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from odradek_runtime.log_opening import open_log
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.node.log_opening import open_log
 from odradek_runtime.routing import shard_of
-from odradek_runtime.settings import Settings
 from tests.cli.workers import Serving, until
 from tests.faults.workers import count
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from odradek_runtime.request import Reply
+from odradek_runtime.core.records.request import Reply
 from odradek_runtime.routing import request_id
 
 if TYPE_CHECKING:

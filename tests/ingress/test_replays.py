@@ -14,8 +14,8 @@ import pytest
 from msgspec.structs import replace
 
 from odradek import App, Context
-from odradek_runtime import keys
-from odradek_runtime.formats import COMMAND, REPLAY, REPLAY_TALLY, Command, Replay, ReplayTally
+from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.formats import COMMAND, REPLAY, REPLAY_TALLY, Command, Replay, ReplayTally
 from odradek_runtime.http.admin import wire
 from odradek_runtime.http.admin.access import Access, Blocking
 from odradek_runtime.http.admin.peer import PrivatePort
@@ -25,7 +25,7 @@ from odradek_runtime.http.ingress.guard import Guard
 from odradek_runtime.http.ingress.table import Table
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.replay_report import reports
+from odradek_runtime.recovery.replay_report import reports
 from tests.ingress.conftest import TOKEN
 from tests.ingress.engine import ScriptedEngine
 

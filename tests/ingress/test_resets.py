@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from odradek import App, Context
-from odradek_runtime import keys
-from odradek_runtime.formats import COMMAND, POSITIONS, Command, Position, Positions
+from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.formats import COMMAND, POSITIONS, Command, Position, Positions
 from odradek_runtime.http.admin.access import Access, Blocking
 from odradek_runtime.http.admin.resets import ResetRoutes
 from odradek_runtime.http.ingress.guard import Guard

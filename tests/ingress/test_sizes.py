@@ -11,15 +11,15 @@ import httpx
 import pytest
 
 from odradek import App, ObjectContext
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.core.records.request import Failure, Invoke, Reply, Request
 from odradek_runtime.http.ingress.acceptance import CommandsTopic
 from odradek_runtime.http.ingress.errors import HttpError
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Partition
-from odradek_runtime.log_opening import open_log
-from odradek_runtime.node import Node
-from odradek_runtime.request import Failure, Invoke, Reply, Request
+from odradek_runtime.node.log_opening import open_log
+from odradek_runtime.node.node import Node
 from odradek_runtime.routing import fresh_id
-from odradek_runtime.settings import Settings
 from tests.ingress.conftest import Site, until
 from tests.ingress.engine import ScriptedEngine
 

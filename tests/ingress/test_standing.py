@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from odradek_runtime.core.records.request import Reply, Request
 from odradek_runtime.log.port import Peer
-from odradek_runtime.request import Reply, Request
 from odradek_runtime.routing import request_id, shard_of
 from tests.ingress.conftest import Site, until
 from tests.ingress.engine import ScriptedEngine

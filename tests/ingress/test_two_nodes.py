@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from odradek import App, ObjectContext
-from odradek_runtime.node import Node
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.node.node import Node
 from odradek_runtime.routing import shard_of
-from odradek_runtime.settings import Settings
 from tests.ingress.conftest import until
 
 if TYPE_CHECKING:

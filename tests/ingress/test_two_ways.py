@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from odradek_runtime.request import Invoke, Reply
+from odradek_runtime.core.records.request import Invoke, Reply
 from tests.ingress.raw import CHUNKED, RAW, connect, exchange, one_answer, rest
 
 if TYPE_CHECKING:

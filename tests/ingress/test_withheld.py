@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from odradek import App, Context
-from odradek_runtime.log_opening import open_log
-from odradek_runtime.node import Node
-from odradek_runtime.settings import Settings, SettingsError
-from odradek_runtime.withheld import Withheld
+from odradek_runtime.configuration.settings import Settings, SettingsError
+from odradek_runtime.configuration.withheld import Withheld
+from odradek_runtime.node.log_opening import open_log
+from odradek_runtime.node.node import Node
 from tests.ingress.conftest import until
 from tests.records import committed
 

@@ -14,10 +14,10 @@ import msgspec
 from hypothesis import strategies as st
 
 from odradek import App, Context, ObjectContext, RetryPolicy, step
-from odradek_runtime.formats import COMMAND, Command, Header
+from odradek_runtime.core.records.formats import COMMAND, Command, Header
+from odradek_runtime.core.records.request import Failure, Reply
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.request import Failure, Reply
 from odradek_runtime.routing import derived_id, fresh_id, id_hash, key_hash, shard_of
 from tests.invariants.stage import Stage
 from tests.records import committed

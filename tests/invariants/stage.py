@@ -21,24 +21,24 @@ import msgspec
 
 from odradek import App
 from odradek_runtime.clock import Clock
-from odradek_runtime.engine import Engine, Input
-from odradek_runtime.epoch import StepRun
-from odradek_runtime.executor import StepEnded
-from odradek_runtime.handler_loop import handler_loop, inhabited
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.core.epoch import StepRun
+from odradek_runtime.core.handler_loop import handler_loop, inhabited
+from odradek_runtime.core.machine import Machine
+from odradek_runtime.core.metrics import Metrics
+from odradek_runtime.core.records.request import Attach, Invoke, Question, Reply, unheard
+from odradek_runtime.core.topics.targets import Targets
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.embedded.member import EmbeddedMember
 from odradek_runtime.log.port import Committed, Event, Message, Output, Partition, Records, Refused, Sink, TopicInfo, Transaction
-from odradek_runtime.machine import Machine
-from odradek_runtime.metrics import Metrics
-from odradek_runtime.ownership import Ownership
-from odradek_runtime.request import Attach, Invoke, Question, Reply, unheard
-from odradek_runtime.rereader import RereaderAtOnce
 from odradek_runtime.routing import fresh_id
-from odradek_runtime.settings import Settings
-from odradek_runtime.startup import prepare
-from odradek_runtime.store_folder import MemoryStores, StoreFolder
-from odradek_runtime.takeover import Takeover
-from odradek_runtime.targets import Targets
+from odradek_runtime.store.store_folder import MemoryStores, StoreFolder
+from odradek_runtime.worker.engine.engine import Engine, Input
+from odradek_runtime.worker.engine.rereader import RereaderAtOnce
+from odradek_runtime.worker.restore.ownership import Ownership
+from odradek_runtime.worker.restore.startup import prepare
+from odradek_runtime.worker.restore.takeover import Takeover
+from odradek_runtime.worker.steps.executor import StepEnded
 from tests.records import committed
 
 PATIENCE_S = 15.0

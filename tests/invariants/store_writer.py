@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from odradek_runtime import keys
-from odradek_runtime.store import RocksStore
+from odradek_runtime.core.records import keys
+from odradek_runtime.store.store import RocksStore
 
 BATCHES = 20
 

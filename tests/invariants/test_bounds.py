@@ -2,10 +2,10 @@
 
 import time
 
-from odradek_runtime.engine import SLICE
-from odradek_runtime.formats import Command
+from odradek_runtime.core.records.formats import Command
 from odradek_runtime.log.port import Partition
-from odradek_runtime.orders import give
+from odradek_runtime.recovery.orders import give
+from odradek_runtime.worker.engine.engine import SLICE
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting
 

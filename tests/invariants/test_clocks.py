@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 
 from odradek import App, Context, RetryPolicy, step
-from odradek_runtime.engine import HOUR_MS as REFRESH_MS
-from odradek_runtime.formats import StorePosition
+from odradek_runtime.core.records.formats import StorePosition
+from odradek_runtime.core.records.request import Failure
 from odradek_runtime.log.port import TopicInfo
-from odradek_runtime.request import Failure
-from odradek_runtime.takeover import usable
+from odradek_runtime.worker.engine.engine import HOUR_MS as REFRESH_MS
+from odradek_runtime.worker.restore.takeover import usable
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting
 from tests.invariants.stage import Stage

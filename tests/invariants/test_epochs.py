@@ -1,12 +1,12 @@
 """Epochs: one in flight, what follows a failed one is dropped, and nothing is seen or stored before its commit."""
 
 from odradek import App, Context
-from odradek_runtime import keys
-from odradek_runtime.formats import POSITIONS
+from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.formats import POSITIONS
+from odradek_runtime.core.records.request import Reply
+from odradek_runtime.core.shard import WRITE_BACK_MS
 from odradek_runtime.log.port import Losing, Partition
-from odradek_runtime.request import Reply
 from odradek_runtime.routing import shard_of
-from odradek_runtime.shard import WRITE_BACK_MS
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting
 from tests.invariants.stage import Stage, of_topic

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 from msgspec.structs import replace
 
-from odradek_runtime.formats import COMMAND, Command
-from odradek_runtime.inspection import REMEDY, YEAR_10000_MS
+from odradek_runtime.core.lifecycle.inspection import REMEDY, YEAR_10000_MS
+from odradek_runtime.core.records.formats import COMMAND, Command
+from odradek_runtime.core.records.request import Failure
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output
-from odradek_runtime.request import Failure
 from odradek_runtime.routing import fresh_id, shard_of
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting

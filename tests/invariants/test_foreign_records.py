@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from odradek_runtime import keys
-from odradek_runtime.formats import (
+from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.formats import (
     CHUNK,
     COMMAND,
     INVOCATION,
@@ -31,12 +31,12 @@ from odradek_runtime.formats import (
     StorePosition,
     Timer,
 )
+from odradek_runtime.core.records.request import Failure
+from odradek_runtime.core.records.sieve import NotOurs, Sieve
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import LogError, Message, Output
-from odradek_runtime.request import Failure
 from odradek_runtime.routing import fresh_id, id_hash, shard_of
-from odradek_runtime.sieve import NotOurs, Sieve
-from odradek_runtime.store import Change
+from odradek_runtime.store.store import Change
 from tests.invariants.hostile import ENDED, KEY, SHARDS, Open, app
 from tests.invariants.stage import Stage
 from tests.invariants.test_takeovers import APP, JOURNAL, STATE, Legacy, positions

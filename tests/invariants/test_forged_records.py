@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from odradek_runtime.formats import CHUNK, COMMAND, INVOCATION, LOCK, SLOT, TIMER, Format
+from odradek_runtime.core.records.formats import CHUNK, COMMAND, INVOCATION, LOCK, SLOT, TIMER, Format
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Message
 from tests.invariants.hostile import ENDED, KEY, STATES, Open, app

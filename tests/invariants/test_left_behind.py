@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from odradek import App, Context, RetryPolicy, TerminalError, step
-from odradek_runtime.invocation import Live
+from odradek_runtime.core.running.invocation import Live
 from tests.invariants.conftest import MakeStage
 from tests.invariants.stage import Stage
 

@@ -9,11 +9,11 @@ import pytest
 
 from odradek import App, Context
 from odradek._port import StepBody
-from odradek_runtime.epoch import StepRun
-from odradek_runtime.executor import StepEnded, StepExecutor
+from odradek_runtime.configuration.memory import Shares
+from odradek_runtime.core.epoch import StepRun
 from odradek_runtime.log.port import Partition
-from odradek_runtime.memory import Shares
-from odradek_runtime.store import RocksStore, StoreMemory
+from odradek_runtime.store.store import RocksStore, StoreMemory
+from odradek_runtime.worker.steps.executor import StepEnded, StepExecutor
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting
 from tests.invariants.stage import Stage

@@ -10,8 +10,9 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from odradek_runtime import keys
-from odradek_runtime.formats import POSITIONS, Positions
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.formats import POSITIONS, Positions
 from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.kafka.confluent import GroupMetadata
 from odradek_runtime.log.kafka.membership import Membership
@@ -19,11 +20,10 @@ from odradek_runtime.log.kafka.producer import TransactionFailedError
 from odradek_runtime.log.kafka.remote_producer import RemoteProducer
 from odradek_runtime.log.port import Gained, Log, Losing, Output, Partition, Transaction
 from odradek_runtime.log.stamps import Stamps
-from odradek_runtime.progress import Progress
-from odradek_runtime.settings import Settings
-from odradek_runtime.store_folder import MemoryStores
-from odradek_runtime.takeover import Takeover
-from odradek_runtime.worker import Worker
+from odradek_runtime.store.store_folder import MemoryStores
+from odradek_runtime.worker.restore.progress import Progress
+from odradek_runtime.worker.restore.takeover import Takeover
+from odradek_runtime.worker.worker import Worker
 from tests.contract.station import Station, values
 from tests.invariants.counting import counting
 from tests.kafka.conftest import SHARDS, make_app

@@ -2,9 +2,9 @@
 
 from functools import partial
 
+from odradek_runtime.core.records.request import Reply
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output, Partition, Transaction
-from odradek_runtime.request import Reply
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting
 from tests.invariants.stage import Stage

@@ -5,13 +5,14 @@ import threading
 import pytest
 
 from odradek import App, ObjectContext, State
-from odradek_runtime import housekeeping, keys
-from odradek_runtime.formats import COMMAND, POSITIONS, Command
-from odradek_runtime.housekeeping import Housekeeping
+from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.formats import COMMAND, POSITIONS, Command
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.ownership import Restored
 from odradek_runtime.routing import fresh_id, shard_of
+from odradek_runtime.worker.restore.ownership import Restored
+from odradek_runtime.worker.upkeep import housekeeping
+from odradek_runtime.worker.upkeep.housekeeping import Housekeeping
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting
 from tests.invariants.stage import of_topic

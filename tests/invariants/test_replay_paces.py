@@ -6,10 +6,10 @@ from collections.abc import Callable
 import pytest
 
 from odradek import App, Context
-from odradek_runtime.formats import COMMAND, REPLAY, Command, Replay
+from odradek_runtime.core.records.formats import COMMAND, REPLAY, Command, Replay
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.pace import Pace
+from odradek_runtime.worker.engine.pace import Pace
 from tests.invariants.conftest import MakeStage
 from tests.invariants.stage import Stage
 

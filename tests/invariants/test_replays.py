@@ -3,7 +3,7 @@
 import pytest
 
 from odradek import App, Context, ObjectContext, RetryPolicy, State, step
-from odradek_runtime.formats import INVOCATION, Invocation
+from odradek_runtime.core.records.formats import INVOCATION, Invocation
 from odradek_runtime.log.embedded import EmbeddedLog
 from tests.invariants.conftest import MakeStage
 from tests.invariants.stage import Stage

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from odradek_runtime import housekeeping, keys
-from odradek_runtime.housekeeping import Housekeeping
+from odradek_runtime.core.records import keys
 from odradek_runtime.log.embedded import EmbeddedLog
-from odradek_runtime.store import RocksStore
+from odradek_runtime.store.store import RocksStore
+from odradek_runtime.worker.upkeep import housekeeping
+from odradek_runtime.worker.upkeep.housekeeping import Housekeeping
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting
 from tests.kafka.raw import eventually

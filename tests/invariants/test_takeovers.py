@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from odradek import App
-from odradek_runtime import keys
-from odradek_runtime.formats import INVOCATION, POSITIONS, STORE_POSITION, Invocation, Positions, StorePosition
+from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.formats import INVOCATION, POSITIONS, STORE_POSITION, Invocation, Positions, StorePosition
+from odradek_runtime.core.shard import Shard
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Headers, LogError, Output, Partition
-from odradek_runtime.progress import Progress
 from odradek_runtime.routing import fresh_id
-from odradek_runtime.shard import Shard
-from odradek_runtime.startup import INTERNAL, StartupError, prepare
-from odradek_runtime.store import Change, RocksStore
-from odradek_runtime.store_folder import StoreFolder
-from odradek_runtime.takeover import Takeover
+from odradek_runtime.store.store import Change, RocksStore
+from odradek_runtime.store.store_folder import StoreFolder
+from odradek_runtime.worker.restore.progress import Progress
+from odradek_runtime.worker.restore.startup import INTERNAL, StartupError, prepare
+from odradek_runtime.worker.restore.takeover import Takeover
 
 APP = "heir"
 JOURNAL, STATE = Partition(f"{APP}.journal", 0), Partition(f"{APP}.state", 0)

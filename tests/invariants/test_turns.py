@@ -1,7 +1,8 @@
 """However much comes due at once, everything else has its turn: counted in turns and invocations, not in seconds."""
 
 from odradek import App, Context, ObjectContext, State
-from odradek_runtime import agenda, machine
+from odradek_runtime.core import machine
+from odradek_runtime.worker.engine import agenda
 from tests.invariants.conftest import MakeStage
 from tests.invariants.stage import Stage
 

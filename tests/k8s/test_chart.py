@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from odradek_runtime.settings import Settings
+from odradek_runtime.configuration.settings import Settings
 from tests.k8s.cluster import ControlPlane
 from tests.k8s.tools import CHART, Outcome, run
 

@@ -21,7 +21,7 @@ from odradek import App
 from odradek_runtime.cli import serve
 from odradek_runtime.cli.appref import load_app
 from odradek_runtime.cli.supervisor import DRAIN_S
-from odradek_runtime.settings import Settings
+from odradek_runtime.configuration.settings import Settings
 from tests.k8s.tools import CHART, PROJECT
 
 DEFAULTS = Settings()

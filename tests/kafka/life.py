@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from odradek import App, ObjectContext, State
+from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.settings import Settings
-from odradek_runtime.worker import Worker
+from odradek_runtime.worker.worker import Worker
 from tests.contract.station import values
 from tests.kafka.raw import eventually
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from odradek import App
+from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.log.port import Log, Output
-from odradek_runtime.settings import Settings
-from odradek_runtime.worker import Worker
+from odradek_runtime.worker.worker import Worker
 from tests.kafka.raw import eventually
 
 

@@ -17,12 +17,12 @@ from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperatio
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from odradek import App, ObjectContext, State
-from odradek_runtime.formats import COMMAND, Command
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.core.records.formats import COMMAND, Command
 from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import LogError, Output, Partition
 from odradek_runtime.routing import fresh_id, id_hash
-from odradek_runtime.settings import Settings
-from odradek_runtime.worker import Worker
+from odradek_runtime.worker.worker import Worker
 from tests.broker import KafkaCluster
 from tests.contract.station import values
 from tests.kafka.raw import eventually

@@ -11,7 +11,7 @@ import pytest
 from starlette.requests import Request
 
 from odradek import App, ObjectContext
-from odradek_runtime import ownership, withdrawal
+from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.http.admin.exposition import Exposition
 from odradek_runtime.http.admin.routes import AdminRoutes
 from odradek_runtime.http.admin.siblings import Siblings
@@ -19,8 +19,9 @@ from odradek_runtime.http.ingress.door import Door
 from odradek_runtime.http.ingress.errors import HttpError
 from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.settings import Settings
-from odradek_runtime.worker import Worker
+from odradek_runtime.worker import withdrawal
+from odradek_runtime.worker.restore import ownership
+from odradek_runtime.worker.worker import Worker
 from tests.contract.station import values
 from tests.engine.damage import flip, tables
 from tests.kafka.raw import eventually

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from odradek import App, ObjectContext
-from odradek_runtime.formats import COMMAND, SLOT, Command, Header
+from odradek_runtime.core.records.formats import COMMAND, SLOT, Command, Header
 from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Output, Partition
 from odradek_runtime.routing import fresh_id, id_hash, shard_of

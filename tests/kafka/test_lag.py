@@ -7,9 +7,9 @@ from pathlib import Path
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from odradek import App, ObjectContext
+from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.log.kafka import KafkaLog
-from odradek_runtime.settings import Settings
-from odradek_runtime.worker import Worker
+from odradek_runtime.worker.worker import Worker
 from tests.kafka.raw import eventually
 
 PARTITIONS = 3

@@ -9,10 +9,10 @@ from pathlib import Path
 from confluent_kafka import Producer
 
 from odradek import App, Context
+from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Partition
-from odradek_runtime.settings import Settings
-from odradek_runtime.worker import Worker
+from odradek_runtime.worker.worker import Worker
 from tests.kafka.raw import eventually
 
 HOUR_S = 3600

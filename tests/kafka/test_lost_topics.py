@@ -4,10 +4,10 @@ from threading import Thread
 
 import pytest
 
-from odradek_runtime import internal
 from odradek_runtime.log.port import LogError, Partition
-from odradek_runtime.start_anew import start_anew
-from odradek_runtime.startup import StartupError
+from odradek_runtime.worker.restore import internal
+from odradek_runtime.worker.restore.start_anew import start_anew
+from odradek_runtime.worker.restore.startup import StartupError
 from tests.kafka.life import RECORDS, Life
 from tests.kafka.raw import delete_topic, eventually
 

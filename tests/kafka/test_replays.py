@@ -13,12 +13,12 @@ import pytest
 
 from odradek import App, ObjectContext
 from odradek_runtime.cli.preview import preview
-from odradek_runtime.formats import REPLAY, Command, Replay
+from odradek_runtime.core.records.formats import REPLAY, Command, Replay
 from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Output, Partition
-from odradek_runtime.orders import give
-from odradek_runtime.replay_report import ReplayReport, reports
-from odradek_runtime.worker import Worker
+from odradek_runtime.recovery.orders import give
+from odradek_runtime.recovery.replay_report import ReplayReport, reports
+from odradek_runtime.worker.worker import Worker
 from tests.conftest import ClusterFactory
 from tests.contract.station import content, values
 from tests.kafka.raw import eventually, transactional

@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
-from odradek_runtime.clearing import objects_in
 from odradek_runtime.log.port import LogError, Partition
-from odradek_runtime.orders import give
-from odradek_runtime.repositioning import reposition
-from odradek_runtime.reset_plan import Carried, Move, plan
+from odradek_runtime.recovery.clearing import objects_in
+from odradek_runtime.recovery.orders import give
+from odradek_runtime.recovery.repositioning import reposition
+from odradek_runtime.recovery.reset_plan import Carried, Move, plan
 from tests.contract.station import values
 from tests.kafka.life import RECORDS, Life
 from tests.kafka.raw import eventually

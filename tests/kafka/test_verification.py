@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from odradek_runtime.formats import StorePosition
-from odradek_runtime.jobs import Findings, Job
+from odradek_runtime.core.records.formats import StorePosition
+from odradek_runtime.core.shard import Shard
 from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Output
-from odradek_runtime.progress import Progress
 from odradek_runtime.routing import shard_of
-from odradek_runtime.shard import Shard
-from odradek_runtime.store import Store
-from odradek_runtime.takeover import Takeover
-from odradek_runtime.worker import Worker
+from odradek_runtime.store.store import Store
+from odradek_runtime.worker.restore.progress import Progress
+from odradek_runtime.worker.restore.takeover import Takeover
+from odradek_runtime.worker.upkeep.jobs import Findings, Job
+from odradek_runtime.worker.worker import Worker
 from tests.kafka.raw import eventually
 from tests.kafka.test_damaged_stores import SHARDS, Run, started, sums
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from odradek_runtime.formats import COMMAND, Command
+from odradek_runtime.core.records.formats import COMMAND, Command
 from odradek_runtime.routing import fresh_id
 from tests.hostile_records import hostile_records
 from tests.ingress.test_fuzz import PIECES, STATUS

@@ -15,9 +15,9 @@ from multiprocessing.queues import Queue
 
 import httpx
 
+from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.log.parts import place_of
-from odradek_runtime.log_opening import open_log
-from odradek_runtime.settings import Settings
+from odradek_runtime.node.log_opening import open_log
 from tests.hostile_records import ended
 from tests.records import committed
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from odradek_runtime import keys
-from odradek_runtime.epoch import StepRun
-from odradek_runtime.formats import INVOCATION, LOCK, POSITIONS, SLOT, STORE_POSITION, TIMER, Positions
-from odradek_runtime.formats import Invocation as Stored
+from odradek_runtime.core.epoch import StepRun
+from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.formats import INVOCATION, LOCK, POSITIONS, SLOT, STORE_POSITION, TIMER, Positions
+from odradek_runtime.core.records.formats import Invocation as Stored
+from odradek_runtime.core.records.request import Reply
+from odradek_runtime.core.shard import Shard
 from odradek_runtime.log.port import Output, Partition, Transaction
 from odradek_runtime.log.simulated.auditor import Author, Sent
 from odradek_runtime.log.simulated.disk import SimulatedStore
-from odradek_runtime.request import Reply
-from odradek_runtime.shard import Shard
 
 from .model import Wrong
 from .program import HELD

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from odradek_runtime.request import Attach, Invoke, Reply
+from odradek_runtime.core.records.request import Attach, Invoke, Reply
 from odradek_runtime.routing import fresh_id, request_id
 
 from .model import Wrong

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from odradek._current import STEP_KEY
-from odradek_runtime.epoch import StepRun
-from odradek_runtime.executor import StepEnded
+from odradek_runtime.core.epoch import StepRun
+from odradek_runtime.worker.steps.executor import StepEnded
 
 from .model import Wrong
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from odradek_runtime import keys
+from odradek_runtime.core.records import keys
 from odradek_runtime.log.port import Partition
 
 from .faults import SKEW_MS, START_MS

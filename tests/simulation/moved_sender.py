@@ -5,7 +5,7 @@ Stands between the simulated log and the auditor of one app, who sees everything
 
 from __future__ import annotations
 
-from odradek_runtime.formats import COMMAND
+from odradek_runtime.core.records.formats import COMMAND
 from odradek_runtime.log.port import Output, Transaction
 from odradek_runtime.log.simulated.auditor import Author, Sent
 from odradek_runtime.log.simulated.brokers import Brokers

@@ -9,11 +9,11 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
-from odradek_runtime import keys
-from odradek_runtime.formats import COMMAND, REPLAY, REPLAY_TALLY, Command, Replay, ReplayTally
+from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.formats import COMMAND, REPLAY, REPLAY_TALLY, Command, Replay, ReplayTally
 from odradek_runtime.log.port import LogError, Output, Partition
-from odradek_runtime.replaying import Reading, Reread
-from odradek_runtime.rereader import bounds
+from odradek_runtime.worker.engine.replaying import Reading, Reread
+from odradek_runtime.worker.engine.rereader import bounds
 
 from .model import Wrong
 from .program import Entry, Task

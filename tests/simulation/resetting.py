@@ -9,7 +9,7 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
-from odradek_runtime.formats import COMMAND, Command
+from odradek_runtime.core.records.formats import COMMAND, Command
 from odradek_runtime.log.port import Output, Partition
 
 from .model import Wrong

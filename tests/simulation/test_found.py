@@ -3,23 +3,23 @@
 import pytest
 
 from odradek import App, ObjectContext
-from odradek_runtime.formats import COMMAND, Command, StorePosition
-from odradek_runtime.handler_loop import handler_loop
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.core.handler_loop import handler_loop
+from odradek_runtime.core.machine import Machine
+from odradek_runtime.core.metrics import Metrics
+from odradek_runtime.core.records.formats import COMMAND, Command, StorePosition
+from odradek_runtime.core.shard import Shard
+from odradek_runtime.core.topics.targets import Targets
 from odradek_runtime.log.port import LogError, Output, Partition
 from odradek_runtime.log.simulated import SimulatedLog
 from odradek_runtime.log.simulated.brokers import Brokers
 from odradek_runtime.log.simulated.partition import SimulatedMessage
 from odradek_runtime.log.simulated.scheduler import Scheduler
-from odradek_runtime.machine import Machine
-from odradek_runtime.metrics import Metrics
-from odradek_runtime.progress import Progress
 from odradek_runtime.routing import shard_of
-from odradek_runtime.settings import Settings
-from odradek_runtime.shard import Shard
-from odradek_runtime.store import MemoryStore
-from odradek_runtime.store_folder import MemoryStores
-from odradek_runtime.takeover import Takeover
-from odradek_runtime.targets import Targets
+from odradek_runtime.store.store import MemoryStore
+from odradek_runtime.store.store_folder import MemoryStores
+from odradek_runtime.worker.restore.progress import Progress
+from odradek_runtime.worker.restore.takeover import Takeover
 
 HOUR_MS = 3_600_000.0
 

@@ -10,22 +10,22 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from odradek_runtime.engine import Engine, Input
-from odradek_runtime.epoch import StepRun
-from odradek_runtime.executor import StepEnded
-from odradek_runtime.handler_loop import handler_loop, inhabited
-from odradek_runtime.housekeeping import Housekeeping
-from odradek_runtime.internal import Internal
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.core.epoch import StepRun
+from odradek_runtime.core.handler_loop import handler_loop, inhabited
+from odradek_runtime.core.machine import Machine
+from odradek_runtime.core.metrics import Metrics
+from odradek_runtime.core.records.request import Answer, Question, Reply, Request
+from odradek_runtime.core.topics.targets import Targets
 from odradek_runtime.log.port import Partition, TopicInfo, Transaction, Trouble
-from odradek_runtime.machine import Machine
-from odradek_runtime.metrics import Metrics
-from odradek_runtime.ownership import Ownership, Restored
-from odradek_runtime.request import Answer, Question, Reply, Request
-from odradek_runtime.settings import Settings
-from odradek_runtime.store import Store, StoreError
-from odradek_runtime.store_folder import Bench, MemoryBench
-from odradek_runtime.takeover import Takeover
-from odradek_runtime.targets import Targets
+from odradek_runtime.store.store import Store, StoreError
+from odradek_runtime.store.store_folder import Bench, MemoryBench
+from odradek_runtime.worker.engine.engine import Engine, Input
+from odradek_runtime.worker.restore.internal import Internal
+from odradek_runtime.worker.restore.ownership import Ownership, Restored
+from odradek_runtime.worker.restore.takeover import Takeover
+from odradek_runtime.worker.steps.executor import StepEnded
+from odradek_runtime.worker.upkeep.housekeeping import Housekeeping
 
 from .executor import SimExecutor
 from .replaying import SimRereader

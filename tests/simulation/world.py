@@ -11,6 +11,7 @@ from collections.abc import Collection
 import msgspec
 
 from odradek import App
+from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.log.port import Output, Partition
 from odradek_runtime.log.simulated import SimulatedLog
 from odradek_runtime.log.simulated.brokers import Brokers
@@ -18,8 +19,7 @@ from odradek_runtime.log.simulated.disk import Disk
 from odradek_runtime.log.simulated.partition import PartitionLog
 from odradek_runtime.log.simulated.scheduler import Scheduler, Stuck
 from odradek_runtime.routing import id_hash, shard_of
-from odradek_runtime.settings import Settings
-from odradek_runtime.startup import CHANGELOG_KEPT, prepare
+from odradek_runtime.worker.restore.startup import CHANGELOG_KEPT, prepare
 
 from .app import Outside, build, build_other
 from .audit import Audit

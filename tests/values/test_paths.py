@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from odradek import App, Client, Context, Future, Object, ObjectContext, State, TerminalError, Topic
 from odradek._serde import json_serde
+from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.log.embedded import EmbeddedLog
-from odradek_runtime.node import Node
-from odradek_runtime.settings import Settings
+from odradek_runtime.node.node import Node
 from tests.engine.harness import Rig
 from tests.values.grammar import cases
 from tests.values.judge import same

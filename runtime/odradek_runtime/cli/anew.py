@@ -10,10 +10,10 @@ from rich.markup import escape
 from odradek_runtime.cli.appref import load_app
 from odradek_runtime.cli.connect import make_data_dir
 from odradek_runtime.cli.errors import USAGE, CommandError, err
-from odradek_runtime.log_opening import open_log
-from odradek_runtime.settings import Settings
-from odradek_runtime.start_anew import losses, start_anew
-from odradek_runtime.startup import Making, StartupError
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.node.log_opening import open_log
+from odradek_runtime.worker.restore.start_anew import losses, start_anew
+from odradek_runtime.worker.restore.startup import Making, StartupError
 
 
 def confirm_and_start_anew(reference: str, workers: Sequence[Settings], *, yes: bool) -> None:

@@ -15,11 +15,11 @@ from odradek import App
 from odradek_runtime.cli.errors import out
 from odradek_runtime.cli.release import installed_version
 from odradek_runtime.cli.speech import Speech
-from odradek_runtime.settings import Settings
+from odradek_runtime.configuration.settings import Settings
 
 if TYPE_CHECKING:
-    from odradek_runtime.metrics import Restore, Snapshot
-    from odradek_runtime.node import Node
+    from odradek_runtime.core.metrics import Restore, Snapshot
+    from odradek_runtime.node.node import Node
 
 HANDLERS_SHOWN = 12
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from odradek_runtime.allocator import give_back_what_is_freed
 from odradek_runtime.cli.announce import Announcer
 from odradek_runtime.cli.appref import load_app
 from odradek_runtime.cli.connect import make_data_dir
@@ -29,11 +28,12 @@ from odradek_runtime.cli.stop import StopRequest
 from odradek_runtime.cli.supervisor import decode_settings
 from odradek_runtime.http.ingress.sockets import PortError
 from odradek_runtime.log.port import LogError
-from odradek_runtime.startup import StartupError
+from odradek_runtime.store.allocator import give_back_what_is_freed
+from odradek_runtime.worker.restore.startup import StartupError
 
 if TYPE_CHECKING:
-    from odradek_runtime.node import Node
-    from odradek_runtime.settings import Settings
+    from odradek_runtime.configuration.settings import Settings
+    from odradek_runtime.node.node import Node
 
 logger = logging.getLogger("odradek")
 
@@ -116,7 +116,7 @@ def _serve(
     set_up_logging(settings)
     # After the app, which is what most often fails: the engine and its web server take a while to load.
     from odradek_runtime.http.admin.siblings import Place
-    from odradek_runtime.node import Node
+    from odradek_runtime.node.node import Node
 
     announcer = Announcer(reference, app, settings, index=index, workers=workers)
     place = Place(index, workers)

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from odradek_runtime.cli.errors import USAGE, CommandError
-from odradek_runtime.data_folder import WORKER_FILE, DataFolderError, secure
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.configuration.worker_file import ForeignFileError, WorkerFile, read_own
 from odradek_runtime.http.admin.client import RemoteLog
 from odradek_runtime.log.port import Log, LogError
-from odradek_runtime.log_opening import open_log
-from odradek_runtime.settings import Settings
-from odradek_runtime.worker_file import ForeignFileError, WorkerFile, read_own
+from odradek_runtime.node.log_opening import open_log
+from odradek_runtime.store.data_folder import WORKER_FILE, DataFolderError, secure
 
 PROBE_S = 2.0
 

@@ -20,8 +20,8 @@ from odradek_runtime.cli.errors import FAILED, counted, err, out
 from odradek_runtime.cli.operator import Operator, asker
 from odradek_runtime.cli.printable import printable
 from odradek_runtime.http.admin import wire
-from odradek_runtime.jobs import Findings, Job
 from odradek_runtime.log.port import LogError
+from odradek_runtime.worker.upkeep.jobs import Findings, Job
 
 LOOK_S = 0.2
 """How often the worker is asked how far it is."""

@@ -14,7 +14,7 @@ from odradek_runtime.cli.log_format import JsonFormatter, TextFormatter
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from odradek_runtime.settings import Settings
+    from odradek_runtime.configuration.settings import Settings
 
 QUIET = ("httpx", "httpcore", "uvicorn", "asyncio")
 

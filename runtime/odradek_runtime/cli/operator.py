@@ -11,10 +11,10 @@ from typing import TypeVar
 from odradek_runtime.cli.connect import running, where
 from odradek_runtime.cli.errors import CommandError
 from odradek_runtime.cli.printable import one_line
+from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.http.admin.client import Query, RemoteLog
 from odradek_runtime.http.admin.ordering import NAME_CHARACTERS
 from odradek_runtime.log.port import LogError
-from odradek_runtime.settings import Settings
 
 T = TypeVar("T")
 RESTART_S = 60.0

@@ -12,8 +12,8 @@ from rich.markup import escape
 from odradek_runtime.cli.errors import USAGE, CommandError
 from odradek_runtime.cli.logs import set_up_logging
 from odradek_runtime.cli.speech import Speech
-from odradek_runtime.kafka_options import is_secret, variable_of
-from odradek_runtime.settings import ProjectFileError, Settings, SettingsError
+from odradek_runtime.configuration.kafka_options import is_secret, variable_of
+from odradek_runtime.configuration.settings import ProjectFileError, Settings, SettingsError
 
 BootstrapServers = Annotated[
     str | None,

@@ -21,9 +21,9 @@ from odradek_runtime.cli.printable import printable
 from odradek_runtime.cli.record import CASTS, BadField, Options, Rows
 from odradek_runtime.cli.source import BadRow, Row, Source
 from odradek_runtime.cli.topics import SUFFIXES, internal, of_users
+from odradek_runtime.core.topics.targets import limit_of
 from odradek_runtime.log.port import Log, LogError, Output
 from odradek_runtime.log.sizes import BARE_BYTES, record_bytes
-from odradek_runtime.targets import limit_of
 
 BATCH_RECORDS = 2_000
 """Records of one transaction: what an interruption costs at most, and no more memory than this."""

@@ -24,7 +24,7 @@ from odradek_runtime.cli.printable import printable
 from odradek_runtime.cli.topics import of_users
 from odradek_runtime.http.admin import wire
 from odradek_runtime.log.port import Log, Partition, TopicInfo
-from odradek_runtime.replay_report import ReplayReport, summed_up
+from odradek_runtime.recovery.replay_report import ReplayReport, summed_up
 
 LOOK_S = 0.3
 """Between two looks at how far it is."""

@@ -12,19 +12,19 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from odradek_runtime.clearing import objects_in
 from odradek_runtime.cli import connect, options
 from odradek_runtime.cli.errors import FAILED, INTERRUPTED, USAGE, CommandError, counted, err, near, out
 from odradek_runtime.cli.operator import asker
 from odradek_runtime.cli.places import FORMS, place
 from odradek_runtime.cli.topics import apps_of
-from odradek_runtime.epoch import RESET
+from odradek_runtime.core.epoch import RESET
 from odradek_runtime.http.admin import wire
 from odradek_runtime.http.admin.client import RemoteLog
 from odradek_runtime.log.port import Log, LogError, Partition
-from odradek_runtime.orders import give
-from odradek_runtime.repositioning import reposition
-from odradek_runtime.reset_plan import Carried, Move, NoSuchPosition, plan
+from odradek_runtime.recovery.clearing import objects_in
+from odradek_runtime.recovery.orders import give
+from odradek_runtime.recovery.repositioning import reposition
+from odradek_runtime.recovery.reset_plan import Carried, Move, NoSuchPosition, plan
 
 TAKEN_S = 60.0
 """So long an order that has been given may wait for its shards to take it: some may be on their way to another worker."""

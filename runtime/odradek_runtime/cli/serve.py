@@ -16,7 +16,7 @@ from odradek_runtime.cli.logs import set_up_logging
 from odradek_runtime.cli.reload import SourceWatch
 from odradek_runtime.cli.speech import Speech, errors_told
 from odradek_runtime.cli.supervisor import Supervisor
-from odradek_runtime.settings import Settings
+from odradek_runtime.configuration.settings import Settings
 
 DEV_EXAMPLES = """
 [bold]Examples[/]

@@ -16,7 +16,7 @@ from odradek_runtime.cli.logs import set_up_logging
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from odradek_runtime.settings import Settings
+    from odradek_runtime.configuration.settings import Settings
 
 logger = logging.getLogger("odradek")
 

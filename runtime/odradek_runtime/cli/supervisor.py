@@ -26,7 +26,7 @@ from odradek_runtime.cli.errors import FAILED, UNUSABLE, USAGE
 from odradek_runtime.cli.reload import SourceReader, SourceWatch
 from odradek_runtime.cli.speech import Speech
 from odradek_runtime.cli.stop import StopRequest
-from odradek_runtime.settings import Settings
+from odradek_runtime.configuration.settings import Settings
 
 POLL_S = 0.1
 FIRST_BACKOFF_S = 0.5

@@ -11,7 +11,7 @@ from rich.table import Table
 from odradek_runtime.cli import connect, options
 from odradek_runtime.cli.errors import out
 from odradek_runtime.log.port import Log, LogError, Partition, TopicInfo
-from odradek_runtime.startup import INTERNAL
+from odradek_runtime.worker.restore.startup import INTERNAL
 
 COUNTED = 10_000
 """So many unread records of a topic are counted one by one."""

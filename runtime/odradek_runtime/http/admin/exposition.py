@@ -14,9 +14,9 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from odradek_runtime.core.metrics import Histogram, Metrics, Snapshot, Standing
     from odradek_runtime.http.ingress.door import Door
     from odradek_runtime.http.ingress.port import Engine
-    from odradek_runtime.metrics import Histogram, Metrics, Snapshot, Standing
 
 COUNTERS: dict[str, str] = {
     "events": "Records and commands whose effects are committed",

@@ -18,8 +18,8 @@ from odradek_runtime.http.admin.access import answer, body_of
 from odradek_runtime.http.admin.ordering import asked_by
 from odradek_runtime.http.ingress.errors import HttpError, bad_field, unavailable
 from odradek_runtime.http.ingress.table import route
-from odradek_runtime.jobs import Job, Kind
-from odradek_runtime.upkeep import NotHere, UpkeepRefused
+from odradek_runtime.worker.upkeep.jobs import Job, Kind
+from odradek_runtime.worker.upkeep.upkeep import NotHere, UpkeepRefused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from odradek_runtime.http.admin.peer import PrivatePort
     from odradek_runtime.http.ingress.peers import Owners
     from odradek_runtime.http.ingress.port import Engine
-    from odradek_runtime.upkeep import Upkeep
+    from odradek_runtime.worker.upkeep.upkeep import Upkeep
 
 logger = logging.getLogger("odradek")
 

@@ -12,8 +12,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from odradek_runtime.formats import REPLAY, Replay
-from odradek_runtime.replay_report import ReplayReport, summed_up
+from odradek_runtime.core.records.formats import REPLAY, Replay
+from odradek_runtime.recovery.replay_report import ReplayReport, summed_up
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

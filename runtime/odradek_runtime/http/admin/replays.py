@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from odradek_runtime.dead_letter import letters
-from odradek_runtime.epoch import RESET
-from odradek_runtime.formats import REPLAY, Command, Replay
+from odradek_runtime.core.epoch import RESET
+from odradek_runtime.core.records.dead_letter import letters
+from odradek_runtime.core.records.formats import REPLAY, Command, Replay
+from odradek_runtime.core.records.sieve import REPLAY_ID
 from odradek_runtime.http.admin import wire
 from odradek_runtime.http.admin.access import Access, Blocking, answer, body_of
 from odradek_runtime.http.admin.ordering import Ordering, asked_by
@@ -23,9 +24,8 @@ from odradek_runtime.http.admin.replay_audit import ReplayAudit
 from odradek_runtime.http.ingress.errors import HttpError, bad_field, suggestion
 from odradek_runtime.http.ingress.table import route
 from odradek_runtime.log.port import Log, TopicInfo
-from odradek_runtime.orders import give
-from odradek_runtime.replay_report import ReplayReport, reports
-from odradek_runtime.sieve import REPLAY_ID
+from odradek_runtime.recovery.orders import give
+from odradek_runtime.recovery.replay_report import ReplayReport, reports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

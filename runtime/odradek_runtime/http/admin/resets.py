@@ -8,17 +8,17 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from odradek_runtime.epoch import RESET
-from odradek_runtime.formats import Command
+from odradek_runtime.core.epoch import RESET
+from odradek_runtime.core.lifecycle.resets import RESET_ID
+from odradek_runtime.core.records.formats import Command
 from odradek_runtime.http.admin import wire
 from odradek_runtime.http.admin.access import Access, Blocking, answer, body_of
 from odradek_runtime.http.admin.ordering import Ordering, asked_by
 from odradek_runtime.http.ingress.errors import HttpError, bad_field, suggestion
 from odradek_runtime.http.ingress.table import route
 from odradek_runtime.log.port import Log, TopicInfo
-from odradek_runtime.orders import give
-from odradek_runtime.reset_plan import NoSuchPosition, plan
-from odradek_runtime.resets import RESET_ID
+from odradek_runtime.recovery.orders import give
+from odradek_runtime.recovery.reset_plan import NoSuchPosition, plan
 
 if TYPE_CHECKING:
     from starlette.requests import Request as HttpRequest

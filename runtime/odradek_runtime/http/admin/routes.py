@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from starlette.responses import Response
 
-from odradek_runtime.disclosure import ours_only
+from odradek_runtime.core.disclosure import ours_only
 from odradek_runtime.http.admin.exposition import Exposition, joined
 from odradek_runtime.http.admin.siblings import METRICS_PATH, READY_PATH
 from odradek_runtime.http.ingress.errors import unavailable
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import httpx
     from starlette.requests import Request as HttpRequest
 
+    from odradek_runtime.core.metrics import Restore
     from odradek_runtime.http.admin.siblings import Siblings
     from odradek_runtime.http.ingress.port import Engine
-    from odradek_runtime.metrics import Restore
 
 
 class AdminRoutes:

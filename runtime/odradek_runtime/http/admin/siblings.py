@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from odradek_runtime.worker_file import read_worker_file
+from odradek_runtime.configuration.worker_file import read_worker_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from odradek_runtime.jobs import Job, Kind
-from odradek_runtime.replay_report import ReplayReport
+from odradek_runtime.recovery.replay_report import ReplayReport
+from odradek_runtime.worker.upkeep.jobs import Job, Kind
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"

@@ -13,13 +13,13 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from odradek_runtime.formats import COMMAND, Command, Header
+from odradek_runtime.core.records.formats import COMMAND, Command, Header
+from odradek_runtime.core.records.request import Invoke, Reply
+from odradek_runtime.core.topics.sizes import SMALL_BYTES, made_of
+from odradek_runtime.core.topics.targets import limit_of
 from odradek_runtime.http.ingress.errors import HttpError, unavailable
 from odradek_runtime.log.port import LogError, Output, Publisher, TopicInfo
 from odradek_runtime.log.sizes import record_bytes
-from odradek_runtime.request import Invoke, Reply
-from odradek_runtime.sizes import SMALL_BYTES, made_of
-from odradek_runtime.targets import limit_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from odradek._definition import Handler
-    from odradek_runtime.disclosure import Disclosure
+    from odradek_runtime.core.disclosure import Disclosure
     from odradek_runtime.http.ingress.budget import Share
 
 IDEMPOTENCY_HEADER = "idempotency-key"

@@ -10,13 +10,13 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-from odradek_runtime.request import Invoke, Request, unheard
+from odradek_runtime.core.records.request import Invoke, Request, unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from odradek_runtime.core.records.request import Reply
     from odradek_runtime.http.ingress.port import Engine
-    from odradek_runtime.request import Reply
 
 
 class Asking:

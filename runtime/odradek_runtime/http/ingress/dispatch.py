@@ -12,11 +12,11 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from odradek_runtime.disclosure import ours_only
+from odradek_runtime.core.disclosure import ours_only
+from odradek_runtime.core.records.request import Invoke, Reply, Request, unheard
 from odradek_runtime.http.ingress.errors import HttpError, too_many, unavailable
 from odradek_runtime.http.ingress.forward import NotGiven
 from odradek_runtime.http.ingress.standing import Standing
-from odradek_runtime.request import Invoke, Reply, Request, unheard
 from odradek_runtime.routing import id_hash
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from odradek_runtime.http.ingress.descriptors import places_for
 from odradek_runtime.http.ingress.names import Names
 
 if TYPE_CHECKING:
-    from odradek_runtime.settings import Settings
+    from odradek_runtime.configuration.settings import Settings
 
 REASONS = {
     "connections": "more connections than the port takes",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request as HttpRequest
 
-    from odradek_runtime.request import Failure
+    from odradek_runtime.core.records.request import Failure
 
 log = logging.getLogger("odradek.ingress")
 

@@ -13,8 +13,8 @@ from odradek_runtime.http.ingress.errors import too_many, unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from odradek_runtime.core.records.request import Reply, Request
     from odradek_runtime.http.ingress.credential import Credential
-    from odradek_runtime.request import Reply, Request
 
 
 class NotGiven(Exception):

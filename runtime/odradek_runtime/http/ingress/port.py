@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from odradek_runtime.metrics import Metrics, Snapshot
-    from odradek_runtime.request import Answer, Request
-    from odradek_runtime.upkeep import Upkeep
+    from odradek_runtime.core.metrics import Metrics, Snapshot
+    from odradek_runtime.core.records.request import Answer, Request
+    from odradek_runtime.worker.upkeep.upkeep import Upkeep
 
 
 class Engine(Protocol):

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request as HttpRequest
     from starlette.types import Receive, Scope, Send
 
+    from odradek_runtime.core.records.request import Request
     from odradek_runtime.http.ingress.budget import Budget, Share
     from odradek_runtime.http.ingress.dispatch import Dispatcher
-    from odradek_runtime.request import Request
 
 _ENVELOPE_BYTES = 256 * 1024
 _HEADERS = [(b"content-type", b"application/msgpack")]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from starlette.responses import Response
 
+from odradek_runtime.core.records.request import Failure, Reply
 from odradek_runtime.http.ingress.errors import ID_HEADER, HttpError, failure_response, unavailable
 from odradek_runtime.http.ingress.standing import attach_path
-from odradek_runtime.request import Failure, Reply
 
 if TYPE_CHECKING:
     from odradek._definition import Handler

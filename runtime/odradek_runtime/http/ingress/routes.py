@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from odradek_runtime.disclosure import ours_only
+from odradek_runtime.core.disclosure import ours_only
+from odradek_runtime.core.records.request import Attach, Invoke, Reply, Request
 from odradek_runtime.http.ingress.admission import (
     IDEMPOTENCY_HEADER,
     check_content_type,
@@ -21,7 +22,6 @@ from odradek_runtime.http.ingress.delay import delay_s
 from odradek_runtime.http.ingress.departure import unless_gone
 from odradek_runtime.http.ingress.errors import HttpError, bad_field, unavailable
 from odradek_runtime.http.ingress.responses import respond
-from odradek_runtime.request import Attach, Invoke, Reply, Request
 from odradek_runtime.routing import fresh_id, id_hash, request_id
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request as HttpRequest
 
-    from odradek_runtime.disclosure import Disclosure
+    from odradek_runtime.configuration.withheld import Withheld
+    from odradek_runtime.core.disclosure import Disclosure
     from odradek_runtime.http.ingress.address import Address, Directory
     from odradek_runtime.http.ingress.budget import Budget, Share
     from odradek_runtime.http.ingress.dispatch import Dispatcher
     from odradek_runtime.http.ingress.port import Engine, Entropy
-    from odradek_runtime.withheld import Withheld
 
 
 class Routes:

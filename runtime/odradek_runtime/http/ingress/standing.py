@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from odradek_runtime.core.records.request import Invoke, Request
 from odradek_runtime.http.ingress.errors import ID_HEADER, HttpError
-from odradek_runtime.request import Invoke, Request
 
 if TYPE_CHECKING:
-    from odradek_runtime.request import Reply
+    from odradek_runtime.core.records.request import Reply
 
 Exists = Literal["no", "unknown", "yes"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from odradek_runtime.request import Attach, Invoke, Reply, Request
+from odradek_runtime.core.records.request import Attach, Invoke, Reply, Request
 
 ASK_PATH = "/odradek/private/ask"
 _INVOKE, _ATTACH = b"I", b"L"

@@ -27,9 +27,9 @@ from rocksdict import (
     WriteBatch,
 )
 
-from odradek_runtime.data_folder import make_private
-from odradek_runtime.lock_file import Held, LockFileError, holder, take
 from odradek_runtime.log.port import LogError
+from odradek_runtime.store.data_folder import make_private
+from odradek_runtime.store.lock_file import Held, LockFileError, holder, take
 
 WRITE_BUFFER_BYTES = 16 * 1024 * 1024
 BLOCK_CACHE_BYTES = 64 * 1024 * 1024

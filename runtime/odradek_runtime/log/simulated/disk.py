@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from odradek_runtime.log.simulated.faults import Faults
-from odradek_runtime.store import Change, MemoryStore, StoreError
+from odradek_runtime.store.store import Change, MemoryStore, StoreError
 
 Effect = Callable[[str], None]
 """Told of what is about to be seen outside the process, or has been; it may raise."""

@@ -1,0 +1,142 @@
+"""How an invocation ends: its journal, timers and lock go, whoever waits hears of it, and its completion is kept for those who ask.
+
+Stands behind what decides that it has ended (`failing`, `advance`); what a failure means before that is decided there.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from odradek_runtime.core.operations.table import KINDS
+from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.answers import completion, reply_of
+from odradek_runtime.core.records.formats import COMMAND, Timer
+from odradek_runtime.core.records.formats import Invocation as Stored
+from odradek_runtime.core.records.request import Failure
+from odradek_runtime.core.running.invocation import Live
+from odradek_runtime.core.scope import Scope
+from odradek_runtime.core.shard import Shard
+
+from .keeping import Keeping
+from .limits import Limits
+from .outward import Outward
+from .rejection import Rejection
+
+logger = logging.getLogger("odradek")
+
+
+class Ending:
+    """Writes the end of invocations into the epoch."""
+
+    def __init__(self, scope: Scope, keeping: Keeping, limits: Limits, outward: Outward, rejection: Rejection) -> None:
+        self._scope = scope
+        self._keeping = keeping
+        self._limits = limits
+        self._outward = outward
+        self._rejection = rejection
+
+    def returned(self, live: Live, result: bytes) -> None:
+        """It has returned, and this is what it is to give."""
+        self._end(live, result, None)
+
+    def failed(self, live: Live, failure: Failure) -> None:
+        """It has failed for good; what it did before stays. A record goes where its subscription says."""
+        if live.subscription is not None:
+            origin = live.origin
+            assert origin is not None, "a record started it"
+            attempts = live.stored.attempts if live.stored else 0
+            self._rejection.record(live.subscription, origin, live.payload, failure, attempts, without=live.left_out)
+        elif live.stored is not None and not live.stored.caller_id:
+            # A client that waits is told, too, and a refusal that it has earned (4xx) is nothing to wake anybody for.
+            level = logging.INFO if live.shard.waiters.get(live.id) and failure.code < 500 else logging.WARNING
+            about = {"handler": live.handler.target}
+            logger.log(level, "%s %s failed: %d %s", live.handler.target, live.id, failure.code, failure.message, extra=about)
+        self._end(live, None, failure)
+
+    def _end(self, live: Live, result: bytes | None, failure: Failure | None) -> None:
+        shard, stored = live.shard, live.stored
+        self._count(live, failure)
+        if live.begun:  # what nobody will wait for does not begin
+            live.begun = [op for op in live.begun if op.kind.parting]
+        self._keeping.merge(live)
+        if stored is None:
+            return
+        self._clear_journal(live)
+        self._report(shard, stored, result, failure)
+        self._keep(live, stored, result, failure)
+        self._keeping.forget(live)
+        self._scope.targets.unavailable.ended(stored.id)
+        self._limits.ended(live)
+        self.release(live)
+
+    def _count(self, live: Live, failure: Failure | None) -> None:
+        epoch, target = self._scope.epoch, live.handler.target
+        again = live.again or (live.stored.replay if live.stored is not None else "")
+        if failure is not None:
+            epoch.count("failed", target)
+        elif again:
+            epoch.count_again(again, "ended_well")
+        if live.stored is not None:
+            epoch.lasted_s.append((target, max(self._scope.now_ms - live.stored.created_ms, 0.0) / 1000))
+
+    def _clear_journal(self, live: Live) -> None:
+        shard, epoch = live.shard, self._scope.epoch
+        live.journal.unwritten = []
+        if epoch.steps and live.ops:  # those that this epoch would have started have nobody left who waits for them
+            unheard = [run for run in epoch.steps if run.id == live.id]
+            epoch.steps = [run for run in epoch.steps if run.id != live.id]
+            shard.running.difference_update((run.id, run.ref) for run in unheard)
+        self._keeping.journaled.pop(live.id, None)
+        for key in live.journal.chunks:
+            shard.put(key, None)
+        for timer in (live.deadline, *(op.timer for op in live.ops.values()), *_timers_ahead(live)):
+            if timer is not None and shard.read(timer) is not None:
+                shard.put(timer, None)
+
+    def _report(self, shard: Shard, stored: Stored, result: bytes | None, failure: Failure | None) -> None:
+        """Tell whoever waits: the caller, those that attached, HTTP."""
+        if stored.caller_id:
+            complete = completion(stored.caller_app, stored.caller_id, stored.caller_ref, result, failure)
+            self._outward.route(complete, shard)
+        if stored.id in shard.attached:
+            shard.attached.discard(stored.id)
+            for key, raw in list(shard.scan_prefix(keys.attached(stored.id))):
+                waiting = COMMAND.decode(raw)
+                self._outward.route(completion(waiting.name, waiting.id, waiting.ref, result, failure), shard)
+                shard.put(key, None)
+        for answer in shard.waiters.pop(stored.id, ()):
+            self._scope.epoch.replies.append((answer, reply_of(stored.id, result, failure)))
+            self._scope.epoch.urgent = True
+        self._scope.touch(shard)
+
+    def _keep(self, live: Live, stored: Stored, result: bytes | None, failure: Failure | None) -> None:
+        """Its completion stays for as long as somebody may ask for it."""
+        shard, key = live.shard, keys.invocation(stored.id)
+        if not stored.retain_ms:
+            if live.anchored or shard.read(key) is not None:
+                shard.put(key, None)
+            return
+        stored.status = "completed" if failure is None else "failed"
+        stored.result, stored.failure = result, failure
+        stored.payload, stored.headers = None, []
+        shard.put(key, self._scope.sizes.entry(stored))
+        due_ms = int(self._scope.now_ms) + stored.retain_ms
+        shard.set_timer(keys.timer(due_ms, stored.id, keys.REF_PURGE), Timer("purge"))
+
+    def release(self, live: Live) -> None:
+        """The key is free for the next in its inbox."""
+        if live.handler.mode != "exclusive":
+            return
+        lock_key = keys.lock(live.base)
+        lock = live.shard.locks.get(lock_key)
+        if lock is not None and lock.holder == live.id:
+            following = live.shard.pass_on(lock_key)
+            if following is not None:
+                self._scope.ready.append((live.shard, following))
+            self._scope.touch(live.shard)
+
+
+def _timers_ahead(live: Live) -> list[bytes | None]:
+    """Timers of what it has not replayed: it ended before it came to them."""
+    ahead = live.journal.commands[live.journal.cursor :]
+    return [KINDS[entry.kind].timer(live.id, entry) for entry in ahead if entry.kind in KINDS]

@@ -1,0 +1,1 @@
+"""A node: a machine or pod, whose worker, ports and log are put together here."""
