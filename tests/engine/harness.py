@@ -18,7 +18,7 @@ from odradek import App
 from odradek_runtime.clock import SYSTEM, Clock
 from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.core.records import keys
-from odradek_runtime.core.records.formats import INVOCATION, POSITIONS, Invocation, Positions
+from odradek_runtime.core.records.formats import INVOCATION, POSITIONS, Positions, Stored
 from odradek_runtime.core.records.request import Attach, Invoke, Reply, Request
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Message, Output, Partition
@@ -270,10 +270,10 @@ class Rig:
         found = self.changelog(f"{app.name}.journal")
         return {key: value for key, value in found.items() if key != keys.POSITIONS}
 
-    def invocations(self, app: App) -> list[Invocation]:
+    def invocations(self, app: App) -> list[Stored]:
         return [INVOCATION.decode(value) for key, value in self.journal(app).items() if key[:1] == b"i"]
 
-    def paused(self, app: App) -> list[Invocation]:
+    def paused(self, app: App) -> list[Stored]:
         return [invocation for invocation in self.invocations(app) if invocation.status == "paused"]
 
     def positions(self, app: App, shard: int) -> Positions | None:

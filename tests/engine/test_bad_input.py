@@ -206,7 +206,7 @@ def test_a_command_nobody_can_read_is_a_dead_letter(rig: Rig) -> None:
     rig.until(lambda: rig.records("out") and rig.dead_letters(app))
     (letter,) = rig.dead_letters(app)
     assert letter["odradek-topic"] == "bakery.commands"
-    assert "not a Command that this version of odradek knows" in letter["odradek-error"]
+    assert "no command that this version of odradek knows" in letter["odradek-error"]
 
 
 def test_a_long_error_is_cut_and_odd_text_survives(rig: Rig) -> None:

@@ -35,13 +35,13 @@ from odradek_runtime.core.records.formats import (
     Format,
     FormatError,
     Header,
-    Invocation,
     Lock,
     Position,
     Positions,
     Replay,
     ReplayTally,
     Slot,
+    Stored,
     StorePosition,
     Timer,
 )
@@ -64,7 +64,7 @@ FIXED: dict[str, tuple[Format[Any], Any]] = {
     ),
     "invocation": (
         INVOCATION,
-        Invocation(
+        Stored(
             id="inv_a", target="customer/total", key=b"bob", payload=None, headers=HEADERS, status="failed", topic="orders",
             partition=2, offset=17, timestamp_ms=1_600_000_000_000, record_key=b"bob", caller_app="shop", caller_id="inv_b",
             caller_ref=3, retain_ms=86_400_000, created_ms=1_700_000_000_000, failed_ms=1_700_000_000_001, attempts=4,

@@ -22,12 +22,12 @@ from odradek_runtime.core.records.formats import (
     Chunk,
     Command,
     Entry,
-    Invocation,
     Lock,
     OtherVersion,
     Position,
     Positions,
     Slot,
+    Stored,
     StorePosition,
     Timer,
 )
@@ -65,16 +65,16 @@ JOURNALED: list[Change] = [
     (b"s", b""),
     (b"\xff\xff", b"\x00"),
     (b"i", b""),
-    (b"i\xff", INVOCATION.encode(Invocation(ID, "a/b", b"", None, []))),
+    (b"i\xff", INVOCATION.encode(Stored(ID, "a/b", b"", None, []))),
     (keys.invocation(ID), b"\xff"),
     (keys.invocation(ID), LOCK.encode(Lock(ID, 0, 0))),
-    (keys.invocation(ID), INVOCATION.encode(Invocation(OTHER, "a/b", b"", None, []))),
-    (keys.invocation("inv_short"), INVOCATION.encode(Invocation("inv_short", "a/b", b"", None, []))),
-    (keys.invocation(ID), INVOCATION.encode(Invocation(ID, "a/b", b"", None, [], caller_app="x", caller_id="none"))),
-    (keys.invocation(ID), INVOCATION.encode(Invocation(ID, "a/b", b"", None, [], "failed", failure=Failure(7, "")))),
-    (keys.invocation(ID), INVOCATION.encode(Invocation(ID, "a/b", b"", None, [], retain_ms=-(2**62)))),
-    (keys.invocation(ID), INVOCATION.encode(Invocation(ID, "a/b", b"", None, [], retain_ms=2**63 - 1))),
-    (keys.invocation(ID), INVOCATION.encode(Invocation(ID, "a/b", b"", None, [], attempts=-1))),
+    (keys.invocation(ID), INVOCATION.encode(Stored(OTHER, "a/b", b"", None, []))),
+    (keys.invocation("inv_short"), INVOCATION.encode(Stored("inv_short", "a/b", b"", None, []))),
+    (keys.invocation(ID), INVOCATION.encode(Stored(ID, "a/b", b"", None, [], caller_app="x", caller_id="none"))),
+    (keys.invocation(ID), INVOCATION.encode(Stored(ID, "a/b", b"", None, [], "failed", failure=Failure(7, "")))),
+    (keys.invocation(ID), INVOCATION.encode(Stored(ID, "a/b", b"", None, [], retain_ms=-(2**62)))),
+    (keys.invocation(ID), INVOCATION.encode(Stored(ID, "a/b", b"", None, [], retain_ms=2**63 - 1))),
+    (keys.invocation(ID), INVOCATION.encode(Stored(ID, "a/b", b"", None, [], attempts=-1))),
     (keys.chunk(ID, 1), CHUNK.encode(Chunk([Entry("sleep", 0, at_ms=-1.0)]))),
     (LX, LOCK.encode(Lock(ID, 0, 2**63 - 1))),
     (keys.timer(0, ID, 0), TIMER.encode(Timer("step", attempt=-5))),
@@ -158,7 +158,7 @@ def only_error(caplog: pytest.LogCaptureFixture) -> str:
 def test_a_journal_record_that_is_not_ours_is_left_out_and_told_of(
     legacy: Legacy, caplog: pytest.LogCaptureFixture, key: bytes, value: bytes | None, where: str
 ) -> None:
-    legacy.epoch(1, [(b"o/k/n", b"1")], [(keys.invocation(OTHER), INVOCATION.encode(Invocation(OTHER, "a/b", b"", None, [])))])
+    legacy.epoch(1, [(b"o/k/n", b"1")], [(keys.invocation(OTHER), INVOCATION.encode(Stored(OTHER, "a/b", b"", None, [])))])
     if where == "behind":
         legacy.epoch(2, [(b"o/k/n", b"2")])
         legacy.write(JOURNAL, (key, value))
@@ -198,7 +198,7 @@ def test_a_state_record_that_is_not_ours_is_left_out_and_told_of(
 
 def test_what_something_foreign_stands_over_is_written_again(legacy: Legacy) -> None:
     """Compaction keeps the last record of a key: soon nothing but the foreign one would be left."""
-    entry = INVOCATION.encode(Invocation(OTHER, "a/b", b"", None, []))
+    entry = INVOCATION.encode(Stored(OTHER, "a/b", b"", None, []))
     legacy.epoch(1, [(b"o/k/n", b"1")], [(keys.invocation(OTHER), entry)])
     legacy.write(JOURNAL, (keys.invocation(OTHER), b"\xff"), (keys.invocation(ID), b"\xff"))
     legacy.write(STATE, (b"o/k/n", b"99"))

@@ -3,7 +3,7 @@
 import pytest
 
 from odradek import App, Context, ObjectContext, RetryPolicy, State, step
-from odradek_runtime.core.records.formats import INVOCATION, Invocation
+from odradek_runtime.core.records.formats import INVOCATION, Stored
 from odradek_runtime.log.embedded import EmbeddedLog
 from tests.invariants.conftest import MakeStage
 from tests.invariants.stage import Stage
@@ -54,7 +54,7 @@ def suspended(stage: MakeStage) -> tuple[Stage, str]:
     return here, here.executor.submitted[0].id
 
 
-def stored(here: Stage, id_: str) -> Invocation:
+def stored(here: Stage, id_: str) -> Stored:
     return INVOCATION.decode(here.machine.shards[0].read(b"i" + id_.encode()) or b"")
 
 

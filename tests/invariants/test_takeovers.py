@@ -8,7 +8,7 @@ import pytest
 
 from odradek import App
 from odradek_runtime.core.records import keys
-from odradek_runtime.core.records.formats import INVOCATION, POSITIONS, STORE_POSITION, Invocation, Positions, StorePosition
+from odradek_runtime.core.records.formats import INVOCATION, POSITIONS, STORE_POSITION, Positions, Stored, StorePosition
 from odradek_runtime.core.shard import Shard
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Headers, LogError, Output, Partition
@@ -24,8 +24,8 @@ JOURNAL, STATE = Partition(f"{APP}.journal", 0), Partition(f"{APP}.state", 0)
 DAY_MS = 86_400_000
 IDS = fresh_id(None, b"one---------"), fresh_id(None, b"two---------")
 ONE, TWO = map(keys.invocation, IDS)
-ENTRY, TORN = (INVOCATION.encode(Invocation(IDS[0], "a/b", b"", payload, [])) for payload in (b"entry", b"torn"))
-TORN_TWO = INVOCATION.encode(Invocation(IDS[1], "a/b", b"", b"torn", []))
+ENTRY, TORN = (INVOCATION.encode(Stored(IDS[0], "a/b", b"", payload, [])) for payload in (b"entry", b"torn"))
+TORN_TWO = INVOCATION.encode(Stored(IDS[1], "a/b", b"", b"torn", []))
 
 
 class Legacy:

@@ -13,8 +13,7 @@ import msgspec
 
 from odradek_runtime.core.epoch import StepRun
 from odradek_runtime.core.records import keys
-from odradek_runtime.core.records.formats import INVOCATION, LOCK, POSITIONS, SLOT, STORE_POSITION, TIMER, Positions
-from odradek_runtime.core.records.formats import Invocation as Stored
+from odradek_runtime.core.records.formats import INVOCATION, LOCK, POSITIONS, SLOT, STORE_POSITION, TIMER, Positions, Stored
 from odradek_runtime.core.records.request import Reply
 from odradek_runtime.core.shard import Shard
 from odradek_runtime.log.port import Output, Partition, Transaction

@@ -26,8 +26,7 @@ from odradek_runtime.core.lifecycle.replays import Replays
 from odradek_runtime.core.lifecycle.resets import Resets
 from odradek_runtime.core.lifecycle.revival import Revival
 from odradek_runtime.core.lifecycle.starts import Starts
-from odradek_runtime.core.records.formats import COMMAND, Command, Entry, FormatError
-from odradek_runtime.core.records.formats import Invocation as Stored
+from odradek_runtime.core.records.formats import COMMAND, Command, Entry, FormatError, Stored
 from odradek_runtime.core.records.inward import Forwarded, is_barrier, origin_of
 from odradek_runtime.core.records.request import Failure
 from odradek_runtime.core.running.coroutine_cache import CoroutineCache

@@ -16,8 +16,7 @@ from odradek._context import Context
 from odradek._current import CURRENT
 from odradek._errors import Refused as HandlerRefused
 from odradek_runtime.core.disclosure import log_cause
-from odradek_runtime.core.records.formats import ENDED, UNBEGUN, Entry
-from odradek_runtime.core.records.formats import Invocation as Stored
+from odradek_runtime.core.records.formats import ENDED, UNBEGUN, Entry, Stored
 from odradek_runtime.core.records.journal import Diverged
 from odradek_runtime.core.records.request import Failure, failure_of, plain_text
 from odradek_runtime.core.refusal import called_amiss, of_another_loop

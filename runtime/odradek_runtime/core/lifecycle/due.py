@@ -14,8 +14,7 @@ from odradek_runtime.core.epoch import StepRun
 from odradek_runtime.core.operations.step import judged
 from odradek_runtime.core.operations.table import KINDS
 from odradek_runtime.core.records import keys
-from odradek_runtime.core.records.formats import BEGUN, ENDED, TIMER, UNBEGUN, Entry, Timer
-from odradek_runtime.core.records.formats import Invocation as Stored
+from odradek_runtime.core.records.formats import BEGUN, ENDED, TIMER, UNBEGUN, Entry, Stored, Timer
 from odradek_runtime.core.records.request import Failure
 from odradek_runtime.core.scope import Scope
 from odradek_runtime.core.shard import Shard

@@ -10,8 +10,7 @@ import logging
 from odradek_runtime.core.operations.table import KINDS
 from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.answers import completion, reply_of
-from odradek_runtime.core.records.formats import COMMAND, Timer
-from odradek_runtime.core.records.formats import Invocation as Stored
+from odradek_runtime.core.records.formats import COMMAND, Stored, Timer
 from odradek_runtime.core.records.request import Failure
 from odradek_runtime.core.running.invocation import Live
 from odradek_runtime.core.scope import Scope

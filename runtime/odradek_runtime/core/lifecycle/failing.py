@@ -13,8 +13,7 @@ from odradek._definition import Subscription
 from odradek_runtime.clock import begun
 from odradek_runtime.core.disclosure import log_whole, whole
 from odradek_runtime.core.records import keys
-from odradek_runtime.core.records.formats import SLOT, TIMER, Slot, Timer
-from odradek_runtime.core.records.formats import Invocation as Stored
+from odradek_runtime.core.records.formats import SLOT, TIMER, Slot, Stored, Timer
 from odradek_runtime.core.records.request import Failure, plain_text
 from odradek_runtime.core.running.invocation import Live
 from odradek_runtime.core.scope import Scope

@@ -32,7 +32,7 @@ from .resets import RESET_ID
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from odradek_runtime.core.records.formats import Invocation as Stored
+    from odradek_runtime.core.records.formats import Stored
 
 INT32 = 2**31
 INT64 = 2**63

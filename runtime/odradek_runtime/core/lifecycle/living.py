@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from odradek_runtime.core.records import keys
-from odradek_runtime.core.records.formats import INVOCATION
-from odradek_runtime.core.records.formats import Invocation as Stored
+from odradek_runtime.core.records.formats import INVOCATION, Stored
 from odradek_runtime.core.running.invocation import Live
 from odradek_runtime.core.shard import Shard
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 import logging
 
 from odradek_runtime.core.records import keys
-from odradek_runtime.core.records.formats import Entry, FormatError
-from odradek_runtime.core.records.formats import Invocation as Stored
+from odradek_runtime.core.records.formats import Entry, FormatError, Stored
 from odradek_runtime.core.records.journal import Journal
 from odradek_runtime.core.running.invocation import PYTHON, Live
 from odradek_runtime.core.scope import Scope

@@ -10,8 +10,7 @@ import logging
 from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.answers import reply_of
 from odradek_runtime.core.records.fingerprint import differ, fingerprint
-from odradek_runtime.core.records.formats import COMMAND, ENDED, Command, Header, Timer
-from odradek_runtime.core.records.formats import Invocation as Stored
+from odradek_runtime.core.records.formats import COMMAND, ENDED, Command, Header, Stored, Timer
 from odradek_runtime.core.records.request import Attach, Failure, Invoke, Pending, Reply, Request
 from odradek_runtime.core.running.invocation import PYTHON, Live
 from odradek_runtime.core.scope import Scope

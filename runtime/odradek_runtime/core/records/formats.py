@@ -73,7 +73,7 @@ ENDED = ("completed", "failed")
 """Of an invocation's statuses: before it runs, from then on, and after."""
 
 
-class Invocation(msgspec.Struct):
+class Stored(msgspec.Struct):
     """An unfinished or kept invocation (schemas/invocation.avsc)."""
 
     id: str
@@ -227,6 +227,7 @@ class Format(Generic[S]):
     def __init__(self, name: str, type_: type[S]) -> None:
         source = _load(f"{name}.avsc")
         self._type = type_
+        self._what = name.replace("_", " ")
         # msgspec notes on the class what it is made of, when it is first asked: two threads that ask first end the process.
         msgspec.json.Decoder(type_)
         self._schema: Any = _AVRO.parse_schema(source)
@@ -248,14 +249,14 @@ class Format(Generic[S]):
         if writer is None:
             kind = OtherVersion if of_a_format(data) and data[:10] not in _SHIPPED else FormatError
             raise kind(
-                f"not a {self._type.__name__} that this version of odradek knows (starts with {data[:10].hex()}); "
+                f"no {self._what} that this version of odradek knows (starts with {data[:10].hex()}); "
                 "it was written by a newer version, or by something else"
             )
         try:
             datum: Any = _AVRO.schemaless_reader(io.BytesIO(data[10:]), writer, self._schema)
             return msgspec.convert(datum, self._type)
         except (EOFError, ValueError, IndexError, TypeError, msgspec.ValidationError) as error:
-            raise FormatError(f"a damaged {self._type.__name__}: {error}") from error
+            raise FormatError(f"a damaged {self._what}: {error}") from error
 
 
 def _plain(value: Any) -> Any:
@@ -290,7 +291,7 @@ def _fingerprint(schema: Any) -> bytes:
 
 
 COMMAND = Format("command", Command)
-INVOCATION = Format("invocation", Invocation)
+INVOCATION = Format("invocation", Stored)
 CHUNK = Format("chunk", Chunk)
 LOCK = Format("lock", Lock)
 SLOT = Format("slot", Slot)

@@ -13,7 +13,7 @@ from odradek_runtime.log.parts import headers_of
 from odradek_runtime.log.port import Message, Output
 
 from .dead_letter import left_out
-from .formats import COMMAND, Command, FormatError, Header, Invocation
+from .formats import COMMAND, Command, FormatError, Header, Stored
 
 
 def forward(subscription: Subscription, message: Message, topic_id: str, shard: int) -> Command:
@@ -148,7 +148,7 @@ def origin_of(message: Message) -> Origin:
     )
 
 
-def recorded_origin(stored: Invocation) -> Origin:
+def recorded_origin(stored: Stored) -> Origin:
     """The same for the record that started an invocation of the journal."""
     headers = tuple((header.name, header.value) for header in stored.headers)
     return Origin(

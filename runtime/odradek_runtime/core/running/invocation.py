@@ -23,8 +23,7 @@ from odradek_runtime.core.addressing import resolve
 from odradek_runtime.core.operations.kind import Noted, Open
 from odradek_runtime.core.operations.table import ASKED
 from odradek_runtime.core.records import keys
-from odradek_runtime.core.records.formats import Entry, Header
-from odradek_runtime.core.records.formats import Invocation as Stored
+from odradek_runtime.core.records.formats import Entry, Header, Stored
 from odradek_runtime.core.records.inward import Forwarded, origin_of, recorded_origin
 from odradek_runtime.core.records.journal import Act, Diverged, Journal
 from odradek_runtime.core.records.keys import SUFFIXES, suffix_of

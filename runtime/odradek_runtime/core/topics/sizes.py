@@ -14,8 +14,7 @@ import msgspec
 from odradek import TerminalError
 from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.dead_letter import left_out
-from odradek_runtime.core.records.formats import INVOCATION, Command, Entry, Header
-from odradek_runtime.core.records.formats import Invocation as Stored
+from odradek_runtime.core.records.formats import INVOCATION, Command, Entry, Header, Stored
 from odradek_runtime.core.records.request import Failure
 from odradek_runtime.log.port import Output
 from odradek_runtime.log.sizes import record_bytes
