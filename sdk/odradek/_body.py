@@ -24,15 +24,22 @@ _UNDEFINED: Any = object()
 class Step:
     """What `@step` knows of a function: the function itself, and how its body runs."""
 
-    __slots__ = ("_annotations", "_encode", "_serde", "fn", "name", "retry", "timeout_s")
+    __slots__ = ("_annotations", "_encode", "_serde", "fn", "idempotent", "name", "retry", "timeout_s")
 
     def __init__(
-        self, fn: Callable[..., Coroutine[Any, Any, Any]], name: str, retry: RetryPolicy | None, timeout_s: float | None
+        self,
+        fn: Callable[..., Coroutine[Any, Any, Any]],
+        name: str,
+        retry: RetryPolicy | None,
+        timeout_s: float | None,
+        *,
+        idempotent: bool,
     ) -> None:
         self.fn = fn
         self.name = name
         self.retry = retry
         self.timeout_s = timeout_s
+        self.idempotent = idempotent
         self._serde: Serde | None = None
         self._encode: Callable[[Any], bytes]
         self._annotations = Annotations(fn, f"@step {name}")
@@ -54,7 +61,7 @@ class Step:
         """Make one run of it."""
         serde = self.serde()
         run = bound(self.fn, args, kwargs)
-        return StepBody(self.name, run, True, self._encode, serde.load, self.retry, self.timeout_s)
+        return StepBody(self.name, run, True, self._encode, serde.load, self.retry, self.timeout_s, self.idempotent)
 
 
 def step_body(
@@ -64,6 +71,8 @@ def step_body(
     name: str | None,
     retry: RetryPolicy | None,
     timeout: Seconds | None,
+    *,
+    idempotent: bool = False,
 ) -> StepBody:
     """Make a step of any callable, as `ctx.run` takes it; a `@step` function keeps what it does not override."""
     if not callable(fn):
@@ -81,6 +90,7 @@ def step_body(
             serde.load,
             retry or step.retry,
             step.timeout_s if timeout_s is None else timeout_s,
+            idempotent or step.idempotent,
         )
     hint = _result_hint(fn)
     returns_awaitable = get_origin(hint) in (Awaitable, Coroutine)
@@ -91,7 +101,7 @@ def step_body(
     name = _name(fn, name)
     serde = serde_for(f"ctx.run({name}): returns=", returns)
     is_async = returns_awaitable or _is_async(fn)
-    return StepBody(name, bound(fn, args, {}), is_async, _recorder(name, serde), serde.load, retry, timeout_s)
+    return StepBody(name, bound(fn, args, {}), is_async, _recorder(name, serde), serde.load, retry, timeout_s, idempotent)
 
 
 def _called(given: object) -> str:

@@ -112,6 +112,7 @@ class Context(Calls["Context", "WorkflowContext"]):
         name: str | None = None,
         retry: RetryPolicy | None = None,
         timeout: Seconds | None = None,
+        idempotent: bool = False,
     ) -> Future[T]: ...
 
     @overload
@@ -123,6 +124,7 @@ class Context(Calls["Context", "WorkflowContext"]):
         name: str | None = None,
         retry: RetryPolicy | None = None,
         timeout: Seconds | None = None,
+        idempotent: bool = False,
     ) -> Future[R]: ...
 
     @overload
@@ -134,6 +136,7 @@ class Context(Calls["Context", "WorkflowContext"]):
         name: str | None = None,
         retry: RetryPolicy | None = None,
         timeout: Seconds | None = None,
+        idempotent: bool = False,
     ) -> Future[R]: ...
 
     def run(
@@ -145,6 +148,7 @@ class Context(Calls["Context", "WorkflowContext"]):
         name: str | None = None,
         retry: RetryPolicy | None = None,
         timeout: Seconds | None = None,
+        idempotent: bool = False,
     ) -> Future[Any]:
         """Run a step: a function with side effects, at least once, whose recorded result is final.
 
@@ -155,6 +159,7 @@ class Context(Calls["Context", "WorkflowContext"]):
             name: its name in the journal; needed for a lambda, else the function's.
             retry: when a failed run is repeated; None = the step's own policy, else for ever.
             timeout: of one run, seconds or timedelta.
+            idempotent: running it once too often is harmless: it may start at once, before what asks for it is durable.
 
         Raises:
             TypeError: a lambda without a name; no serde for the result's type.
@@ -165,7 +170,7 @@ class Context(Calls["Context", "WorkflowContext"]):
             page = await ctx.run(fetch, url, timeout=10)
             size = await ctx.run(lambda: os.path.getsize(path), name="size", returns=int)
         """
-        return self._ops.begin(step_body(fn, args, returns, name, retry, timeout))
+        return self._ops.begin(step_body(fn, args, returns, name, retry, timeout, idempotent=idempotent))
 
     def compensate(self, fn: Callable[[*Ts], object], /, *args: *Ts) -> None:
         """Run `fn(*args)` as a step if the invocation ends in TerminalError or cancellation; the last one first."""

@@ -66,6 +66,8 @@ class StepBody(Asked[Future[Any]]):
     decode: Callable[[bytes], Any]
     retry: RetryPolicy | None
     timeout_s: float | None
+    idempotent: bool = False
+    """Running it once too often is harmless: it may start before what has asked for it is durable."""
     word: ClassVar[str] = "run"
 
 

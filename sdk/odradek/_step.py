@@ -24,11 +24,19 @@ def step(fn: AnyFn, /) -> AnyFn: ...
 
 @overload
 def step(
-    *, name: str | None = None, retry: RetryPolicy | None = None, timeout: Seconds | None = None
+    *, name: str | None = None, retry: RetryPolicy | None = None, timeout: Seconds | None = None, idempotent: bool = False
 ) -> Callable[[AnyFn], AnyFn]: ...
 
 
-def step(fn: Any = None, /, *, name: str | None = None, retry: RetryPolicy | None = None, timeout: Seconds | None = None) -> Any:
+def step(
+    fn: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    retry: RetryPolicy | None = None,
+    timeout: Seconds | None = None,
+    idempotent: bool = False,
+) -> Any:
     """Make an `async def` function a step: journaled when awaited inside a handler, an ordinary function elsewhere.
 
     The body runs on the real event loop, at least once; the result that was recorded is final, and is what the handler
@@ -40,6 +48,8 @@ def step(fn: Any = None, /, *, name: str | None = None, retry: RetryPolicy | Non
         name: its name in the journal; None = the function's qualified name.
         retry: when a failed run is repeated; None = for ever, with backoff.
         timeout: of one run, seconds or timedelta.
+        idempotent: running it once too often is harmless (a lookup, a PUT with `idempotency_key()`): it may start at once, before
+            what asks for it is durable, and so for what is dropped and done again. Its recorded result is as final as any.
 
     Raises:
         TypeError: the function is not `async def`; use `ctx.run` for a sync one.
@@ -56,7 +66,8 @@ def step(fn: Any = None, /, *, name: str | None = None, retry: RetryPolicy | Non
     def decorate(fn: Callable[..., Coroutine[Any, Any, Any]]) -> Any:
         if not inspect.iscoroutinefunction(fn):
             raise TypeError(f"@step {getattr(fn, '__qualname__', fn)}: a step must be `async def`; run a sync function by ctx.run")
-        made = Step(fn, name or fn.__qualname__, retry, None if timeout is None else seconds("@step: timeout", timeout))
+        timeout_s = None if timeout is None else seconds("@step: timeout", timeout)
+        made = Step(fn, name or fn.__qualname__, retry, timeout_s, idempotent=idempotent)
 
         @functools.wraps(fn)
         async def run(*args: Any, **kwargs: Any) -> Any:

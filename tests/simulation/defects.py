@@ -109,6 +109,25 @@ DEFECTS = (
         "        self._member.commit(transaction)\n",
     ),
     Defect(
+        "all-steps-early", "a step starts at once though its author has not said that it may", "core/lifecycle/keeping.py",
+        "        if run.body.idempotent and not self._scope.splitting:\n", "        if not self._scope.splitting:\n",
+    ),
+    Defect(
+        "dropped-run-counts", "the result of a step that was started for a dropped epoch is taken in a later one",
+        "worker/engine/agenda.py",
+        "shard is not None and shard.incarnation == event.run.incarnation and shard.phase", "shard is not None and shard.phase",
+    ),
+    Defect(
+        "early-of-the-ended", "a step starts though its invocation has ended in the turn that asked for it",
+        "core/lifecycle/ending.py",
+        "            epoch.early = [run for run in epoch.early if run.id != live.id]\n", "",
+    ),
+    Defect(
+        "early-forgotten", "a step that was to start at once, and has not when the epoch closes, is forgotten",
+        "core/lifecycle/keeping.py",
+        "            epoch.steps += epoch.early\n", "",
+    ),
+    Defect(
         "reply-after-step-early", "a reply goes out before the step's result that it follows is durable", "worker/engine/engine.py",
         "        self._member.commit(transaction)\n",
         "        for answer, reply in epoch.replies if epoch.results else ():\n            answer(reply)\n"
@@ -207,7 +226,7 @@ DEFECTS = (
     Defect(
         "ended-step-runs", "a step runs though its invocation has ended in the epoch that would have started it",
         "core/lifecycle/ending.py",
-        "        if epoch.steps and live.ops:", "        if epoch.steps and not live:",
+        "        if (epoch.steps or epoch.early) and live.ops:", "        if epoch.steps and not live:",
     ),
     Defect(
         "merge-ends-replay", "an end amid a replay takes the rest for replayed, and leaves its timers behind",

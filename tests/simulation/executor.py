@@ -42,7 +42,8 @@ class SimExecutor:
         world = self._worker.world
         for run in runs:
             self._worker.effect("a step is started")
-            self._worker.deployment.audit.step_started(run)
+            if not run.body.idempotent:  # that may start for what is dropped
+                self._worker.deployment.audit.step_started(run)
             if _identity(run) in self._running:
                 raise Wrong(f"{self._worker.name} starts step {run.key} a second time while it runs")
             self._running.add(_identity(run))

@@ -72,6 +72,9 @@ class Epoch:
     lasted_s: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
     """`service/handler` of what has ended, and the seconds from its start to its end."""
     steps: list[StepRun] = field(default_factory=list[StepRun])
+    """To run once it is durable."""
+    early: list[StepRun] = field(default_factory=list[StepRun])
+    """To run at once: idempotent ones. What is left of them when it closes waits as the others do."""
     results: int = 0
     """Steps that have ended, well or not: their results are in it."""
 

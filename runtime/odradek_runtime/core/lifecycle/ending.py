@@ -81,9 +81,10 @@ class Ending:
     def _clear_journal(self, live: Live) -> None:
         shard, epoch = live.shard, self._scope.epoch
         live.journal.unwritten = []
-        if epoch.steps and live.ops:  # those that this epoch would have started have nobody left who waits for them
-            unheard = [run for run in epoch.steps if run.id == live.id]
+        if (epoch.steps or epoch.early) and live.ops:  # those that were yet to start have nobody left who waits for them
+            unheard = [run for run in (*epoch.steps, *epoch.early) if run.id == live.id]
             epoch.steps = [run for run in epoch.steps if run.id != live.id]
+            epoch.early = [run for run in epoch.early if run.id != live.id]
             shard.running.difference_update((run.id, run.ref) for run in unheard)
         self._keeping.journaled.pop(live.id, None)
         for key in live.journal.chunks:

@@ -74,7 +74,11 @@ class Keeping:
                 live.shard.put(key, chunk)
 
     def close(self) -> None:
-        """The epoch ends: journals are written."""
+        """The epoch ends: journals are written, and what was to start at once and has not waits for the commit."""
+        epoch = self._scope.epoch
+        if epoch.early:
+            epoch.steps += epoch.early
+            epoch.early = []
         for live in list(self.journaled.values()):
             self.flush(live)
 
@@ -107,7 +111,9 @@ class Keeping:
         self._scope.touch(live.shard)
 
     def start_step(self, live: Live, op: Open, attempt: int = 0, first_ms: int = 0, *, beside: int = 1) -> None:
-        """Run a step once this epoch is durable. Until its result is recorded it is a timer that is due: a crash runs it again.
+        """Run a step once this epoch is durable; an idempotent one at once, but while a culprit is looked for.
+
+        Until its result is recorded it is a timer that is due: a crash runs it again.
 
         `beside`: how many operations of this invocation begin now; what it holds in memory is reckoned in equal parts to each.
         """
@@ -120,8 +126,11 @@ class Keeping:
         held = data_bytes(live) // beside
         key = f"{live.id}-{op.ref}"
         run = StepRun(shard.number, shard.incarnation, live.id, op.ref, op.what, key, attempt, first_ms, created_ms, held)
-        epoch.urgent = True
-        epoch.steps.append(run)
+        if run.body.idempotent and not self._scope.splitting:
+            epoch.early.append(run)
+        else:
+            epoch.steps.append(run)
+            epoch.urgent = True
         self._scope.touch(shard)
 
     # --- coroutines ---

@@ -162,7 +162,15 @@ class Engine:
             self._replaying.turn()
             self._work()
             self._refresh()
+            self._start_early()
         self._close_if_due()
+
+    def _start_early(self) -> None:
+        """Steps that may run for nothing start in the turn that asks for them, unless it is known that nothing will come of it."""
+        epoch = self.machine.epoch
+        if epoch.early and not self.flags.start_over:
+            early, epoch.early = epoch.early, []
+            self._executor.submit(early)
 
     def _look_at_clock(self) -> None:
         self.machine.now_ms, self.machine.steady_ms = self._clock.wall_ms(), self._clock.steady_ms()
