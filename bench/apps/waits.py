@@ -1,12 +1,15 @@
 """The odradek contender of `bench.waits`: an object that counts, three steps, a fan-out; and an event with a step each.
 
-The topics of the second app come from the environment because every run of the benchmark has its own.
+The topics of the second app come from the environment because every run of the benchmark has its own; so does whether the steps
+may run once too often.
 """
 
 import os
 
 from bench.apps.keyed_count import Counted, Event
 from odradek import App, Context, ObjectContext, State, step
+
+IDEMPOTENT = bool(os.environ.get("BENCH_IDEMPOTENT"))
 
 app = App(os.environ.get("BENCH_APP", "bench-waits"))
 counter = app.object("counter")
@@ -21,7 +24,7 @@ async def add(ctx: ObjectContext) -> int:
     return counted
 
 
-@step
+@step(idempotent=IDEMPOTENT)
 async def plus_one(number: int) -> int:
     return number + 1
 
@@ -49,7 +52,7 @@ events = events_app.topic(os.environ.get("BENCH_INPUT", "bench-events"), value=E
 counted_events = events_app.topic(os.environ.get("BENCH_OUTPUT", "bench-counted"), value=Counted)
 
 
-@step
+@step(idempotent=IDEMPOTENT)
 async def priced(event: Event) -> float:
     return event.amount * 1.19
 

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from bench.contenders import BENCH, end_on_sigterm
 from bench.report import load_average
 from bench.throughput import broker, console
-from bench.waits.contenders import CONTENDERS, PEERS
+from bench.waits.contenders import CONTENDERS, OURS, PEERS
 from bench.waits.events import Events
 from bench.waits.figure import SCENARIOS, Figure, Scenario
 from bench.waits.plot import plot
@@ -56,7 +56,7 @@ python -m bench.waits --show bench/results/waits-….json --plot docs/bench-wait
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="How often each contender is measured; 1 with --quick.")] = 5,
     peers: Annotated[str, typer.Option(help="Comma-separated, of " + ", ".join(PEERS) + "; empty: none.")] = ",".join(PEERS),
-    only: Annotated[str, typer.Option(help="odradek, embedded, or both.")] = "odradek,embedded",
+    only: Annotated[str, typer.Option(help="Comma-separated, of " + ", ".join(OURS) + ".")] = ",".join(OURS),
     scenarios: Annotated[str, typer.Option(help="Comma-separated; see above.")] = ",".join(SCENARIOS),
     quick: Annotated[bool, typer.Option("--quick", help="One short round: shows that all works, not how quick it is.")] = False,
     bootstrap_servers: Annotated[

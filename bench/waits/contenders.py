@@ -39,6 +39,10 @@ class Streams:
 
 
 CONTENDERS: dict[str, Contender] = {
-    contender.name: contender for contender in (Odradek(kafka=True), Odradek(kafka=False), Restate(), Dbos(), Streams())
+    contender.name: contender
+    for contender in (
+        Odradek(kafka=True), Odradek(kafka=True, idempotent=True), Odradek(kafka=False), Restate(), Dbos(), Streams(),
+    )
 }
+OURS = ("odradek", "odradek-idempotent", "embedded")
 PEERS = ("restate", "dbos", "streams")

@@ -17,14 +17,15 @@ APPS = {
 
 
 class Odradek:
-    """odradek on one of its two logs."""
+    """odradek on one of its two logs; `idempotent`: its steps may run once too often, and so start at once."""
 
     counted = True
 
-    def __init__(self, *, kafka: bool) -> None:
-        self.name = "odradek" if kafka else "embedded"
-        self.title = "odradek, Kafka" if kafka else "odradek, embedded log"
-        self.works = frozenset(Work) if kafka else frozenset({Work.HTTP, Work.EVENTS})
+    def __init__(self, *, kafka: bool, idempotent: bool = False) -> None:
+        self.name = ("odradek" if kafka else "embedded") + ("-idempotent" if idempotent else "")
+        self.title = ("odradek, Kafka" if kafka else "odradek, embedded log") + (", idempotent steps" if idempotent else "")
+        self.works = frozenset(Work) if kafka and not idempotent else frozenset({Work.HTTP, Work.EVENTS})
+        self._extra = {"BENCH_IDEMPOTENT": "1"} if idempotent else {}
         self.own_log = not kafka
 
     def build(self) -> None:
@@ -40,7 +41,7 @@ class Odradek:
             *odradek_command(), "run", APPS[work], *log, "--workers", "1", "--data-dir", str(data), "--log-level", "warning",
             "--port", str(port.port), "--admin-port", str(admin.port),
         ]  # fmt: skip
-        with started(command, run.log, {**os.environ, **odradek_environment(run)}) as process:
+        with started(command, run.log, {**os.environ, **odradek_environment(run), **self._extra}) as process:
             site = Site(port.port, [process], admin.port)
             until(lambda: answers(f"http://127.0.0.1:{admin.port}/ready"), "odradek to be ready", site)
             yield site
