@@ -12,7 +12,10 @@ from bench.waits.figure import SCENARIOS, Figure, Median, medians
 COLUMNS = 2
 PANEL_WIDTH, GAP, MARGIN, TITLE, BAR, BAR_GAP = 470, 30, 20, 44, 20, 6
 NAME_WIDTH, VALUE_WIDTH = 150, 120
-COLOURS = {"odradek": "#1f6feb", "odradek-idempotent": "#0a3069", "embedded": "#58a6ff", "restate": "#8957e5", "dbos": "#d29922", "streams": "#6e7781"}
+COLOURS = {
+    "odradek": "#1f6feb", "odradek-idempotent": "#0a3069", "embedded": "#58a6ff",
+    "restate": "#8957e5", "dbos": "#d29922", "streams": "#6e7781",
+}  # fmt: skip
 STYLE = (
     "text{font-family:Helvetica,Arial,sans-serif;font-size:12px;fill:#24292f}"
     ".title{font-weight:bold;font-size:13px}.hint{fill:#57606a;font-size:11px}"

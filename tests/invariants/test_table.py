@@ -1,6 +1,7 @@
 """docs/invariants.md says of each rule where it is enforced, tested and taken out: what it names is there."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,13 @@ def test_the_tests_that_a_mutant_names_are_there_and_in_the_table(patch: Path) -
         path, name = test.split("::")
         assert f"def {name.split('[')[0]}(" in (ROOT / path).read_text()
         assert f"`{test.removeprefix('tests/')}`" in TABLE
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.stem)
+def test_a_mutant_fits_the_code(patch: Path) -> None:
+    """One that does not takes nothing out, and proves nothing."""
+    done = subprocess.run(["git", "apply", "--check", "-p1", str(patch)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"cut it anew: {done.stderr}"
 
 
 @pytest.mark.parametrize("place", sorted(set(re.findall(r"`([\w/]+\.py):([\w.]+)", TABLE))), ids=":".join)
