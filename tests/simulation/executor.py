@@ -42,7 +42,7 @@ class SimExecutor:
         world = self._worker.world
         for run in runs:
             self._worker.effect("a step is started")
-            if not run.body.idempotent:  # that may start for what is dropped
+            if not self._may_be_early(run):
                 self._worker.deployment.audit.step_started(run)
             if _identity(run) in self._running:
                 raise Wrong(f"{self._worker.name} starts step {run.key} a second time while it runs")
@@ -53,6 +53,13 @@ class SimExecutor:
             name = f"{self._worker.name} runs step {run.body.name} {run.key}"
             took_ms = slow_ms + world.scheduler.delay_ms(world.scheduler.rng.choice((5.0, 60.0)))
             world.scheduler.later(took_ms, name, lambda run=run: self._run(run))
+
+    def _may_be_early(self, run: StepRun) -> bool:
+        """Whether it may start before its cause is durable: its author says so, and somebody waits for it."""
+        machine = self._worker.machine
+        shard = machine.shards.get(run.shard)
+        live = machine.living.find(shard, run.id) if shard is not None else None
+        return run.body.idempotent and live is not None and run.ref in live.ops
 
     def _run(self, run: StepRun) -> None:
         from .worker import Crashed
