@@ -126,6 +126,7 @@ DEFECTS = (
         "early-forgotten", "a step that was to start at once, and has not when the epoch closes, is forgotten",
         "core/lifecycle/keeping.py",
         "            epoch.steps += epoch.early\n", "",
+        harmless="only a worker that stops, or starts over, closes an epoch with such: whoever has the shard next finds the timer",
     ),
     Defect(
         "reply-after-step-early", "a reply goes out before the step's result that it follows is durable", "worker/engine/engine.py",
