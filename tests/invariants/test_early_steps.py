@@ -18,7 +18,7 @@ async def careful(n: int) -> int:
 
 
 def looking_up(stage: MakeStage, **settings: int) -> Stage:
-    """`row/go` runs three idempotent steps in a row; `row/then` a careful one after an idempotent one; `row/left` awaits none."""
+    """`row/go` runs three idempotent steps in a row; `row/then` a careful one after an idempotent one; `row/left` and `row/late` await none."""
     app = App("row", shards=1)
 
     @app.handler
@@ -33,6 +33,11 @@ def looking_up(stage: MakeStage, **settings: int) -> Stage:
     async def left(ctx: Context) -> str:
         ctx.run(more, 0)
         return "gone"
+
+    @app.handler
+    async def late(ctx: Context) -> str:
+        ctx.run(more, 0)
+        return await ctx.call(left)
 
     made = stage(app, **settings).open()
     made.member.sent.clear()
@@ -124,9 +129,11 @@ def test_a_result_that_was_dropped_with_its_epoch_comes_again(stage: MakeStage, 
     assert replies[0].value == b"3"
 
 
-def test_one_whose_handler_ends_in_the_same_turn_does_not_start(stage: MakeStage) -> None:
+@pytest.mark.parametrize("handler", ["left", "late"])
+def test_one_whose_handler_ends_in_the_same_turn_does_not_start(stage: MakeStage, handler: str) -> None:
+    """Whether it has ended in the segment that asked for it, or after a wait that was over at once."""
     here = looking_up(stage)
-    replies = here.ask("row/left")
+    replies = here.ask(f"row/{handler}")
     here.until(lambda: replies)
     assert replies[0].value == b'"gone"'
     assert here.executor.submitted == []

@@ -118,11 +118,6 @@ DEFECTS = (
         "shard is not None and shard.incarnation == event.run.incarnation and shard.phase", "shard is not None and shard.phase",
     ),
     Defect(
-        "early-of-the-ended", "a step starts though its invocation has ended in the turn that asked for it",
-        "core/lifecycle/ending.py",
-        "            epoch.early = [run for run in epoch.early if run.id != live.id]\n", "",
-    ),
-    Defect(
         "early-forgotten", "a step that was to start at once, and has not when the epoch closes, is forgotten",
         "core/lifecycle/keeping.py",
         "            epoch.steps += epoch.early\n", "",
