@@ -18,7 +18,10 @@ async def careful(n: int) -> int:
 
 
 def looking_up(stage: MakeStage, **settings: int) -> Stage:
-    """`row/go` runs three idempotent steps in a row; `row/then` a careful one after an idempotent one; `row/left` and `row/late` await none."""
+    """`row/go` runs three idempotent steps in a row; `row/then` a careful one after an idempotent one.
+
+    `row/left` and `row/late` await none.
+    """
     app = App("row", shards=1)
 
     @app.handler
