@@ -86,9 +86,9 @@ def benches(rig: Rig) -> list[Path]:
 
 def stored(rig: Rig) -> None:
     """Wait until the store has all that the log has."""
-    ends = [rig.log.offsets(Partition(f"ledger.{topic}", 0))[1] for topic in ("journal", "state")]
 
     def reached() -> bool:
+        ends = [rig.log.offsets(Partition(f"ledger.{topic}", 0))[1] for topic in ("journal", "state")]  # it may still grow
         at = STORE_POSITION.decode(shard_of(rig.worker).store.get(keys.STORE_POSITION) or b"")
         return [at.journal_offset, at.state_offset] == ends
 

@@ -39,7 +39,7 @@ def test_the_years_dead_letters_after_a_fix_under_rolling_restarts(place: MakePl
         {"partition": n, "first": 0, "stop": log.offsets(Partition(letters, n))[1]}
         for n in range(PARTITIONS)
     ]
-    order = {"id": "after-the-fix", "topic": letters, "parts": parts, "rate": 250}
+    order = {"id": "after-the-fix", "topic": letters, "parts": parts, "rate": 80}
     assert ask(workers[0], "POST", "/replays", order)["new"]
     for worker in workers:
         until(lambda: count(log, names.output) > 0, "the first")
