@@ -33,6 +33,7 @@ from .revival import Revival
 
 logger = logging.getLogger("odradek")
 
+
 class Advance:
     """Of one machine's invocations."""
 

@@ -66,16 +66,19 @@ class Due:
         self._scope.touch(shard)
         _, id_, _ = keys.split_timer(key)
         timer = TIMER.decode(raw)
-        stored = self._living.stored(shard, id_)
-        if stored is not None and timer.created_ms not in (0, stored.created_ms):
-            stored = None  # its own has ended, and its id is another's by now
         kind = KINDS.get(timer.kind)
         if kind is not None:
-            kind.due(_Fired(self, shard, key, raw, timer, stored))
+            kind.due(_Fired(self, shard, key, raw, timer))
             return
         shard.put(key, None)
+        stored = self.owner(shard, id_, timer)
         if stored is not None and stored.status in _MEETS[timer.kind]:
             self._of_life(shard, stored, timer.kind, key, raw)
+
+    def owner(self, shard: Shard, id_: str, timer: Timer) -> Stored | None:
+        """The invocation that a timer belongs to. It may have ended, and its id be another's by now."""
+        stored = self._living.stored(shard, id_)
+        return stored if stored is not None and timer.created_ms in (0, stored.created_ms) else None
 
     def _of_life(self, shard: Shard, stored: Stored, kind: str, key: bytes, raw: bytes) -> None:
         """One that belongs to an invocation, not to an operation of it."""
@@ -107,7 +110,7 @@ class Due:
         for op in list(live.ops.values()) if live is not None else ():  # their time may have come while it was set aside
             raw = shard.read(op.timer) if op.timer is not None else None
             if op.timer is not None and raw is not None and not keys.split_timer(op.timer)[0]:
-                op.kind.due(_Fired(self, shard, op.timer, raw, TIMER.decode(raw), stored))
+                op.kind.due(_Fired(self, shard, op.timer, raw, TIMER.decode(raw)))
 
     def _key_is_anothers(self, shard: Shard, stored: Stored) -> bool:
         """It was paused before it could queue for its key, since the app had lost its handler."""
@@ -187,28 +190,33 @@ class Due:
 class _Fired:
     """A timer of an operation whose time has come (`operations.kind.Fired`)."""
 
-    __slots__ = ("_due", "_key", "_raw", "_shard", "_stored", "at_once", "ref", "status", "timer")
+    __slots__ = ("_due", "_id", "_key", "_raw", "_shard", "_stored", "at_once", "ref", "timer")
 
-    def __init__(self, due: Due, shard: Shard, key: bytes, raw: bytes, timer: Timer, stored: Stored | None) -> None:
-        due_ms, _, self.ref = keys.split_timer(key)
+    def __init__(self, due: Due, shard: Shard, key: bytes, raw: bytes, timer: Timer) -> None:
+        due_ms, self._id, self.ref = keys.split_timer(key)
         self.timer = timer
         self.at_once = not due_ms
-        self.status = stored.status if stored is not None else ""
         self._due = due
         self._shard = shard
         self._key = key
         self._raw = raw
-        self._stored = stored
+        self._stored: Stored | None = None
+
+    @property
+    def status(self) -> str:
+        """Looked up by those that ask: a sleep does not, and a million of them may be due."""
+        self._stored = self._due.owner(self._shard, self._id, self.timer)
+        return self._stored.status if self._stored is not None else ""
 
     def drop(self) -> None:
         self._shard.put(self._key, None)
 
     def keep(self) -> None:
-        self._shard.put(keys.timer(0, keys.split_timer(self._key)[1], self.ref), self._raw)
+        self._shard.put(keys.timer(0, self._id, self.ref), self._raw)
 
     def settle(self) -> None:
-        self._due.settle(self._shard, keys.split_timer(self._key)[1], self.ref)
+        self._due.settle(self._shard, self._id, self.ref)
 
     def again(self) -> None:
-        assert self._stored is not None, "it has a status"
+        assert self._stored is not None, "it was asked for its status"
         self._due.again(self._shard, self._stored, self.ref, self.timer)

@@ -180,8 +180,8 @@ class _Begun:
         self._live.shard.set_timer(op.timer, timer)
         self._scope.touch(self._live.shard)
 
-    def step(self, op: Open, attempt: int = 0, first_ms: int = 0) -> None:
-        self._keeping.start_step(self._live, op, attempt, first_ms, beside=self._beside)
+    def step(self, op: Open) -> None:
+        self._keeping.start_step(self._live, op, beside=self._beside)
 
     def route(self, command: Command) -> None:
         self._outward.route(command, self._live.shard)

@@ -84,7 +84,7 @@ class Effects(Protocol):
         """Set its timer."""
         ...
 
-    def step(self, op: Open, attempt: int = 0, first_ms: int = 0) -> None:
+    def step(self, op: Open) -> None:
         """Run it outside once this epoch is durable; until its result is recorded its timer is due: a crash runs it again."""
         ...
 
@@ -100,8 +100,11 @@ class Fired(Protocol):
     timer: Timer
     at_once: bool
     """Its time had come when it was set: it only brings back what a crash has interrupted."""
-    status: str
-    """Of its invocation; empty when there is none, or another one has its id now."""
+
+    @property
+    def status(self) -> str:
+        """Of its invocation; empty when there is none, or another one has its id now. To be asked once, and before `again`."""
+        ...
 
     def drop(self) -> None:
         """It is done with."""

@@ -51,13 +51,14 @@ class StepKind(Kind):
         effects.step(op)
 
     def due(self, fired: Fired) -> None:
-        if fired.status not in BEGUN:  # it has come too late, or is nobody's
+        status = fired.status
+        if status not in BEGUN:  # it has come too late, or is nobody's
             fired.drop()
             return
         if not fired.at_once:
             fired.drop()
         fired.keep()  # due until its result is there, also if its invocation is set aside now
-        if fired.status == "running":
+        if status == "running":
             fired.again()
 
 
