@@ -4,7 +4,9 @@ The topics of the second app come from the environment because every run of the 
 may run once too often.
 """
 
+import asyncio
 import os
+from dataclasses import dataclass
 
 from bench.apps.keyed_count import Counted, Event
 from odradek import App, Context, ObjectContext, State, step
@@ -47,18 +49,27 @@ async def spread(ctx: Context, calls: int) -> int:
     return sum([await call for call in asked])
 
 
+@dataclass
+class Order(Event):
+    """An event whose step waits for so long, as one does that asks somebody."""
+
+    step_s: float = 0.0
+
+
 events_app = App(os.environ.get("BENCH_APP", "bench-waits"))
-events = events_app.topic(os.environ.get("BENCH_INPUT", "bench-events"), value=Event)
+events = events_app.topic(os.environ.get("BENCH_INPUT", "bench-events"), value=Order)
 counted_events = events_app.topic(os.environ.get("BENCH_OUTPUT", "bench-counted"), value=Counted)
 
 
 @step(idempotent=IDEMPOTENT)
-async def priced(event: Event) -> float:
+async def priced(event: Order) -> float:
+    if event.step_s:
+        await asyncio.sleep(event.step_s)
     return event.amount * 1.19
 
 
 @events_app.object("customer").on(events)
-async def on_event(ctx: ObjectContext, event: Event) -> None:
+async def on_event(ctx: ObjectContext, event: Order) -> None:
     await priced(event)
     seen = ctx.get(count) + 1
     ctx.set(count, seen)

@@ -5,6 +5,7 @@ guide has it. An event's step writes its output record, without waiting for the 
 """
 
 import asyncio
+import json
 import os
 
 import sqlalchemy as sa
@@ -72,7 +73,9 @@ if "BENCH_BOOTSTRAP_SERVERS" in os.environ:
     consumer = {"bootstrap.servers": servers, "group.id": f"{output}-dbos", "auto.offset.reset": "earliest"}
 
     @DBOS.step()
-    async def tell(key: bytes) -> None:
+    async def tell(key: bytes, step_s: float) -> None:
+        if step_s:
+            await asyncio.sleep(step_s)
         producer.produce(output, b'{"count":0}', key)
         producer.poll(0)
 
@@ -80,7 +83,8 @@ if "BENCH_BOOTSTRAP_SERVERS" in os.environ:
     @DBOS.workflow()
     async def on_event(message: KafkaMessage) -> None:
         assert isinstance(message.key, bytes)
-        await tell(message.key)
+        assert message.value is not None
+        await tell(message.key, json.loads(message.value).get("step_s", 0.0))
 
 
 async def http_add(request: Request) -> JSONResponse:

@@ -3,6 +3,7 @@
 An event's step writes its output record, without waiting for the broker's word: Restate writes to no topic of its own.
 """
 
+import asyncio
 import os
 
 import restate
@@ -49,7 +50,9 @@ if "BENCH_BOOTSTRAP_SERVERS" in os.environ:
     producer = Producer({"bootstrap.servers": os.environ["BENCH_BOOTSTRAP_SERVERS"], "partitioner": "murmur2_random"})
 
 
-async def tell(key: str, count: int) -> None:
+async def tell(key: str, count: int, step_s: float) -> None:
+    if step_s:
+        await asyncio.sleep(step_s)
     producer.produce(output, b'{"count":%d}' % count, key.encode())
     producer.poll(0)
 
@@ -57,7 +60,7 @@ async def tell(key: str, count: int) -> None:
 @customer.handler()
 async def on_event(ctx: restate.ObjectContext, event: dict) -> None:
     count = (await ctx.get("count", type_hint=int) or 0) + 1
-    await ctx.run_typed("tell", tell, key=ctx.key(), count=count)
+    await ctx.run_typed("tell", tell, key=ctx.key(), count=count, step_s=event.get("step_s", 0.0))
     ctx.set("count", count)
 
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -29,13 +30,14 @@ from bench.waits.rounds import Lengths, Rounds
 from bench.waits.site import Contender, Unavailable, Work
 from bench.workload import Workload, delete_topics_of
 
-FULL = Lengths(seconds=4, warm_up_s=1.5, paced_s=9, events=200_000, events_limit_s=15)
-QUICK = Lengths(seconds=1, warm_up_s=0.5, paced_s=3, events=20_000, events_limit_s=5)
+FULL = Lengths(seconds=4, warm_up_s=1.5, paced_s=9, in_flight_s=6, events=200_000, events_limit_s=15)
+QUICK = Lengths(seconds=1, warm_up_s=0.5, paced_s=3, in_flight_s=2, events=20_000, events_limit_s=5)
 KEYS = 10_000
 
 HELP = f"""
-Measure what somebody waits for: requests to an object and to three steps over HTTP, a fan-out, events with a step each, and the
-time from a produced record to its output. Every contender does the same in turn, in each round; the table shows medians.
+Measure what somebody waits for: requests to an object and to three steps over HTTP, a fan-out, events with a step each (a
+thousand in flight, or a backlog), and the time from a produced record to its output. Every contender does the same in turn, in
+each round; the table shows medians.
 
 Scenarios: {", ".join(SCENARIOS)}.
 
@@ -46,6 +48,8 @@ about half an hour, --quick three minutes.
 Examples:
 
 make bench-waits ARGS=--quick
+
+make bench-waits ARGS="--peers= --only odradek,odradek-idempotent --scenarios in-flight --rounds 1 --seconds 3 --no-save"
 
 make bench-waits ARGS="--peers restate --scenarios object-1,steps-1 --rounds 3"
 
@@ -58,6 +62,7 @@ def main(
     peers: Annotated[str, typer.Option(help="Comma-separated, of " + ", ".join(PEERS) + "; empty: none.")] = ",".join(PEERS),
     only: Annotated[str, typer.Option(help="Comma-separated, of " + ", ".join(OURS) + ".")] = ",".join(OURS),
     scenarios: Annotated[str, typer.Option(help="Comma-separated; see above.")] = ",".join(SCENARIOS),
+    seconds: Annotated[float | None, typer.Option(min=0.5, help="How long each measurement lasts, the backlog's excepted.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="One short round: shows that all works, not how quick it is.")] = False,
     bootstrap_servers: Annotated[
         str | None, typer.Option(help="A broker to use; else KAFKA_BOOTSTRAP_SERVERS, else one is started.")
@@ -71,6 +76,8 @@ def main(
         console.print(markdown(load(show).figures), markup=False, soft_wrap=True)
         return
     lengths = QUICK if quick else FULL
+    if seconds is not None:
+        lengths = replace(lengths, seconds=seconds, paced_s=seconds, in_flight_s=seconds)
     wanted = [SCENARIOS[name] for name in names(scenarios, SCENARIOS, "--scenarios")]
     ours = names(only, [name for name in CONTENDERS if name not in PEERS], "--only")
     chosen, left_out = built([CONTENDERS[name] for name in [*ours, *names(peers, PEERS, "--peers")]], wanted)
@@ -81,7 +88,8 @@ def main(
         if save_results:
             settings: dict[str, object] = {
                 "rounds": 1 if quick else rounds, "seconds": lengths.seconds, "warm_up_s": lengths.warm_up_s,
-                "paced_s": lengths.paced_s, "events": lengths.events, "events_limit_s": lengths.events_limit_s, "keys": KEYS,
+                "paced_s": lengths.paced_s, "in_flight_s": lengths.in_flight_s,
+                "events": lengths.events, "events_limit_s": lengths.events_limit_s, "keys": KEYS,
             }  # fmt: skip
             saved = save(settings, figures, left_out + failures, {"before": before, "after": load_average()})
             console.print(f"written: {saved.relative_to(BENCH.parent)}")

@@ -20,7 +20,7 @@ class Dbos:
 
     name = "dbos"
     title = f"DBOS {VERSION}, PostgreSQL"
-    works = frozenset({Work.HTTP, Work.EVENTS})
+    works = frozenset({Work.HTTP, Work.IN_FLIGHT, Work.EVENTS})
     counted = False
     own_log = False
 
@@ -39,7 +39,7 @@ class Dbos:
         port = PortLease.take()
         with running_postgres(run.directory / "postgres.log") as (url, database):
             environment = {**os.environ, **names(run), "BENCH_DATABASE": url, "BENCH_PORT": str(port.port)}
-            if work is Work.EVENTS:
+            if work is not Work.HTTP:
                 environment["BENCH_BOOTSTRAP_SERVERS"] = run.bootstrap_servers
             environment.pop("PYTHONPATH", None)
             command = [str(VENV / "bin" / "python"), str(BENCH / "peers" / "dbos_app.py")]

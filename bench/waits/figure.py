@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bench.waits.site import Work
 
 FAN_OUT = 1_000
+IN_FLIGHT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,10 @@ class Scenario:
     expected: str | None = None
     per_s: int = 0
     """Of a paced scenario: the records produced in a second."""
+    in_flight: int = 0
+    """Of a scenario that keeps records in flight: how many; `keys` and `step_s` are of these too."""
+    keys: int = 10_000
+    step_s: float = 0.0
 
 
 def _object(connections: int) -> Scenario:
@@ -43,6 +48,11 @@ def _paced(per_s: int) -> Scenario:
     return Scenario(f"paced-{per_s}", f"produce → read_committed, {per_s:,}/s", Work.PACED, "p50_ms", per_s=per_s)
 
 
+def _in_flight(name: str, variant: str, *, keys: int = 10_000, step_s: float = 0.0) -> Scenario:
+    title = f"topic → one step an event, {IN_FLIGHT:,} in flight{variant}"
+    return Scenario(name, title, Work.IN_FLIGHT, "per_s", in_flight=IN_FLIGHT, keys=keys, step_s=step_s)
+
+
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
@@ -55,7 +65,10 @@ SCENARIOS = {
             "fan-out", f"one handler calls {FAN_OUT:,}, collects", Work.HTTP, "p50_ms", 1, "/work/spread", str(FAN_OUT),
             str(FAN_OUT * (FAN_OUT - 1) // 2),
         ),
-        Scenario("events", "topic → one step an event", Work.EVENTS, "per_s"),
+        _in_flight("in-flight", ""),
+        _in_flight("in-flight-5ms", ", of 5 ms", step_s=0.005),
+        _in_flight("in-flight-hot", ", 100 hot keys", keys=100),
+        Scenario("events", "topic → one step an event, a backlog", Work.EVENTS, "per_s"),
         _paced(10),
         _paced(1_000),
         _paced(20_000),

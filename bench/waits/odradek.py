@@ -11,6 +11,7 @@ from tests.broker.ports import PortLease
 
 APPS = {
     Work.HTTP: "bench.apps.waits:app",
+    Work.IN_FLIGHT: "bench.apps.waits:events_app",
     Work.EVENTS: "bench.apps.waits:events_app",
     Work.PACED: "bench.apps.keyed_count:app",
 }
@@ -24,7 +25,8 @@ class Odradek:
     def __init__(self, *, kafka: bool, idempotent: bool = False) -> None:
         self.name = ("odradek" if kafka else "embedded") + ("-idempotent" if idempotent else "")
         self.title = ("odradek, Kafka" if kafka else "odradek, embedded log") + (", idempotent steps" if idempotent else "")
-        self.works = frozenset(Work) if kafka and not idempotent else frozenset({Work.HTTP, Work.EVENTS})
+        steps = {Work.HTTP, Work.EVENTS}
+        self.works = frozenset(steps if not kafka else steps | {Work.IN_FLIGHT} if idempotent else Work)
         self._extra = {"BENCH_IDEMPOTENT": "1"} if idempotent else {}
         self.own_log = not kafka
 

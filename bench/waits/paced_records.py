@@ -1,6 +1,7 @@
 """Paced records: `bench.waits.paced`, in a process of its own, around a contender that counts; the rates one after another."""
 
 from bench.contenders import Run
+from bench.waits.exchange import Place
 from bench.waits.figure import Figure, Scenario
 from bench.waits.paced import Phase, Plan, Seen
 from bench.waits.requests import beside
@@ -16,7 +17,7 @@ def measure_paced(site: Site, run: Run, contender: str, scenarios: list[Scenario
     ordered = sorted(scenarios, key=lambda scenario: -scenario.per_s)
     warming = Phase(ordered[0].per_s, seconds, 0)
     phases = [Phase(scenario.per_s, seconds, seconds / 3) for scenario in ordered]
-    plan = Plan(run.bootstrap_servers, run.input, run.output, [warming, *phases])
+    plan = Plan(Place(run.bootstrap_servers, run.input, run.output), [warming, *phases])
     _, *seen = beside(site, "bench.waits.paced", plan, list[Seen])
     return [
         Figure(

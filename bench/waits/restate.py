@@ -48,7 +48,7 @@ class Restate:
 
     name = "restate"
     title = f"Restate {SERVER_VERSION}"
-    works = frozenset({Work.HTTP, Work.EVENTS})
+    works = frozenset({Work.HTTP, Work.IN_FLIGHT, Work.EVENTS})
     counted = True
     own_log = False
 
@@ -81,7 +81,7 @@ class Restate:
             "bench.peers.restate_app:app",
         ]  # fmt: skip
         environment = {**os.environ, **names(run), "PYTHONPATH": str(BENCH.parent)}
-        if work is Work.EVENTS:
+        if work is not Work.HTTP:
             environment["BENCH_BOOTSTRAP_SERVERS"] = run.bootstrap_servers
         with (
             started(answer, run.directory / "handlers.log", environment) as answering,
@@ -92,7 +92,7 @@ class Restate:
             until(lambda: listens(handlers.port), "hypercorn", site)
             order(f"http://127.0.0.1:{admin.port}/deployments", {"uri": f"http://127.0.0.1:{handlers.port}"}, site)
             until(lambda: answers(f"http://127.0.0.1:{ingress.port}/restate/health"), "Restate's ingress", site)
-            if work is Work.EVENTS:
+            if work is not Work.HTTP:
                 subscription: dict[str, object] = {
                     "source": f"kafka://bench/{run.input}", "sink": "service://customer/on_event",
                     "options": {"auto.offset.reset": "earliest", "group.id": run.group},

@@ -16,6 +16,7 @@ from bench.waits.events import Events
 from bench.waits.figure import Figure, Scenario
 from bench.waits.odradek import data_dir
 from bench.waits.paced_records import measure_paced
+from bench.waits.records_in_flight import measure_in_flight
 from bench.waits.requests import measure_requests
 from bench.waits.site import Contender, Work
 from bench.workload import create_topic, delete_topics_of
@@ -33,6 +34,7 @@ class Lengths:
     seconds: float
     warm_up_s: float
     paced_s: float
+    in_flight_s: float
     events: int
     events_limit_s: float
 
@@ -98,7 +100,10 @@ class Rounds:
             create_topic(self.bootstrap_servers, run.input)
             create_topic(self.bootstrap_servers, run.output)
             with contender.serving(run, work) as site:
-                return measure_paced(site, run, contender.name, scenarios, number, self.lengths.paced_s)
+                if work is Work.PACED:
+                    return measure_paced(site, run, contender.name, scenarios, number, self.lengths.paced_s)
+                lengths = self.lengths
+                return measure_in_flight(site, run, contender, scenarios, number, lengths.in_flight_s, lengths.warm_up_s)
         finally:
             delete_topics_of(self.bootstrap_servers, run.id)
 

@@ -23,6 +23,7 @@ class Work(Enum):
     """What a contender may be started for."""
 
     HTTP = "http"
+    IN_FLIGHT = "records in flight"
     EVENTS = "events"
     PACED = "paced"
 

@@ -15,16 +15,20 @@ from xml.etree import ElementTree as ET  # of our own making
 
 import httpx
 import pytest
+from confluent_kafka import Producer
 
 from bench.contenders import ROOT, Run
 from bench.waits.__main__ import built
 from bench.waits.contenders import CONTENDERS, PEERS
 from bench.waits.events import OUTPUTS, Events, counter_in
+from bench.waits.exchange import Exchange, Place
 from bench.waits.figure import SCENARIOS, Figure, medians
+from bench.waits.in_flight import Phase, seen
 from bench.waits.load import percentiles_s
 from bench.waits.odradek import Odradek, data_dir
 from bench.waits.paced_records import measure_paced
 from bench.waits.plot import plot
+from bench.waits.records_in_flight import measure_in_flight
 from bench.waits.report import load, markdown, save
 from bench.waits.requests import measure_requests
 from bench.waits.rounds import Lengths, Rounds
@@ -110,8 +114,68 @@ def test_paced_records_are_seen(kafka: str, run: Run) -> None:
         assert figure.p50_ms is not None and figure.p50_ms > 0
 
 
+@pytest.mark.parametrize("contender", [KAFKA, Odradek(kafka=True, idempotent=True)], ids=lambda contender: contender.name)
+def test_records_in_flight_are_seen(kafka: str, run: Run, contender: Odradek) -> None:
+    run = replace(run, bootstrap_servers=kafka)
+    for topic in (run.input, run.output):
+        create_topic(kafka, topic)
+    scenarios = [replace(SCENARIOS[name], in_flight=20) for name in ("in-flight", "in-flight-5ms", "in-flight-hot")]
+    with contender.serving(run, Work.IN_FLIGHT) as serving:
+        figures = measure_in_flight(serving, run, contender, scenarios, 1, 0.5, 0.1)
+    assert [figure.scenario for figure in figures] == ["in-flight", "in-flight-5ms", "in-flight-hot"]
+    for figure in figures:
+        assert figure.count > 0
+        assert figure.p50_ms is not None and figure.p99_ms is not None
+        assert 0 < figure.p50_ms <= figure.p99_ms
+    assert figures[1].p50_ms is not None and figures[1].p50_ms > 5
+
+
+def test_no_more_are_in_flight_than_the_phase_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 0
+
+    def send(exchange: Exchange, key: int, more: bytes = b"") -> None:
+        nonlocal most
+        exchange.under_way += 1
+        most = max(most, exchange.under_way)
+
+    def read(exchange: Exchange, timeout_s: float) -> int:
+        done = min(exchange.under_way, 3)
+        exchange.under_way -= done
+        exchange.taken_s += [0.25] * done
+        return done
+
+    monkeypatch.setattr(Exchange, "send", send)
+    monkeypatch.setattr(Exchange, "read", read)
+    exchange = Exchange(Place("nobody.asks.it:9092", "input", "output"))
+    came = seen(exchange, Phase(in_flight=10, keys=4, step_s=0.0, seconds=0.01, warm_up_s=0.0))
+    exchange.close()
+    assert (most, exchange.under_way) == (10, 0)
+    assert came.records > 0
+    assert (came.p50_ms, came.p99_ms) == (250.0, 250.0)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [([(0, 2)], "where 1 was to come"), ([(0, 1), (0, 2)], "customer-0: 2 outputs, and fewer events")],
+    ids=["a wrong count", "one too many"],
+)
+def test_a_wrong_output_fails_the_load_of_records(kafka: str, run: Run, outputs: list[tuple[int, int]], said: str) -> None:
+    for topic in (run.input, run.output):
+        create_topic(kafka, topic)
+    exchange = Exchange(Place(kafka, run.input, run.output))
+    exchange.send(0)
+    exchange.send(1)
+    producer = Producer({"bootstrap.servers": kafka})
+    for key, count in outputs:
+        producer.produce(run.output, b'{"count":%d}' % count, b"customer-%d" % key)
+    producer.flush()
+    with pytest.raises(RuntimeError, match=said):
+        exchange.drain(20)
+    exchange.close()
+
+
 def test_every_round_begins_with_another_contender() -> None:
-    rounds = Rounds("", Path(), list(CONTENDERS.values()), list(SCENARIOS.values()), Lengths(1, 1, 1, 1, 1), None, "")
+    rounds = Rounds("", Path(), list(CONTENDERS.values()), list(SCENARIOS.values()), Lengths(1, 1, 1, 1, 1, 1), None, "")
     order = {number: [(work, contender.name) for work, contender in rounds.turns(number)] for number in (1, 2)}
     assert sorted(order[1], key=str) == sorted(order[2], key=str)
     firsts = [next(name for work, name in order[number] if work is Work.HTTP) for number in (1, 2)]
@@ -132,7 +196,7 @@ def test_who_fails_twice_is_left_out_and_a_stop_keeps_what_there_is(monkeypatch:
 
     monkeypatch.setattr(Rounds, "_turn", turn)
     contenders = [CONTENDERS["odradek"], CONTENDERS["restate"]]
-    rounds = Rounds("", Path(), contenders, [SCENARIOS["object-32"]], Lengths(1, 1, 1, 1, 1), None, "")
+    rounds = Rounds("", Path(), contenders, [SCENARIOS["object-32"]], Lengths(1, 1, 1, 1, 1, 1), None, "")
     figures, failures = rounds.run(9, lambda _: None, lambda: None)
     assert asked == ["odradek 1", "restate 1", "restate 2", "odradek 2", "odradek 3", "odradek 4"]
     assert [figure.round for figure in figures] == [1, 2, 3]
