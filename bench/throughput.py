@@ -6,7 +6,6 @@ Loads the input once, then runs the contenders in turn, round by round (so that 
 all), audits each output, prints medians and ratios, and writes them to bench/results/. See docs/bench.md.
 """
 
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -17,10 +16,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from bench.contenders import BENCH, CONTENDERS, DEFAULT, Contender, Run, Running, end_on_sigterm, fresh_run, running
+from bench.command import BootstrapServers, console, run_command
+from bench.contenders import BENCH, CONTENDERS, DEFAULT, Contender, Run, Running, fresh_run, running
 from bench.measure import StableOffsets, read_output, throughput
 from bench.processes import ProcessorTime
 from bench.report import Outcome, load_average, save, table
@@ -30,8 +29,6 @@ QUIET_S = 2.0
 START_TIMEOUT_S = 60
 STALL_S = 20
 BROKER_JVM = ("-Xms1g", "-Xmx1g")  # with its full compiler, unlike the brokers of tests, which must start fast
-
-console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +165,7 @@ def main(
     partitioner: Annotated[
         str, typer.Option(help="How the input's keys are spread: murmur2_random, or consistent_random (librdkafka's).")
     ] = "murmur2_random",
-    bootstrap_servers: Annotated[
-        str | None, typer.Option(help="A broker to use; else KAFKA_BOOTSTRAP_SERVERS, else one is started.")
-    ] = None,
+    bootstrap_servers: BootstrapServers = None,
     save_results: Annotated[bool, typer.Option("--save/--no-save", help="Write bench/results/*.json.")] = True,
 ) -> None:
     """Measure keyed stateful events per second: odradek beside Kafka Streams, Quix Streams and a bare loop."""
@@ -205,9 +200,4 @@ def main(
 
 
 if __name__ == "__main__":
-    end_on_sigterm()
-    try:
-        typer.run(main)
-    except RuntimeError as failed:
-        console.print(str(failed), style="red", markup=False)
-        sys.exit(1)
+    run_command(main)

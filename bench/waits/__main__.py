@@ -6,7 +6,6 @@ Installs the peers into folders of their own, then measures every scenario with 
 medians and ratios, and writes them to bench/results/ and, on request, as a plot. See docs/bench.md.
 """
 
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -18,9 +17,10 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bench.contenders import BENCH, end_on_sigterm
+from bench.command import BootstrapServers, console, run_command
+from bench.contenders import BENCH
 from bench.report import load_average
-from bench.throughput import broker, console
+from bench.throughput import broker
 from bench.waits.contenders import CONTENDERS, OURS, PEERS
 from bench.waits.events import Events
 from bench.waits.figure import SCENARIOS, Figure, Scenario
@@ -64,9 +64,7 @@ def main(
     scenarios: Annotated[str, typer.Option(help="Comma-separated; see above.")] = ",".join(SCENARIOS),
     seconds: Annotated[float | None, typer.Option(min=0.5, help="How long each measurement lasts, the backlog's excepted.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="One short round: shows that all works, not how quick it is.")] = False,
-    bootstrap_servers: Annotated[
-        str | None, typer.Option(help="A broker to use; else KAFKA_BOOTSTRAP_SERVERS, else one is started.")
-    ] = None,
+    bootstrap_servers: BootstrapServers = None,
     save_results: Annotated[bool, typer.Option("--save/--no-save", help="Write bench/results/waits-*.json.")] = True,
     plot_file: Annotated[Path | None, typer.Option("--plot", help="Write the plot there, as SVG.")] = None,
     show: Annotated[Path | None, typer.Option(help="Measure nothing: show this result, as a table and in Markdown.")] = None,
@@ -176,9 +174,4 @@ def shown(figures: list[Figure], plot_file: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    end_on_sigterm()
-    try:
-        typer.run(main)
-    except (RuntimeError, ValueError) as failed:
-        console.print(str(failed), style="red", markup=False)
-        sys.exit(1)
+    run_command(main)

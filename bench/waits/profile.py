@@ -1,36 +1,41 @@
-"""Where a request's time goes: odradek under load and a sampling profiler, in microseconds a request.
+"""Where the time goes of what waits: odradek under load and a sampling profiler, in microseconds a request or a record.
 
     python -m bench.waits.profile --help
 
-Beside the profiler's tables (`bench.profile`) it says how many epochs a request took, and how long their commits did: with
+Beside the profiler's tables (`bench.profiler`) it says how many epochs an invocation took, and how long their commits did: with
 one connection that is most of what is waited for.
 """
 
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import httpx
 import typer
 
-from bench.contenders import Run, end_on_sigterm
+from bench.command import BootstrapServers, console, run_command
+from bench.contenders import Run
 from bench.processes import busiest
-from bench.profile import build_py_spy, sample, show
-from bench.throughput import broker, console
+from bench.profiler import AllThreads, DurationS, Look, RateHz, Rows, build_py_spy, sample, show
+from bench.throughput import broker
 from bench.waits.events import sum_in
-from bench.waits.figure import SCENARIOS, Figure
+from bench.waits.figure import SCENARIOS, Figure, Scenario
 from bench.waits.odradek import Odradek
+from bench.waits.records_in_flight import measure_in_flight
 from bench.waits.requests import measure_requests
 from bench.waits.site import Site, Work, until
-from bench.workload import delete_topics_of
+from bench.workload import create_topic, delete_topics_of
 
-WARM = 20
+WARM = {Work.HTTP: 20, Work.IN_FLIGHT: 3_000}
 """The profiler begins when so many invocations have been started."""
-REQUESTS = [name for name, scenario in SCENARIOS.items() if scenario.work is Work.HTTP]
+WARM_UP_S = 1.0
+BESIDE_S = 8
+"""The load runs for so much longer than the profiler watches, which takes its time to start."""
+WATCHED = [name for name, scenario in SCENARIOS.items() if scenario.work in WARM]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +55,27 @@ class Reading:
         )  # fmt: skip
 
 
-def watch(site: Site, scenario: str, seconds: int, rate_hz: int, top: int, raw: Path, *, all_threads: bool) -> Figure:
-    """Put a worker under load, and watch it meanwhile.
+def measure(site: Site, run: Run, contender: Odradek, scenario: Scenario, seconds: float) -> Figure:
+    """Put a worker under load. Raises RuntimeError when something is wrong."""
+    if scenario.work is Work.HTTP:
+        return measure_requests(site, contender.name, scenario, 1, seconds, WARM_UP_S)
+    (figure,) = measure_in_flight(site, run, contender, [scenario], 1, seconds, WARM_UP_S)
+    return figure
+
+
+def watch(site: Site, load: "partial[Figure]", warm: int, look: Look, top: int, raw: Path) -> None:
+    """Watch a worker under that load, and tell what was seen.
 
     Raises:
         RuntimeError: the load found something wrong, or the profiler failed.
     """
     with ThreadPoolExecutor(1) as beside:
-        load = beside.submit(measure_requests, site, "odradek", SCENARIOS[scenario], 1, seconds + 8, 1)
-        until(lambda: load.done() or Reading.of(site).invocations >= WARM, "the first invocations", site)
+        loading = beside.submit(load)
+        until(lambda: loading.done() or Reading.of(site).invocations >= warm, "the first invocations", site)
         before = Reading.of(site)
-        profile = sample(
-            busiest(site.processes[0].pid), lambda: Reading.of(site).invocations, seconds, rate_hz, raw, all_threads=all_threads
-        )
+        profile = sample(busiest(site.processes[0].pid), lambda: Reading.of(site).invocations, look, raw)
         after = Reading.of(site)
-        figure = load.result()
+        figure = loading.result()
     show(profile, top)
     epochs, invocations = after.epochs - before.epochs, after.invocations - before.invocations
     commit_ms = (after.commits_s - before.commits_s) / max(epochs, 1) * 1000
@@ -72,42 +83,39 @@ def watch(site: Site, scenario: str, seconds: int, rate_hz: int, top: int, raw: 
         f"{invocations / max(epochs, 1):.2f} invocations an epoch, {commit_ms:.2f} ms a commit; "
         f"p50 {figure.p50_ms} ms, p99 {figure.p99_ms} ms, {figure.per_s:,.0f}/s, {figure.cpu_us:,.0f} µs of processor time"
     )
-    return figure
 
 
 def main(
-    scenario: Annotated[str, typer.Option(help=f"One of {', '.join(REQUESTS)}.")] = "steps-32",
-    embedded: Annotated[bool, typer.Option("--embedded", help="On the embedded log instead of Kafka.")] = False,
-    duration_s: Annotated[int, typer.Option(help="How long to watch.")] = 6,
-    rate_hz: Annotated[int, typer.Option(help="Samples per second.")] = 250,
-    top: Annotated[int, typer.Option(help="Rows of each table.")] = 20,
-    all_threads: Annotated[
-        bool, typer.Option("--all-threads", help="Count every running thread, not only the one holding the lock.")
-    ] = False,
-    bootstrap_servers: Annotated[
-        str | None, typer.Option(help="A broker to use; else KAFKA_BOOTSTRAP_SERVERS, else one is started.")
-    ] = None,
+    scenario: Annotated[str, typer.Option(help=f"One of {', '.join(WATCHED)}.")] = "steps-32",
+    embedded: Annotated[bool, typer.Option("--embedded", help="On the embedded log instead of Kafka: requests only.")] = False,
+    idempotent: Annotated[bool, typer.Option("--idempotent", help="Its steps may run once too often: they start at once.")] = False,
+    duration_s: DurationS = 6,
+    rate_hz: RateHz = 250,
+    top: Rows = 20,
+    all_threads: AllThreads = False,
+    bootstrap_servers: BootstrapServers = None,
 ) -> None:
-    """Show where a request's time goes in a worker."""
-    if scenario not in REQUESTS:
-        raise typer.BadParameter(f"{scenario}: choose from {', '.join(REQUESTS)}", param_hint="--scenario")
+    """Show where the time of a request or a record goes in a worker."""
+    if scenario not in WATCHED:
+        raise typer.BadParameter(f"{scenario}: choose from {', '.join(WATCHED)}", param_hint="--scenario")
     build_py_spy()
-    contender = Odradek(kafka=not embedded)
+    chosen, contender = SCENARIOS[scenario], Odradek(kafka=not embedded, idempotent=idempotent)
+    if chosen.work not in contender.works:
+        raise typer.BadParameter(f"{scenario} runs on Kafka alone", param_hint="--embedded")
     with broker("" if embedded else bootstrap_servers) as servers, tempfile.TemporaryDirectory() as directory:
-        run = Run(f"bench-profile-{time.time_ns():x}", servers, "none", Path(directory), 0.1)
+        run_id = f"bench-profile-{time.time_ns():x}"
+        run = Run(run_id, servers, f"{run_id}-input", Path(directory), 0.1)
         try:
-            with contender.serving(run, Work.HTTP) as site:
-                raw = Path(directory) / "samples.txt"
-                watch(site, scenario, duration_s, rate_hz, top, raw, all_threads=all_threads)
+            for topic in [] if embedded else [run.input, run.output]:
+                create_topic(servers, topic)
+            with contender.serving(run, chosen.work) as site:
+                load = partial(measure, site, run, contender, chosen, duration_s + BESIDE_S)
+                look = Look(duration_s, rate_hz, all_threads)
+                watch(site, load, WARM[chosen.work], look, top, Path(directory) / "samples.txt")
         finally:
             if not embedded:
                 delete_topics_of(servers, run.id)
 
 
 if __name__ == "__main__":
-    end_on_sigterm()
-    try:
-        typer.run(main)
-    except RuntimeError as failed:
-        console.print(str(failed), style="red", markup=False)
-        sys.exit(1)
+    run_command(main)
