@@ -3,26 +3,17 @@
 The app's own topics take 300 kB here, and values are of about that size.
 """
 
-import os
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Any, cast
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from odradek import App, Context, ObjectContext, RetryPolicy, State, TerminalError, step
-from odradek_runtime.configuration.settings import Settings
-from odradek_runtime.core.topics.targets import Targets
-from odradek_runtime.log.port import Log, LogError, Output, Refusal, TopicInfo, Transaction
+from odradek import App, Context, ObjectContext, RetryPolicy, TerminalError, step
+from odradek_runtime.log.port import Output, Transaction
 from odradek_runtime.log.sizes import record_bytes
 from tests.engine.faults import Verdict
 from tests.engine.harness import Rig
-
-LIMIT = 300_000
-STRIDE = 53
-SIZES = range(LIMIT - 3_000, LIMIT + 400, STRIDE)
-"""Values of these sizes fit, or not, depending on what stands around them: none of them may end in a transaction that does not."""
-held = State("held", bytes, default=b"")
+from tests.engine.limited import LIMIT, SIZES, STRIDE, held, letters, sized, small, write
 
 
 @pytest.fixture(autouse=True)
@@ -47,39 +38,6 @@ def nothing_too_large(rig: Rig) -> Iterator[None]:
     rig.log.judge = judge
     yield
     assert sent == []
-
-
-def small(rig: Rig, app: App, *inputs: str, partitions: int = 1) -> None:
-    """The app's own topics take LIMIT; inputs, and what else is named, take any size."""
-    shards = app.shards or 1
-    changelog = {"cleanup.policy": "compact", "max.message.bytes": str(LIMIT)}
-    queue = {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": str(LIMIT)}
-    rig.log.create_topic(f"{app.name}.commands", shards, queue)
-    rig.log.create_topic(f"{app.name}.journal", shards, changelog)
-    rig.log.create_topic(f"{app.name}.state", shards, changelog)
-    rig.log.create_topic(f"{app.name}.dead-letters", 1, {"max.message.bytes": str(LIMIT)})
-    for name in inputs:
-        rig.log.create_topic(name, partitions, {"max.message.bytes": "20000000"})
-
-
-def letters(rig: Rig, app: App) -> list[dict[str, Any]]:
-    """The dead letters: their headers as text, with key and size of value."""
-    found: list[dict[str, Any]] = []
-    for message in rig.records(f"{app.name}.dead-letters"):
-        told = {name: (value or b"").decode() for name, value in message.headers() or ()}
-        value = message.value()
-        found.append({**told, "key": message.key(), "size": None if value is None else len(value)})
-    return found
-
-
-def write(rig: Rig, *outputs: Output) -> None:
-    publisher = rig.log.publisher(f"sizes-{len(rig.log.transactions)}-{os.urandom(4).hex()}")
-    publisher.publish(outputs, len(outputs))
-    publisher.close()
-
-
-def sized(number: int, size: int) -> bytes:
-    return (b"%d " % number).ljust(size, b"x")
 
 
 def test_state_is_refused_by_itself_and_what_is_written_fits(rig: Rig) -> None:
@@ -377,53 +335,3 @@ def test_a_request_that_the_journal_cannot_keep_is_answered(rig: Rig) -> None:
     failure = asked[LIMIT + 1_000].reply().failure
     assert failure is not None
     assert (failure.code, "asked.journal" in failure.message) == (413, True)
-
-
-def test_the_default_takes_what_an_input_may_hold() -> None:
-    assert Settings().max_record_bytes >= 8_000_000
-
-
-def test_a_topic_that_cannot_be_looked_up_refuses_nothing(rig: Rig) -> None:
-    """What is too large is not known then: a record must not lose its value for a question that was not answered."""
-    known = TopicInfo("t", "", 1, {"max.message.bytes": "5000"})
-    answers: list[TopicInfo | LogError] = [LogError("not now"), known, LogError("not now")]
-
-    class Moody:
-        def topic(self, name: str) -> TopicInfo:
-            answer = answers.pop(0)
-            if isinstance(answer, LogError):
-                raise answer
-            return answer
-
-    targets = Targets(cast("Log", Moody()), max_record_bytes=8_000_000)
-    assert targets.limit("t", 0.0, 7_000_000) > 7_000_000
-    assert targets.limit("t", 2_000.0, 7_000_000) == 5_000
-    assert targets.limit("t", 4_000.0, 7_000_000) == 5_000, "as far as it is known"
-
-
-def test_a_topic_that_was_seen_keeps_its_limit_while_nobody_may_write_to_it(rig: Rig) -> None:
-    rig.log.create_topic("letters", 1, {"max.message.bytes": "5000"})
-    asked = rig.log.topic
-
-    class Denied:
-        rights = True
-
-        def topic(self, name: str) -> TopicInfo | None:
-            info = asked(name)
-            return info if self.rights or info is None else replace(info, writable=False)
-
-        def create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> TopicInfo:
-            return rig.log.create_topic(name, partitions, config)
-
-    log = Denied()
-    targets = Targets(cast("Log", log), max_record_bytes=8_000_000, letters=["letters"])
-    assert targets.limit("letters", 0.0) == 5_000
-    log.rights = False
-    targets.refused(Refusal("letters", "Write", "denied"), 0.0)
-    assert targets.limit("letters", 1.0) == 5_000, "while it is left alone"
-    assert targets.limit("letters", 60_000.0) == 5_000, "and when it was looked at"
-    rig.log.delete_topic("letters")
-    targets.renew_letters(1)
-    made = asked("letters")
-    assert made is not None
-    assert made.config["max.message.bytes"] == "5000", "made again, it takes what it took"

@@ -28,6 +28,8 @@ KEY = "a"
 """Of the object that honest work is done at."""
 ENDED = next(key for key in ("ended", "ended1", "ended2") if shard_of(key.encode(), SHARDS) == shard_of(KEY.encode(), SHARDS))
 """Another of the same shard, where everything has ended."""
+BESIDE = next(key for key in "bcdefgh" if shard_of(key.encode(), SHARDS) == shard_of(KEY.encode(), SHARDS))
+"""Another of the same shard, where nothing is."""
 
 
 def app() -> App:

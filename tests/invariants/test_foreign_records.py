@@ -1,10 +1,9 @@
 """What somebody else has written into the app's journal or state is left out and told of; it ends no worker, and loses nothing."""
 
+
 import logging
-import random
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,6 @@ from odradek_runtime.core.records.formats import (
     Command,
     Entry,
     Lock,
-    OtherVersion,
     Position,
     Positions,
     Slot,
@@ -32,15 +30,12 @@ from odradek_runtime.core.records.formats import (
     Timer,
 )
 from odradek_runtime.core.records.request import Failure
-from odradek_runtime.core.records.sieve import NotOurs, Sieve
+from odradek_runtime.core.records.sieve import Sieve
 from odradek_runtime.log.embedded import EmbeddedLog
-from odradek_runtime.log.port import LogError, Message, Output
-from odradek_runtime.routing import fresh_id, id_hash, shard_of
+from odradek_runtime.log.port import LogError
+from odradek_runtime.routing import fresh_id
 from odradek_runtime.store.store import Change
-from tests.invariants.hostile import ENDED, KEY, SHARDS, Open, app
-from tests.invariants.stage import Stage
 from tests.invariants.test_takeovers import APP, JOURNAL, STATE, Legacy, positions
-from tests.records import committed
 
 ID, OTHER = fresh_id(b"k", b"123456789012"), fresh_id(b"c", b"abcdefghijkl")
 LX = b"lo/k"
@@ -298,132 +293,3 @@ def test_a_store_whose_positions_are_not_ours_is_rebuilt(legacy: Legacy) -> None
 
     with pytest.raises(Exception, match="positions in the store are not this app's own"):
         legacy.taken_over()
-
-
-# --- a worker that goes on ---
-
-
-@pytest.fixture
-def busy(log: EmbeddedLog) -> Iterator[Open]:
-    made = Open(Stage(app(), log))
-    yield made
-    made.stage.close()
-
-
-LOCK_KEY = b"ltally/" + KEY.encode()
-BESIDE = next(key for key in "bcdefgh" if shard_of(key.encode(), SHARDS) == shard_of(KEY.encode(), SHARDS))
-"""Another key of the same shard."""
-
-
-def absent_holder(here: Open) -> list[Change]:
-    return [(b"ltally/" + BESIDE.encode(), LOCK.encode(Lock(here.ids["absent"], 0, 3)))]
-
-
-def ended_holder(here: Open) -> list[Change]:
-    return [(b"ltally/" + ENDED.encode(), LOCK.encode(Lock(here.ids["ended"], 0, 0)))]
-
-
-def empty_places(here: Open) -> list[Change]:
-    return [(LOCK_KEY, LOCK.encode(Lock(here.ids["stepping"], 0, 2**40)))]
-
-
-def strangers_in_the_inbox(here: Open) -> list[Change]:
-    lock = LOCK.encode(Lock(here.ids["stepping"], 0, 9))
-    places = ["absent", "stepping", "ended", "inboxed", "absent"]
-    return [*((keys.slot(LOCK_KEY, n), SLOT.encode(Slot(here.ids[state]))) for n, state in enumerate(places)), (LOCK_KEY, lock)]
-
-
-def timers_of_others(here: Open) -> list[Change]:
-    """Of kinds that their invocations cannot have in the status that they are in, or of entries that they do not have."""
-    amiss = {
-        "ended": ("retry", "start", "timeout", "step", "sleep"),
-        "calling": ("start", "purge", "step", "sleep"),
-        "stepping": ("start", "purge", "step", "sleep"),
-        "inboxed": ("retry", "purge", "timeout", "step", "sleep"),
-        "backing_off": ("start", "purge", "step", "sleep"),
-        "paused": ("start", "purge", "step", "sleep"),
-        "scheduled": ("retry", "purge", "timeout", "step", "sleep"),
-        "absent": ("retry", "start", "purge", "timeout", "step", "sleep"),
-    }
-    refs = {"retry": keys.REF_RETRY, "start": keys.REF_START, "purge": keys.REF_PURGE, "timeout": keys.REF_TIMEOUT}
-    refs |= {"step": 7, "sleep": 8}
-    return [(keys.timer(0, here.ids[s], refs[kind]), TIMER.encode(Timer(kind))) for s, kinds in amiss.items() for kind in kinds]
-
-
-@pytest.mark.parametrize("plant", [absent_holder, ended_holder, empty_places, strangers_in_the_inbox, timers_of_others])
-def test_records_that_contradict_each_other_block_no_key(busy: Open, plant: Callable[[Open], list[Change]]) -> None:
-    """Each could be ours by itself."""
-    planted = [(_home(key), key, value) for key, value in plant(busy)]
-    assert all(plausible(*each) for each in planted)
-    put(busy.stage.log, "open.journal", planted)
-    busy.pass_epochs()  # behind the last positions they would be a torn epoch's
-
-    busy.reopen()
-
-    busy.judge()
-    for key in (BESIDE, ENDED, KEY):
-        replies = busy.stage.ask("tally/add", 80, key=key)
-        busy.stage.until(lambda replies=replies: replies)
-
-
-def _home(key: bytes) -> int:
-    """The shard that a planted record belongs to."""
-    if key[:1] == b"t":
-        return id_hash(keys.split_timer(key)[1]) % SHARDS
-    return shard_of(key.split(b"/")[1], SHARDS)
-
-
-def put(log: EmbeddedLog, topic: str, records: Sequence[tuple[int, bytes, bytes | None]]) -> None:
-    """Write them, as somebody who has the right to."""
-    publisher = log.publisher(f"stranger-{time.monotonic_ns()}")
-    for begin in range(0, len(records), 1_000):
-        some = records[begin : begin + 1_000]
-        publisher.publish([Output(topic, number, key, value) for number, key, value in some], begin + 1)
-    publisher.close()
-
-
-def spoilt(rng: random.Random, genuine: Message) -> tuple[int, bytes, bytes | None]:
-    """A copy of a genuine record with something wrong with its key, its value, or both."""
-    key, value = bytearray(genuine.key() or b""), bytearray(genuine.value() or b"")
-    for part in rng.choice(((key,), (value,), (key, value))):
-        at = rng.randrange(len(part) + 1)
-        match rng.randrange(3):
-            case 0:
-                del part[at:]
-            case 1:
-                part[at : at + 1] = rng.randbytes(1)
-            case _:
-                part[at:at] = rng.randbytes(rng.randrange(1, 9))
-    return rng.choice((genuine.partition(), rng.randrange(SHARDS))), bytes(key), bytes(value)
-
-
-def plausible(number: int, key: bytes, value: bytes | None) -> bool:
-    """Whether nobody could tell it from ours, or from a newer version's. Rights to the topic keep such out."""
-    try:
-        Sieve(SHARDS, number).journal(key, value)
-    except NotOurs:
-        return False
-    except OtherVersion:
-        return True
-    return True
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_ten_thousand_records_of_others_harm_nobody(busy: Open, seed: int) -> None:
-    rng, log = random.Random(seed), busy.stage.log
-    wild = [(rng.randrange(SHARDS), rng.randbytes(rng.randrange(12)), rng.randbytes(rng.randrange(20))) for _ in range(7_000)]
-    journal, state = list(committed(log, "open.journal")), list(committed(log, "open.state"))
-    copies = [spoilt(rng, rng.choice(journal)) for _ in range(3_000)]
-    mixed = [each for each in wild + copies if not plausible(*each)]
-    rng.shuffle(mixed)
-    assert len(mixed) > 8_000
-    put(log, "open.journal", mixed[:5_000])
-    busy.pass_epochs()
-    put(log, "open.journal", mixed[5_000:])
-    put(log, "open.state", wild + [spoilt(rng, rng.choice(state or journal)) for _ in range(3_000)])
-
-    busy.reopen()
-
-    counted = busy.stage.machine.metrics.foreign_records
-    assert counted == {"open.journal": len(mixed), "open.state": 10_000}
-    busy.judge()

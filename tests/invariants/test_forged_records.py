@@ -9,9 +9,9 @@ import pytest
 from odradek_runtime.core.records.formats import CHUNK, COMMAND, INVOCATION, LOCK, SLOT, TIMER, Format
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Message
-from tests.invariants.hostile import ENDED, KEY, STATES, Open, app
+from tests.invariants.hostile import BESIDE, ENDED, KEY, STATES, Open, app
 from tests.invariants.stage import Stage
-from tests.invariants.test_foreign_records import BESIDE, plausible, put
+from tests.invariants.strangers import plausible, put
 from tests.records import committed
 
 FORMATS: dict[bytes, Format[Any]] = {

@@ -13,7 +13,7 @@ from odradek_runtime.log.kafka import KafkaLog
 from odradek_runtime.log.port import Output, Partition
 from odradek_runtime.routing import fresh_id, id_hash, shard_of
 from tests.contract.station import values
-from tests.invariants.test_foreign_records import plausible, spoilt
+from tests.invariants.strangers import plausible, spoilt
 from tests.kafka.raw import eventually
 from tests.kafka.running import publish, running
 from tests.records import committed
