@@ -134,7 +134,7 @@ def _outcome(world: World) -> Outcome:
             name = world.letters_of.get(where, f"{where} {told['odradek-error']}")
             letters[letter(told.get("odradek-replay", ""), name)] += 1
     replies = {client.entry.task["id"]: client.answer for client in world.clients}
-    return Outcome(logs, marks, records, letters, 2 * SKEW_MS + 100.0 + world.set_ms, replies, world.main.audit.paused())
+    return Outcome(logs, marks, records, letters, 2 * SKEW_MS + 100.0 + world.clocks.set_ms, replies, world.main.audit.paused())
 
 
 def _all(brokers: Brokers, topic: str) -> list[Any]:

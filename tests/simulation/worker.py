@@ -101,7 +101,7 @@ class SimWorker:
         self.machine = Machine(app, shards, settings, targets, Metrics(), handler_loop())
         internal = Internal.look(log, app.name)
         takeover = Takeover(app.name, shards, log, self.member, app.subscriptions(), SimStores(self), internal)
-        clock = world.scheduler.clock(lambda now_ms: now_ms + world.shift_ms + self.skew_ms)
+        clock = world.scheduler.clock(lambda now_ms: now_ms + world.clocks.shift_ms + self.skew_ms)
         self.ownership = Ownership(takeover, self._restored, self._failed, self.in_background, self.pause, clock.wall_ms)
         self.executor = SimExecutor(self)
         rereader = SimRereader(self)
@@ -267,7 +267,7 @@ class Tapped:
     def commit(self, transaction: Transaction) -> None:
         self._worker.effect("a commit is sent")
         self._worker.member.commit(transaction)
-        self._worker.world.sent(self._worker)
+        self._worker.world.disruptions.sent(self._worker)
         self._worker.effect("a commit was sent")
 
 

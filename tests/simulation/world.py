@@ -16,7 +16,6 @@ from odradek_runtime.log.port import Output, Partition
 from odradek_runtime.log.simulated import SimulatedLog
 from odradek_runtime.log.simulated.brokers import Brokers
 from odradek_runtime.log.simulated.disk import Disk
-from odradek_runtime.log.simulated.partition import PartitionLog
 from odradek_runtime.log.simulated.scheduler import Scheduler, Stuck
 from odradek_runtime.routing import id_hash, shard_of
 from odradek_runtime.worker.restore.startup import CHANGELOG_KEPT, prepare
@@ -24,8 +23,10 @@ from odradek_runtime.worker.restore.startup import CHANGELOG_KEPT, prepare
 from .app import Outside, build, build_other
 from .audit import Audit
 from .client import Client
+from .clocks import Clocks
 from .deployment import Deployment
-from .faults import SKEW_MS, START_MS, Faults
+from .disruptions import Disruptions
+from .faults import START_MS, Faults
 from .judgement import judge, lag, positions, settled
 from .moved_sender import MovedSender
 from .program import APP, BRIEF, LIMIT_BYTES, OTHER, Entry, Generator
@@ -36,15 +37,10 @@ from .worker import SimWorker
 OUT = 3
 INPUTS = ("in-a", "in-b", "in-svc", "in-keyed")
 MORE_INPUTS = ("in-held", "in-pair", BRIEF)
-SHORT_SKEW_MS = 200.0
 END_MS = 1_200_000.0
 """After faults have stopped everything must have ended within so long."""
 EVENTS = 400_000
-HOUR_MS = 3_600_000.0
-MINUTES_MS = 600_000.0
-"""One clock is not further from the others than completions are kept for."""
 TOMBSTONES = {False: "86400000", True: "5000"}
-DISRUPTIONS = ("crash_later", "freeze", "evict", "rebalance", "stop", "join", "clock", "compact")
 
 
 class Noted(logging.Handler):
@@ -72,11 +68,6 @@ class World:
     ) -> None:
         self.seed = seed
         self.poison = poison
-        self.shift_ms = 0.0
-        """How far all wall clocks are from the world's time."""
-        self.set_ms = 0.0
-        """By how much wall clocks have been set, back and ahead, all together."""
-        self._behind_ms = 0.0
         self.until = 0
         """Stop in the debugger before this event; 0 = never."""
         self.verbose = False
@@ -98,13 +89,14 @@ class World:
         for each in watched.values():
             each.brokers = self.brokers
         self.log = SimulatedLog(self.brokers)
-        self._short_lived = rng.random() < 0.5
+        self.short_lived = rng.random() < 0.5
+        """Whether tombstones are."""
         self.brokers.classic = rng.random() < 0.4
         self.main = self._deploy(build(self.program, self.outside), audits[APP])
         self.deployments = [self.main]
         if self.program.far_shards:
             self.deployments.append(self._deploy(build_other(self.program, self.outside), audits[OTHER]))
-        self._by_wall = self.program.by_wall
+        self.by_wall = self.program.by_wall
         self.brokers.changelogs_alone = self.program.given_up  # a handler that waits for a right may be given up before it begins
         self.clients: list[Client] = []
         self.letters_of: dict[tuple[str, int, int], str] = {}
@@ -120,13 +112,15 @@ class World:
         self._unasked = len(self.program.entries) - self._unpublished
         self._publisher = self.log.publisher("outside")
         self._published = 0
+        self.clocks = Clocks(self)
+        self.disruptions = Disruptions(self)
         self._disks: dict[tuple[int, int], Disk] = {}
         self.workers: list[SimWorker] = []
         self._absent: set[int] = set()
         self._nodes: list[tuple[Deployment, Settings]] = []
         for deployment in self.deployments:
             for _ in range(rng.choice((1, 1, 2, 2, 3))):
-                self._node(deployment)
+                self.join(deployment)
         self._calm_ms = rng.uniform(5_000.0, 60_000.0)
         self.start_ms = START_MS
         self.replays = Replays(self)
@@ -148,7 +142,7 @@ class World:
         self.brokers.refused = {"picky"}
         shards = self.program.shards if app.name == APP else self.program.far_shards
         for name in ("journal", "state"):
-            config = {"cleanup.policy": "compact", "delete.retention.ms": TOMBSTONES[self._short_lived], **CHANGELOG_KEPT}
+            config = {"cleanup.policy": "compact", "delete.retention.ms": TOMBSTONES[self.short_lived], **CHANGELOG_KEPT}
             self.log.create_topic(f"{app.name}.{name}", shards, {**config, **small})
         if self.program.large:  # nobody else's ids change for it
             self.log.create_topic("bulk", 1, small)
@@ -160,7 +154,8 @@ class World:
         finally:
             logging.getLogger("odradek").disabled = False
 
-    def _node(self, deployment: Deployment) -> None:
+    def join(self, deployment: Deployment) -> None:
+        """A node of its own, with a worker, for one of the apps."""
         rng = self.scheduler.rng
         settings = Settings(
             coroutine_cache=rng.choice((0, 1, 10_000)),
@@ -232,14 +227,10 @@ class World:
 
     def _run(self) -> None:
         self._inputs()
-        rng = self.scheduler.rng
-        self.scheduler.later(rng.uniform(0, 500.0), "something happens", self._disrupt)
+        self.disruptions.begin()
         self.scheduler.later(1_000.0, "housekeeping", self._housekeep)
         self.scheduler.later(self._calm_ms, "calm", self._calm)
-        if "clock_set" in self.faults.kinds:
-            self.scheduler.later(self.faults.clocks.uniform(0.0, 5_000.0), "a clock may be set", self._set_clocks)
-        if "stranger" in self.faults.kinds:
-            self.scheduler.later(self.faults.others.uniform(0.0, 5_000.0), "a stranger may write", self._strange)
+        self.clocks.begin()
         self.replays.begin(self._calm_ms)
         self.resets.begin(self._calm_ms)
         while not (self.faults.calm and self.scheduler.count % 20 == 0 and self._done()):
@@ -256,154 +247,20 @@ class World:
         for worker in self.workers:
             worker.die()
 
-    def _disrupt(self) -> None:
-        if self.faults.calm:
-            return
-        rng = self.faults.rng
-        self.scheduler.later(rng.expovariate(1 / 1_500.0), "something happens", self._disrupt)
-        kind = rng.choice(DISRUPTIONS)
-        if self.faults.may(kind) and (self.workers or kind == "compact"):
-            self.faults.happen(kind)
-            getattr(self, f"_{kind}")()
-
-    def _any(self) -> SimWorker:
-        worker = self.faults.rng.choice(self.workers)
-        self.scheduler.note(f"... to {worker.name}")
-        return worker
-
-    def _some(self) -> Deployment:
-        return self.main if len(self.deployments) == 1 else self.faults.rng.choice(self.deployments)
-
-    def _crash_later(self) -> None:
-        self.crash(self._any())
-
-    def _freeze(self) -> None:
-        """SIGSTOP for longer than the session lasts: it wakes up as a zombie."""
-        worker = self._any()
-        worker.frozen_ms = self.scheduler.now_ms + self.faults.rng.uniform(6_500.0, 15_000.0)
-        worker.member.freeze(worker.frozen_ms)
-
-    def sent(self, worker: SimWorker) -> None:
-        """A worker has sent a commit. Asleep while it is answered, it must not take its store for as young as the answer."""
-        others = [each for each in self.workers if each.deployment is worker.deployment and each is not worker]
-        if not others or not self._short_lived or not self.faults.hit("oversleep"):
-            return
-        sleep_ms = self.faults.rare.uniform(25_000.0, 32_000.0)
-        worker.frozen_ms = self.scheduler.now_ms + sleep_ms
-        worker.member.freeze(worker.frozen_ms)
-        for before_ms in (5_500.0, 100.0):  # tombstones that the first sees are gone after the second
-            self.scheduler.later(sleep_ms - before_ms, "everything is cleaned", self._clean)
-        for other in others:
-            self.scheduler.later(sleep_ms + 50.0, f"{other.name} stops", lambda other=other: self._stop_other(other))
-
-    def _stop_other(self, worker: SimWorker) -> None:
-        if worker in self.workers:
-            worker.stop()
-
-    def _clean(self) -> None:
-        for partition in self.brokers.partitions():
-            if partition.compacted:
-                partition.compact(partition.end, self.scheduler.now_ms)
-
-    def _evict(self) -> None:
-        worker = self._any()
-        worker.member.news_ms = self.faults.rng.choice((0.0, 50.0, 5_000.0))
-        worker.member.evict()
-
-    def _rebalance(self) -> None:
-        self._some().group.balance(shuffle=True)
-
-    def _stop(self) -> None:
-        self._any().stop()
-
-    def _join(self) -> None:
-        self._node(self._some())
-
-    def _clock(self) -> None:
-        most_ms = SHORT_SKEW_MS if self._short_lived else SKEW_MS  # a tenth of their life is the margin for tombstones
-        self._any().skew_ms = self.faults.rng.uniform(-most_ms, most_ms)
-
-    def _set_clocks(self) -> None:
-        """Somebody sets a clock, or the time server all of them, by seconds, and once by more.
-
-        Only a delayed start may wait for a clock that was set back.
-        """
-        rng = self.faults.clocks
-        self.scheduler.later(rng.uniform(1_000.0, 20_000.0), "a clock may be set", self._set_clocks)
-        if not self.workers or self._short_lived or not self.faults.may("clock_set"):
-            return
-        self.faults.happen("clock_set")
-        hours = 0.0 if self._by_wall else 5 * HOUR_MS
-        seconds_ms = rng.uniform(-20_000.0, 20_000.0)
-        by_ms = rng.choice((seconds_ms, rng.uniform(-MINUTES_MS, MINUTES_MS), -rng.uniform(0.0, hours)))
-        if self.set_ms > 60_000.0:
-            by_ms = seconds_ms
-        if self._by_wall:  # a leap may let a long wait end before a shorter one that keeps its length
-            by_ms = -abs(by_ms)
-        worker = rng.choice(self.workers) if abs(by_ms) <= MINUTES_MS and rng.random() < 0.7 else None
-        if worker is not None:
-            worker.skew_ms += by_ms
-        else:
-            self.shift_ms += by_ms
-        self.scheduler.note(f"... {worker.name if worker else 'every clock'} by {by_ms / 1000:.0f} s")
-        self.set_ms += abs(by_ms)
-        self._behind_ms += max(-by_ms, 0.0)
-
-    def _strange(self) -> None:
-        """Somebody who has the right to writes records that are not the app's own into its journal, or its state.
-
-        Not over what is: logs are cleaned early here, and it would be gone before the app has written it again.
-        """
-        rng = self.faults.others
-        if not self.faults.may("stranger"):
-            return
-        self.faults.happen("stranger")
-        self.scheduler.later(rng.uniform(100.0, 5_000.0), "a stranger may write", self._strange)
-        deployment = rng.choice(self.deployments)
-        where = Partition(f"{deployment.name}.{rng.choice(('journal', 'state'))}", rng.randrange(deployment.shards))
-        theirs = [rng.choice((b"lx", b"", b"zz", b"m", b"t", b"o/k/n", rng.randbytes(5))) for _ in range(rng.randrange(1, 5))]
-        written = [Output(*where, key, rng.choice((b"\xff", b"", rng.randbytes(12)))) for key in theirs]
-        places = self.log.write("stranger", written, self.faults.happened["stranger"])
-        self.strange.update(places)
-
     def _end_ms(self) -> float:
         """When everything must have ended: no wait goes by the wall clock but those of delayed starts."""
-        return START_MS + self._calm_ms + END_MS + (self._behind_ms if self._by_wall else 0.0)
-
-    def _compact(self) -> None:
-        for partition in self.brokers.partitions():
-            if partition.compacted:
-                partition.compact(self.faults.rng.randint(0, partition.end), self.scheduler.now_ms)
+        return START_MS + self._calm_ms + END_MS + (self.clocks.behind_ms if self.by_wall else 0.0)
 
     def _housekeep(self) -> None:
         self.scheduler.later(self.scheduler.rng.uniform(500.0, 5_000.0), "housekeeping", self._housekeep)
         for worker in self.workers:
             if worker.frozen_ms <= self.scheduler.now_ms:
                 worker.housekeep()
-
-        if self.program.brief and self.faults.hit("retention"):
-            self._retain()
-        if self.program.brief and self.faults.hit("anew"):
-            for number in range(self.program.partitions):
-                log = self.brokers.partition(Partition(BRIEF, number))
-                self._may_be_lost(log, log.end)
-            self.brokers.make_anew(BRIEF)
+        self.disruptions.records_lost()
 
     def read_up_to(self) -> dict[Partition, int]:
         """Up to where the main app has read, as far as that is committed."""
         return positions(self.main)
-
-    def _retain(self) -> None:
-        """Retention deletes records, read or not."""
-        for number in range(self.program.partitions):
-            log = self.brokers.partition(Partition(BRIEF, number))
-            before = self.faults.rare.randint(log.first, log.end)
-            self._may_be_lost(log, before)
-            log.trim(before)
-
-    def _may_be_lost(self, log: PartitionLog, before: int) -> None:
-        for message in log.read(positions(self.main).get(log.where, 0), before, before):
-            self.doubtful.add(self.letters_of[BRIEF, log.where.partition, message.at])
 
     def crash(self, worker: SimWorker) -> None:
         """Its process dies; a new one starts on its node after a while."""
