@@ -110,36 +110,6 @@ def test_shared_handlers_run_while_the_key_is_held_and_cannot_write(rig: Rig) ->
     assert rig.call("desk/look", key="k") == [1]
 
 
-def test_a_call_to_ones_own_key_fails_instead_of_waiting_for_ever(rig: Rig) -> None:
-    app = App("self", shards=2)
-    thing = app.object("thing")
-
-    @thing.handler
-    async def go(ctx: ObjectContext, other: str) -> str:
-        try:
-            return await ctx.call(add, key=other)
-        except TerminalError as error:
-            return f"{error.code} {error.message}"
-
-    @thing.handler
-    async def add(ctx: ObjectContext) -> str:
-        return "added"
-
-    @thing.shared
-    async def look(ctx: SharedContext) -> str:
-        return "looked"
-
-    @thing.handler
-    async def look_at_oneself(ctx: ObjectContext) -> str:
-        ctx.send(add, key=ctx.key)
-        return await ctx.call(look, key=ctx.key)
-
-    rig.start(app)
-    assert rig.call("thing/go", "k", key="k").startswith("409 thing/add with key 'k' is this invocation's own key")
-    assert rig.call("thing/go", "other", key="k") == "added"
-    assert rig.call("thing/look_at_oneself", key="k") == "looked"
-
-
 def test_the_next_in_the_inbox_may_fail_or_be_bad_and_the_key_goes_on(rig: Rig) -> None:
     app = App("bad-next", shards=1)
     inputs, out, thing = app.topic("in", value=int), app.topic("out", value=int), app.object("thing")

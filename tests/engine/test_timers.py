@@ -1,4 +1,4 @@
-"""Sleeps and delayed sends: they survive the worker, cost no memory while they are far off, and keep their order."""
+"""Timers: they cost no memory while they are far off, are loaded in time, and go when what they are for has ended."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -6,111 +6,12 @@ from typing import Any
 
 import pytest
 
-from odradek import App, Context, ObjectContext, RetryPolicy
+from odradek import App, Context, RetryPolicy
 from odradek_runtime.core.records.formats import TIMER, Timer
 from odradek_runtime.core.shard import Shard
 from odradek_runtime.core.timers import WINDOW_MS
 from tests.engine.harness import Rig
-
-
-def sleepy() -> App:
-    app = App("sleepy", shards=2)
-    out, thing = app.topic("out", value=str), app.object("thing")
-
-    @app.handler
-    async def nap(ctx: Context, seconds: float) -> float:
-        begun = ctx.now()
-        await ctx.sleep(seconds)
-        return (ctx.now() - begun).total_seconds()
-
-    @thing.handler
-    async def note(ctx: ObjectContext, text: str) -> None:
-        ctx.publish(out, text, key=ctx.key)
-
-    @thing.handler
-    async def hold(ctx: ObjectContext, seconds: float) -> None:
-        ctx.publish(out, "hold", key=ctx.key)
-        await ctx.sleep(seconds)
-        ctx.publish(out, "held", key=ctx.key)
-
-    @app.handler
-    async def remind(ctx: Context, seconds: float) -> list[str]:
-        later = ctx.send(note, "later", key="k", delay=timedelta(seconds=seconds))
-        at = ctx.send(note, "at", key="k", delay=ctx.now() + timedelta(seconds=2 * seconds))
-        now = ctx.send(note, "now", key="k")
-        past = ctx.send(note, "past", key="k", delay=ctx.now() - timedelta(seconds=5))
-        return [later, at, now, past]
-
-    return app
-
-
-def texts(rig: Rig) -> list[str]:
-    return [(m.value() or b"").decode() for m in rig.records("out")]
-
-
-@pytest.mark.parametrize("crash", [False, True], ids=["stopped", "crashed"])
-def test_sleeps_outlive_the_worker_and_end_on_time(disk_rig: Rig, crash: bool) -> None:
-    rig, app = disk_rig, sleepy()
-    rig.start(app)
-    short, long = rig.ask("sleepy/nap", 100), rig.ask("sleepy/nap", 7200)
-    rig.until(lambda: len([i for i in rig.invocations(app) if i.status == "running"]) == 2)
-    rig.restart(app, crash=crash)
-    short, long = rig.attach(short.id), rig.attach(long.id)
-    rig.later(99)
-    assert rig.call("sleepy/nap", 0) < 1
-    assert short.replies == []
-    rig.later(1)
-    assert 99.9 < short.value() < 110
-    rig.restart(app, crash=crash)
-    long = rig.attach(long.id)
-    rig.later(7100)
-    assert 7199.9 < long.value() < 7215
-    assert not [k for k in rig.journal(app) if k[:1] == b"j" or (k[:1] == b"t" and k[-4:] < b"\x80")]
-
-
-def test_a_sleep_that_ended_while_nobody_was_there_ends_at_the_start(disk_rig: Rig) -> None:
-    rig, app = disk_rig, sleepy()
-    rig.start(app)
-    asked = rig.ask("sleepy/nap", 3600)
-    rig.until(lambda: rig.invocations(app))
-    rig.stop()
-    rig.later(4000)
-    rig.start(app)
-    assert rig.attach(asked.id).value() > 3999
-
-
-@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
-def test_delayed_sends_are_in_time_and_before_nobody(disk_rig: Rig, restarted: bool) -> None:
-    rig, app = disk_rig, sleepy()
-    rig.start(app)
-    ids = rig.call("sleepy/remind", 500)
-    assert len(set(ids)) == 4
-    rig.until(lambda: texts(rig) == ["now", "past"])
-    if restarted:
-        rig.restart(app)
-    rig.later(501)
-    rig.until(lambda: texts(rig) == ["now", "past", "later"])
-    if restarted:
-        rig.restart(app, crash=True)
-    rig.later(500)
-    rig.until(lambda: texts(rig) == ["now", "past", "later", "at"])
-    rig.until(lambda: not [i for i in rig.invocations(app) if i.status not in ("completed", "failed")])
-    assert not [i for i in rig.invocations(app) if i.target == "thing/note"], "a delayed start leaves nothing behind"
-
-
-def test_a_delayed_send_queues_when_its_time_has_come(rig: Rig) -> None:
-    """A delay runs before the queue: what came in meanwhile is served first, and the holder is never interrupted."""
-    app = sleepy()
-    rig.start(app)
-    rig.call("sleepy/remind", 50)
-    rig.until(lambda: texts(rig) == ["now", "past"])
-    rig.ask("thing/hold", 70, key="k")
-    rig.until(lambda: texts(rig)[2:] == ["hold"])
-    rig.ask("thing/note", "queued", key="k")
-    rig.later(51)
-    rig.until(lambda: len([i for i in rig.invocations(app) if i.status == "inboxed"]) == 2)
-    rig.later(20)
-    rig.until(lambda: texts(rig)[3:] == ["held", "queued", "later"])
+from tests.engine.sleepy import sleepy, texts
 
 
 def test_timers_far_away_stay_in_the_store(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

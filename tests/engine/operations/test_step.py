@@ -35,32 +35,6 @@ def test_a_recorded_result_is_final(rig: Rig) -> None:
     assert len(runs) == 2
 
 
-def test_a_result_goes_through_its_type_on_the_first_run_too(rig: Rig) -> None:
-    app = App("typed", shards=1)
-
-    @step
-    async def ratio() -> float:
-        return 1
-
-    @step
-    async def pair() -> tuple[int, ...]:
-        return [1, 2]  # type: ignore[return-value]  # pyright: ignore[reportReturnType]  (what is refused)
-
-    @app.handler
-    async def ask(ctx: Context) -> str:
-        return type(await ratio()).__name__
-
-    @app.handler
-    async def ask_wrongly(ctx: Context) -> str:
-        return type(await pair()).__name__
-
-    rig.start(app)
-    assert rig.call("typed/ask") == "float"
-    failure = rig.ask("typed/ask_wrongly").reply().failure
-    assert failure is not None
-    assert "its result cannot be recorded: $: expected tuple, got list" in failure.message
-
-
 def test_failed_runs_are_repeated_with_the_same_idempotency_key(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     app, keys = App("again", shards=1), list[str]()
 
@@ -381,21 +355,3 @@ def test_a_step_that_raises_what_nobody_should_leaves_the_others_alone(rig: Rig,
     assert rig.call("exits/go") == 1
     assert len(told) >= 2
     assert all(type(error).__name__ in text for text in told)
-
-
-def test_a_result_that_cannot_be_encoded_or_is_too_large_fails_its_step_alone(rig: Rig) -> None:
-    app = App("large", shards=1)
-
-    def large() -> bytes:
-        return b"x" * 9_000_000
-
-    @app.handler
-    async def go(ctx: Context) -> str:
-        try:
-            await ctx.run(large)
-        except TerminalError as error:
-            return f"{error.code} {error.message}"
-        return "taken"
-
-    rig.start(app)
-    assert rig.call("large/go").startswith("413 ")

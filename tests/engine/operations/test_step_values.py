@@ -265,3 +265,47 @@ def test_errors_of_derived_classes_end_what_they_end_whatever_they_hold(rig: Rig
             failure = rig.ask(target, bare).reply().failure
             assert failure is not None
             assert (failure.code, failure.message, dict(failure.metadata)) == (500, message, {})
+
+
+def test_a_result_goes_through_its_type_on_the_first_run_too(rig: Rig) -> None:
+    app = App("typed", shards=1)
+
+    @step
+    async def ratio() -> float:
+        return 1
+
+    @step
+    async def pair() -> tuple[int, ...]:
+        return [1, 2]  # type: ignore[return-value]  # pyright: ignore[reportReturnType]  (what is refused)
+
+    @app.handler
+    async def ask(ctx: Context) -> str:
+        return type(await ratio()).__name__
+
+    @app.handler
+    async def ask_wrongly(ctx: Context) -> str:
+        return type(await pair()).__name__
+
+    rig.start(app)
+    assert rig.call("typed/ask") == "float"
+    failure = rig.ask("typed/ask_wrongly").reply().failure
+    assert failure is not None
+    assert "its result cannot be recorded: $: expected tuple, got list" in failure.message
+
+
+def test_a_result_that_cannot_be_encoded_or_is_too_large_fails_its_step_alone(rig: Rig) -> None:
+    app = App("large", shards=1)
+
+    def large() -> bytes:
+        return b"x" * 9_000_000
+
+    @app.handler
+    async def go(ctx: Context) -> str:
+        try:
+            await ctx.run(large)
+        except TerminalError as error:
+            return f"{error.code} {error.message}"
+        return "taken"
+
+    rig.start(app)
+    assert rig.call("large/go").startswith("413 ")
