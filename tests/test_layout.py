@@ -70,10 +70,10 @@ def test_the_layers_hold() -> None:
     assert " 0 broken" in linted.stdout
 
 
-def test_the_sdk_loads_neither_kafka_nor_the_runtime() -> None:
+def test_the_sdk_loads_neither_kafka_nor_the_runtime_nor_an_http_client() -> None:
     loaded = run("-c", "import sys, odradek; print(*sys.modules)")
     assert loaded.returncode == 0, loaded.stderr
-    heavy = {"confluent_kafka", "rocksdict", "odradek_runtime", "starlette", "uvicorn", "typer"}
+    heavy = {"confluent_kafka", "rocksdict", "odradek_runtime", "starlette", "uvicorn", "typer", "httpx"}
     assert not heavy & {name.split(".")[0] for name in loaded.stdout.split()}
 
 

@@ -18,7 +18,7 @@ from typing_extensions import TypeForm
 from odradek._bad_input import DECODE_ERRORS, explain
 from odradek._body import step_body
 from odradek._calls import AWAITED, Calls, Target
-from odradek._errors import UNSET, Misuse, RefusedValue, Seconds, seconds
+from odradek._errors import UNSET, Misuse, RefusedValue, Seconds, seconds, unix_ms
 from odradek._logger import ContextLogger
 from odradek._port import CallOf, SendOf, Sleep
 from odradek._serde import decode_key, describe, encode_any, encode_headers, serde_for
@@ -223,7 +223,7 @@ class Context(Calls["Context", "WorkflowContext"]):
             data if value is None or data is not None else topic.encode(value),
             encode_headers(f"topic {topic.name!r}", headers) if headers else None,
             partition,
-            None if timestamp is None else _unix_ms("ctx.publish: timestamp", timestamp),
+            None if timestamp is None else unix_ms("ctx.publish: timestamp", timestamp),
         )
 
     def awakeable(self, type: TypeForm[T], /) -> Awakeable[T]:
@@ -255,7 +255,7 @@ class Context(Calls["Context", "WorkflowContext"]):
     def _send(
         self, target: Target, delay: Seconds | datetime | None, idempotency_key: str | None, headers: Mapping[str, str]
     ) -> str:
-        at_ms = _unix_ms("send: delay", delay) if isinstance(delay, datetime) else None
+        at_ms = unix_ms("send: delay", delay) if isinstance(delay, datetime) else None
         delay_s = None if delay is None or isinstance(delay, datetime) else seconds("send: delay", delay)
         return self._ops.begin(SendOf(target.name, target.key, target.payload, delay_s, at_ms, idempotency_key, headers))
 
@@ -393,9 +393,3 @@ operations: Callable[[Context], Operations] = attrgetter("_ops")
 def let_ask(context: Context, ops: Operations) -> None:
     """The engine's hand on a context: what it asks from now on. Another thing while its handler waits."""
     context._ops = ops  # pyright: ignore[reportPrivateUsage]
-
-
-def _unix_ms(what: str, moment: datetime) -> int:
-    if moment.tzinfo is None:
-        raise RefusedValue(what, "$", f"{moment!r} has no time zone; give it one (tzinfo=UTC)")
-    return round(moment.timestamp() * 1000)

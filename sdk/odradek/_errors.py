@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
 Seconds = float | timedelta
 """A length of time: seconds, or a timedelta."""
@@ -32,6 +33,13 @@ def seconds(name: str, value: Seconds) -> float:
     if not 0 <= value < float("inf"):
         raise Misuse(f"{name} must be at least 0 and finite, not {value!r}")
     return float(value)
+
+
+def unix_ms(what: str, moment: datetime) -> int:
+    """Give a moment as Kafka writes it; raises RefusedValue, naming what it is for, when it has no time zone."""
+    if moment.tzinfo is None:
+        raise RefusedValue(what, "$", f"{moment!r} has no time zone; give it one (tzinfo=UTC)")
+    return round(moment.timestamp() * 1000)
 
 
 class TerminalError(Exception):
