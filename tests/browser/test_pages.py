@@ -20,7 +20,7 @@ import pytest
 
 from odradek_runtime.core.records.request import Invoke
 from tests.ingress.conftest import running
-from tests.ingress.engine import ScriptedEngine
+from tests.ingress.scripted import ScriptedWorker
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -116,17 +116,17 @@ def pages() -> Generator[Pages]:
 
 
 def payloads(site: Site) -> list[bytes]:
-    return [request.payload for request in site.engine.asked if isinstance(request, Invoke)]
+    return [request.payload for request in site.worker.asked if isinstance(request, Invoke)]
 
 
 @pytest.mark.parametrize("host", ["page.example", "localhost"], ids=["another site", "another port of this machine"])
 @pytest.mark.parametrize("called", ["localhost", "127.0.0.1"])
 def test_a_page_of_another_origin_starts_nothing(tmp_path: Path, pages: Pages, host: str, called: str) -> None:
-    with running(ScriptedEngine(), http_hosts=()) as site:
+    with running(ScriptedWorker(), http_hosts=()) as site:
         pages.show("attack.html", site, called)
         with opened(f"http://{host}:{pages.port}/", tmp_path):
             said = pages.said()
-        assert not site.engine.asked
+        assert not site.worker.asked
     failed = "TypeError: Failed to fetch"
     blind = {"fetch": "opaque", "private": "opaque", "image": "error", "socket": "error", "form": "sent", "beacon": True}
     assert said == {**blind, "json": failed, "read": failed, "admin": failed}
@@ -135,7 +135,7 @@ def test_a_page_of_another_origin_starts_nothing(tmp_path: Path, pages: Pages, h
 def test_on_an_address_that_browsers_trust_less(tmp_path: Path, pages: Pages) -> None:
     """They leave out `sec-fetch-site` towards plain HTTP that is not loopback's: `origin` has to do."""
     everywhere = "0.0.0.0"  # noqa: S104 - what is meant
-    with running(ScriptedEngine(), http_hosts=(), host=everywhere, admin_host=everywhere) as site:
+    with running(ScriptedWorker(), http_hosts=(), host=everywhere, admin_host=everywhere) as site:
         pages.show("attack.html", site, "worker.example")
         with opened(f"http://page.example:{pages.port}/", tmp_path):
             assert pages.said()["form"] == "sent"
@@ -144,7 +144,7 @@ def test_on_an_address_that_browsers_trust_less(tmp_path: Path, pages: Pages) ->
 
 def test_a_page_that_has_given_its_name_our_address(tmp_path: Path) -> None:
     """DNS rebinding: the page is of evil.example, and so, for the browser, is the worker."""
-    with running(ScriptedEngine(), http_hosts=()) as site:
+    with running(ScriptedWorker(), http_hosts=()) as site:
         port = urlsplit(site.at.url).port
         for host, said in (("evil.example", "setting http_hosts"), ("localhost", '"status":"ok"')):
             command = [*browser(tmp_path), "--dump-dom", f"http://{host}:{port}/odradek/health"]
@@ -154,7 +154,7 @@ def test_a_page_that_has_given_its_name_our_address(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("allowed", [True, False])
 def test_a_page_that_may(tmp_path: Path, pages: Pages, allowed: bool) -> None:
-    with running(ScriptedEngine(), http_hosts=(), http_cors_origins=(pages.origin,) if allowed else ()) as site:
+    with running(ScriptedWorker(), http_hosts=(), http_cors_origins=(pages.origin,) if allowed else ()) as site:
         pages.show("allowed.html", site, "localhost")
         with opened(pages.origin + "/", tmp_path):
             said = pages.said()

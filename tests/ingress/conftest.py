@@ -1,4 +1,4 @@
-"""A front before a scripted engine, on loopback ports the system picks."""
+"""A front before a scripted worker, on loopback ports the system picks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import LogError, Peer
 from odradek_runtime.node.front import ALONE, Front, Listening
-from tests.ingress.engine import ScriptedEngine
+from tests.ingress.scripted import ScriptedWorker
 from tests.ingress.shop import make_app
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class TalkedAboutLog(EmbeddedLog):
 class Site:
     """A running front and clients of its ports."""
 
-    engine: ScriptedEngine
+    worker: ScriptedWorker
     front: Front
     at: Listening
     log: TalkedAboutLog
@@ -65,50 +65,50 @@ class Site:
 
 
 @contextmanager
-def running(engine: ScriptedEngine, place: Place = ALONE, data_dir: Path = DATA_DIR, **other: Any) -> Generator[Site]:
-    """A front before this engine, with short limits, and `other` settings."""
+def running(worker: ScriptedWorker, place: Place = ALONE, data_dir: Path = DATA_DIR, **other: Any) -> Generator[Site]:
+    """A front before this worker, with short limits, and `other` settings."""
     settings = replace(Settings(), port=0, admin_port=0, max_record_bytes=10_000, requests_waiting=4, data_dir=data_dir)
     settings = replace(settings, bootstrap_servers="is-never.asked:9092")  # else there were no peers
     settings = replace(settings, **{"http_hosts": ("x",), **other})
     log = TalkedAboutLog()
     at = Listening(settings, share_ports=False)
-    front = Front(make_app(), settings, engine, log, at, TOKEN, drain_s=1, place=place)
+    front = Front(make_app(), settings, worker, log, at, TOKEN, drain_s=1, place=place)
     front.start()
     front.credential.load()
     with (
         httpx.Client(base_url=at.url, timeout=20, trust_env=False) as http,
         httpx.Client(base_url=at.admin_url, timeout=20, trust_env=False) as admin,
     ):
-        yield Site(engine, front, at, log, http, admin)
+        yield Site(worker, front, at, log, http, admin)
     front.stop()
     log.close()
 
 
 @pytest.fixture(scope="module")
 def shared_site() -> Generator[Site]:
-    with running(ScriptedEngine()) as site:
+    with running(ScriptedWorker()) as site:
         yield site
 
 
 @pytest.fixture
 def site(shared_site: Site) -> Site:
-    """One front for a module; its engine is as new for each test."""
-    shared_site.engine.reset()
+    """One front for a module; its worker is as new for each test."""
+    shared_site.worker.reset()
     return shared_site
 
 
 @pytest.fixture
-def open_site() -> Generator[Callable[[ScriptedEngine], Site]]:
+def open_site() -> Generator[Callable[[ScriptedWorker], Site]]:
     """As many fronts as a test wants."""
     with ExitStack() as stack:
-        yield lambda engine: stack.enter_context(running(engine))
+        yield lambda worker: stack.enter_context(running(worker))
 
 
 @pytest.fixture
 def start() -> Generator[Callable[..., Site]]:
     """A front with the settings that a test wants."""
     with ExitStack() as stack:
-        yield lambda **other: stack.enter_context(running(ScriptedEngine(), **other))
+        yield lambda **other: stack.enter_context(running(ScriptedWorker(), **other))
 
 
 def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:

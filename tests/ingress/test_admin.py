@@ -19,7 +19,7 @@ from odradek_runtime.http.admin.exposition import COUNTERS
 from odradek_runtime.http.admin.topics import TopicRoutes
 from odradek_runtime.log.port import LogError, Output, Partition, Publisher
 from tests.ingress.conftest import TOKEN, Site
-from tests.ingress.engine import ScriptedEngine
+from tests.ingress.scripted import ScriptedWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,9 +44,9 @@ def test_health_and_ready(site: Site) -> None:
 
 
 def test_ready_says_which_shards_are_not(site: Site) -> None:
-    site.engine.ready = False
+    site.worker.ready = False
     assert site.admin.get("/ready").json()["message"] == "waiting for the first assignment of shards"
-    site.engine.restoring = {2: {"done_records": 10, "total_records": 90}}
+    site.worker.restoring = {2: {"done_records": 10, "total_records": 90}}
     reply = site.admin.get("/ready")
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
     assert reply.json()["message"] == "restoring shards 2 (10 of 90 records)"
@@ -54,7 +54,7 @@ def test_ready_says_which_shards_are_not(site: Site) -> None:
 
 
 def test_a_failed_engine_is_neither_alive_nor_ready(site: Site) -> None:
-    site.engine.failed = RuntimeError("disk full")
+    site.worker.failed = RuntimeError("disk full")
     for path in ("/health", "/ready"):
         reply = site.admin.get(path)
         assert reply.status_code == 503
@@ -62,13 +62,13 @@ def test_a_failed_engine_is_neither_alive_nor_ready(site: Site) -> None:
 
 
 def test_metrics(site: Site) -> None:
-    metrics = site.engine.metrics
+    metrics = site.worker.metrics
     metrics.events, metrics.epochs = 11, 3
     metrics.handlers["customer/add"] = HandlerMetrics(retries=1, step_retries=2, dead_letters=2, skipped=4, paused=5)
     metrics.handlers[NO_HANDLER] = HandlerMetrics(dead_letters=3)
     for seconds in (0.0005, 0.004, 99.0):
         metrics.commit_s.observe(seconds)
-    site.engine.restoring = {2: {"done_records": 10, "total_records": 90}}
+    site.worker.restoring = {2: {"done_records": 10, "total_records": 90}}
     found = samples(site)
     expected = {
         "odradek_events_total": 11,
@@ -133,9 +133,9 @@ def test_topics_need_the_token(site: Site, method: str, path: str) -> None:
 
 
 @pytest.fixture
-def site(open_site: Callable[[ScriptedEngine], Site]) -> Site:
+def site(open_site: Callable[[ScriptedWorker], Site]) -> Site:
     """One of its own for each test, for the log's sake."""
-    return open_site(ScriptedEngine())
+    return open_site(ScriptedWorker())
 
 
 @pytest.fixture

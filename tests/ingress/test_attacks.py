@@ -71,7 +71,7 @@ def test_eight_connections_of_small_chunks(start: Callable[..., Site]) -> None:
         assert site.http.post("/shop/raw", content=b"me").status_code == 200
     assert len(taken) == 8
     assert max(taken) < FAR_TOO_MUCH
-    assert {request.payload for request in site.engine.asked if isinstance(request, Invoke)} == {b"me"}
+    assert {request.payload for request in site.worker.asked if isinstance(request, Invoke)} == {b"me"}
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_body_that_does_not_come(start: Callable[..., Site], head: bytes) -> N
     site = start(http_body_s=0.1)
     status, said = exchange(site, head)
     assert (status, said["message"]) == (408, "the body has not arrived within 0.1 s (setting http_body_s)")
-    assert not site.engine.asked
+    assert not site.worker.asked
 
 
 @pytest.mark.parametrize("head", [RAW, RAW.replace(b"POST /shop/raw", b"GET /shop/raw/attach")], ids=["call", "attach"])
@@ -195,25 +195,25 @@ def test_a_body_that_has_not_arrived_when_the_worker_ends(
     assert (status, said["code"]) == (503, 503)
     assert "this worker is leaving" in said["message"]
     assert "nothing was started" in said["message"]
-    assert not site.engine.asked
+    assert not site.worker.asked
     assert not [record for record in caplog.records if record.exc_info]
     until(lambda: b"odradek_http_connections 0.0" in site.admin.get("/metrics").content)
 
 
 def test_a_request_may_wait_for_longer_than_it_may_take_to_arrive(start: Callable[..., Site]) -> None:
     site = start(http_head_s=0.1, http_body_s=0.1, http_idle_s=1)
-    site.engine.rule = lambda request: None
+    site.worker.rule = lambda request: None
     with connect(site) as connection:
         connection.sendall(RAW + b"connection: close\r\ncontent-length: 1\r\n\r\na")
-        site.engine.wait_for(1)
+        site.worker.wait_for(1)
         time.sleep(2.5)  # two looks at all connections
-        site.engine.release(lambda request: Reply("completed", request.invocation_id, b"late"))
+        site.worker.release(lambda request: Reply("completed", request.invocation_id, b"late"))
         assert rest(connection).endswith(b"late")
 
 
 def test_an_answer_that_nobody_reads(start: Callable[..., Site]) -> None:
     site = start(max_record_bytes=30_000_000, http_body_s=0.5)
-    site.engine.rule = lambda request: Reply("completed", request.invocation_id, b"x" * 30_000_000)
+    site.worker.rule = lambda request: Reply("completed", request.invocation_id, b"x" * 30_000_000)
     with connect(site) as connection:
         connection.sendall(RAW + b"content-length: 1\r\n\r\na")
         until(lambda: b'odradek_http_refused_total{reason="slow_reader"} 1.0' in site.admin.get("/metrics").content)
@@ -300,32 +300,32 @@ def test_requests_sent_ahead_of_their_answers(start: Callable[..., Site]) -> Non
         last = one.replace(b"host: x", b"host: x\r\nconnection: close") % 20
         connection.sendall(b"".join(one % n for n in range(20)) + last)
         assert [part[-2:] for part in rest(connection).split(b"HTTP/1.1 200 OK")[1:]] == [b"%02d" % n for n in range(21)]
-    site.engine.rule = lambda request: None
+    site.worker.rule = lambda request: None
     with connect(site) as connection:
         connection.sendall(b"".join(one % (n % 100) for n in range(1000)))
         rest(connection)
     assert b'odradek_http_refused_total{reason="pipelined"} 1.0' in site.admin.get("/metrics").content
-    assert len(site.engine.asked) < 100
+    assert len(site.worker.asked) < 100
 
 
 def test_a_client_that_leaves_with_requests_behind(start: Callable[..., Site]) -> None:
     """Its end stands behind what is not read yet, and its place is free nevertheless."""
     site = start()
-    site.engine.rule = lambda request: None
+    site.worker.rule = lambda request: None
     one = RAW + b"content-length: 1\r\n\r\na"
     with connect(site) as connection:
         connection.sendall(one)
-        site.engine.wait_for(1)
+        site.worker.wait_for(1)
         connection.sendall(one * 2)
     until(lambda: site.front.dispatcher.waiting == 0)
     until(lambda: b"odradek_http_connections 0.0" in site.admin.get("/metrics").content)
-    assert len(site.engine.asked) == 1
+    assert len(site.worker.asked) == 1
 
 
 def test_what_is_sent_ahead_of_its_turn_is_counted_and_little(start: Callable[..., Site]) -> None:
     """However many are answered before it."""
     site = start()
-    site.engine.rule = lambda request: None if request.wait else Reply("accepted", request.invocation_id)
+    site.worker.rule = lambda request: None if request.wait else Reply("accepted", request.invocation_id)
     budget = site.front._budget  # pyright: ignore[reportPrivateUsage]
     with connect(site) as connection:
         quick, slow = RAW.replace(b"raw", b"raw/send") + b"content-length: 1\r\n\r\na", RAW + b"content-length: 1\r\n\r\na"
@@ -333,7 +333,7 @@ def test_what_is_sent_ahead_of_its_turn_is_counted_and_little(start: Callable[..
         connection.send(quick * 60 + slow + RAW + b"content-length: 99999999\r\n\r\n")
         connection.settimeout(2)
         pour(connection, b"x" * 65536)
-        site.engine.wait_for(61)
+        site.worker.wait_for(61)
         held = [len(one.body) for one in found() if isinstance(one, RequestResponseCycle)]
         assert 0 < max(held) < 500_000
         assert max(held) < budget.held_bytes < 500_000
@@ -373,7 +373,7 @@ def test_a_connection_that_has_ended_leaves_nothing_behind(start: Callable[..., 
                 connection.shutdown(socket.SHUT_WR)
                 rest(connection)
         until(lambda: b"odradek_http_connections 0.0" in site.admin.get("/metrics").content)
-        site.engine.asked.clear()
+        site.worker.asked.clear()
         site.admin.close()
         until(lambda: all(id(one) in before for one in found()), 10)
     finally:

@@ -16,7 +16,7 @@ from odradek_runtime.core.records.request import Invoke
 from odradek_runtime.http.ingress.names import Names
 from odradek_runtime.http.ingress.sockets import listen
 from tests.ingress.conftest import running
-from tests.ingress.engine import ScriptedEngine
+from tests.ingress.scripted import ScriptedWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -58,19 +58,19 @@ PORTS = ["url", "admin_url", "private_url"]
 def start() -> Generator[Callable[..., Site]]:
     """A front with the settings that a test wants, and no other."""
     with ExitStack() as stack:
-        yield lambda **other: stack.enter_context(running(ScriptedEngine(), **{"http_hosts": (), **other}))
+        yield lambda **other: stack.enter_context(running(ScriptedWorker(), **{"http_hosts": (), **other}))
 
 
 @pytest.fixture(scope="module")
 def shared_plain() -> Generator[Site]:
-    with running(ScriptedEngine(), http_hosts=()) as site:
+    with running(ScriptedWorker(), http_hosts=()) as site:
         yield site
 
 
 @pytest.fixture
 def plain(shared_plain: Site) -> Site:
     """A front on loopback with no such settings."""
-    shared_plain.engine.reset()
+    shared_plain.worker.reset()
     return shared_plain
 
 
@@ -107,7 +107,7 @@ def test_what_a_page_of_another_origin_sends_starts_nothing(plain: Site, which: 
         assert b'odradek_http_refused_total{reason="origin"} 0.0' not in plain.admin.get("/metrics").content
     else:
         assert said["metadata"] == {}
-    assert not plain.engine.asked
+    assert not plain.worker.asked
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])  # noqa: S104 - what is meant
@@ -115,7 +115,7 @@ def test_so_it_is_on_every_address(start: Callable[..., Site], host: str) -> Non
     site = start(host=host)
     refused(ask(site.at.url, "POST", "/shop/raw", FETCH))
     refused(ask(site.at.url, "POST", "/shop/raw", {"origin": PAGE}, host="" if host == "127.0.0.1" else "worker.example"))
-    assert not site.engine.asked
+    assert not site.worker.asked
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_what_a_page_sends_is_seen_without_a_host_too(plain: Site) -> None:
         with socket.create_connection((at.hostname or "", at.port or 0), 30) as connection:
             connection.sendall(f"POST /shop/ping HTTP/1.0\r\n{header}\r\ncontent-length: 0\r\n\r\n".encode())
             assert connection.recv(65536).startswith(b"HTTP/1.1 403 ")
-    assert not plain.engine.asked
+    assert not plain.worker.asked
 
 
 # --- pages that may ---
@@ -167,13 +167,13 @@ def test_a_page_of_an_allowed_origin(start: Callable[..., Site]) -> None:
     assert "post" in headers["access-control-allow-methods"]
     assert headers["access-control-allow-private-network"] == "true"
     assert "origin" in headers["vary"]
-    assert not site.engine.asked
+    assert not site.worker.asked
     for path, wanted in (("/shop/raw", 200), ("/shop/nothing", 404)):
         status, headers, _ = ask(site.at.url, "POST", path, allowed)
         assert (status, headers["access-control-allow-origin"], headers["vary"]) == (wanted, APP, "origin")
         assert "access-control-allow-credentials" not in headers
         assert "x-odradek-id" in headers["access-control-expose-headers"]
-    assert [request.payload for request in site.engine.asked if isinstance(request, Invoke)] == [b'"x"']
+    assert [request.payload for request in site.worker.asked if isinstance(request, Invoke)] == [b'"x"']
 
 
 def test_a_preflight_for_a_method_that_there_is_not(start: Callable[..., Site]) -> None:
@@ -212,7 +212,7 @@ def test_a_name_that_a_page_gave_to_this_machine(plain: Site, which: str, host: 
     for method, headers in (("POST", {}), ("POST", own), ("GET", {})):
         said = refused(ask(getattr(plain.at, which), method, "/health", headers, host=host))
         assert said["metadata"] == {"setting": "http_hosts"}
-    assert not plain.engine.asked
+    assert not plain.worker.asked
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "shop.localhost:8080", "127.0.0.1", "127.9.9.9:8080", "[::1]:8080"])

@@ -12,15 +12,15 @@ from odradek_runtime.http.ingress.bridge import Bridge
 from odradek_runtime.http.ingress.dispatch import Dispatcher, end_at
 from odradek_runtime.http.ingress.errors import HttpError
 from odradek_runtime.routing import fresh_id
-from tests.ingress.engine import ScriptedEngine
+from tests.ingress.scripted import ScriptedWorker
 
 
 def test_those_whose_time_is_over_already_are_told_once() -> None:
     async def leave_while_they_go() -> None:
         loop = asyncio.get_running_loop()
-        engine = ScriptedEngine(rule=lambda request: None)
+        worker = ScriptedWorker(rule=lambda request: None)
         nobody = cast("Any", None)
-        dispatcher = Dispatcher(engine, nobody, Bridge(engine, loop), nobody, url="http://here", waiting_limit=10)
+        dispatcher = Dispatcher(worker, nobody, Bridge(worker, loop), nobody, url="http://here", waiting_limit=10)
         asking = asyncio.create_task(dispatcher.ask(Attach(fresh_id(None, bytes(12)), wait=True)))
         await asyncio.sleep(0.01)
         for limit in dispatcher._limits:

@@ -12,7 +12,7 @@ from odradek_runtime.log.port import Peer
 from odradek_runtime.worker.upkeep.jobs import Findings, Job, Kind
 from odradek_runtime.worker.upkeep.upkeep import NotHere, UpkeepRefused
 from tests.ingress.conftest import TOKEN, Site
-from tests.ingress.engine import ScriptedEngine
+from tests.ingress.scripted import ScriptedWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +25,8 @@ SHOWN = {"authorization": f"Bearer {TOKEN}"}
 class ScriptedUpkeep:
     """Does what it is asked at once, for the shards that its engine owns."""
 
-    def __init__(self, engine: ScriptedEngine) -> None:
-        self._engine = engine
+    def __init__(self, worker: ScriptedWorker) -> None:
+        self._worker = worker
         self.jobs: dict[str, Job] = {}
         self.refusal = ""
 
@@ -42,7 +42,7 @@ class ScriptedUpkeep:
         return self.jobs.get(id_)
 
     def _take(self, kind: Kind, number: int, asked_by: str) -> Job:
-        if number not in self._engine.owned:
+        if number not in self._worker.owned:
             raise NotHere
         job = Job(f"{kind}-{number}-{len(self.jobs):012x}", kind, number, asked_by, "ended")
         if kind == "verify":
@@ -52,10 +52,10 @@ class ScriptedUpkeep:
 
 
 def with_upkeep(site: Site) -> ScriptedUpkeep:
-    made = ScriptedUpkeep(site.engine)
+    made = ScriptedUpkeep(site.worker)
     upkeep: Any = made
     stands_in: Upkeep = upkeep
-    site.engine.upkeep = stands_in
+    site.worker.upkeep = stands_in
     return made
 
 
@@ -109,9 +109,9 @@ def test_what_is_not_there_yet_or_any_more_says_so(site: Site) -> None:
 
 
 def test_a_shard_of_another_worker_is_its_business(
-    open_site: Callable[[ScriptedEngine], Site], monkeypatch: pytest.MonkeyPatch
+    open_site: Callable[[ScriptedWorker], Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here, there = (open_site(ScriptedEngine(owned=owned)) for owned in ([0, 1], [2]))
+    here, there = (open_site(ScriptedWorker(owned=owned)) for owned in ([0, 1], [2]))
     _, others = with_upkeep(here), with_upkeep(there)
     here.log.members = [Peer(here.at.private_url, (0, 1)), Peer(there.at.private_url, (2,))]
     job = here.admin.post("/verifications", json={"shards": [2], "asked_by": "ada@desk"}, headers=SHOWN).json()["verifications"][0]

@@ -15,7 +15,7 @@ from odradek_runtime.configuration.worker_file import WorkerFile
 from odradek_runtime.core.metrics import HandlerMetrics
 from odradek_runtime.http.admin.siblings import Place
 from tests.ingress.conftest import TOKEN, Site, running
-from tests.ingress.engine import ScriptedEngine
+from tests.ingress.scripted import ScriptedWorker
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -39,9 +39,9 @@ def node(tmp_path: Path) -> Generator[list[Site]]:
         sites: list[Site] = []
         for index in range(2):
             data_dir = tmp_path / f"worker-{index}"
-            engine = ScriptedEngine(owned=range(index, 4, 2 + index))
-            engine.metrics.handlers["customer/add"] = HandlerMetrics(started=10 + index)
-            sites.append(stack.enter_context(running(engine, Place(index, 3), data_dir)))
+            worker = ScriptedWorker(owned=range(index, 4, 2 + index))
+            worker.metrics.handlers["customer/add"] = HandlerMetrics(started=10 + index)
+            sites.append(stack.enter_context(running(worker, Place(index, 3), data_dir)))
             note(sites[-1], data_dir)
         yield sites
 
@@ -74,7 +74,7 @@ def test_a_node_is_ready_when_all_its_workers_are(node: list[Site]) -> None:
         site.admin.get("/ready")
         reply = site.admin.get("/ready")
         assert (reply.status_code, "worker 2 of this node does not run" in reply.json()["message"]) == (503, True)
-    node[1].engine.ready = False
+    node[1].worker.ready = False
     assert "worker 1 of this node: waiting for the first assignment" in node[0].admin.get("/ready").json()["message"]
 
 

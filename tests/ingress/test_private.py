@@ -24,11 +24,11 @@ from odradek_runtime.log.port import Peer
 from odradek_runtime.node.node import Node
 from odradek_runtime.routing import fresh_id
 from tests.ingress.conftest import TOKEN, Site, running, until
-from tests.ingress.engine import ScriptedEngine
+from tests.ingress.scripted import ScriptedWorker
 from tests.ingress.shop import make_app
 from tests.processes import listening
 
-OpenSite = Callable[[ScriptedEngine], Site]
+OpenSite = Callable[[ScriptedWorker], Site]
 ID = fresh_id(b"bob", b"0" * 12)
 REQUESTS: list[Request] = [
     Invoke(ID, "customer/add", b"bob", b"1", {}, wait=True),
@@ -64,23 +64,23 @@ def strangers(site: Site) -> dict[str, list[tuple[str, str]]]:
 
 
 def test_nobody_else_starts_or_reads_anything(site: Site) -> None:
-    asked = list(site.engine.asked)
+    asked = list(site.worker.asked)
     for who, headers in strangers(site).items():
         for request in REQUESTS:
             reply = httpx.post(site.at.private_url + wire.ASK_PATH, content=wire.encode_request(request), headers=headers)
             assert reply.status_code == 401, who
             assert reply.json()["message"] == "this port is for the app's own workers"
-    assert site.engine.asked == asked
+    assert site.worker.asked == asked
     reply = httpx.post(site.at.private_url + wire.ASK_PATH, content=wire.encode_request(REQUESTS[0]), headers=site.shown)
-    assert (reply.status_code, len(site.engine.asked)) == (200, len(asked) + 1)
+    assert (reply.status_code, len(site.worker.asked)) == (200, len(asked) + 1)
 
 
 def test_a_worker_of_the_time_before_reads_nothing_by_an_id(site: Site) -> None:
     """It would show what is not public, so neither asks the other for that: kinds of requests differ."""
-    asked = list(site.engine.asked)
+    asked = list(site.worker.asked)
     old = b"A" + wire.encode_request(Attach(ID, wait=True))[1:]
     assert httpx.post(site.at.private_url + wire.ASK_PATH, content=old, headers=site.shown).status_code == 400
-    assert site.engine.asked == asked
+    assert site.worker.asked == asked
 
 
 def test_nobody_else_learns_what_there_is(site: Site) -> None:
@@ -105,7 +105,7 @@ def test_nothing_is_read_of_a_stranger(site: Site) -> None:
 
 
 def test_before_the_secret_is_known_nobody_is_admitted(tmp_path: Path) -> None:
-    with running(ScriptedEngine(), data_dir=tmp_path) as site:
+    with running(ScriptedWorker(), data_dir=tmp_path) as site:
         shown = site.shown
         site.front.credential._secret = b""  # as at a start
         for headers in (shown, {"authorization": "Bearer " + token(b"", site.at.private_url)}):
@@ -115,8 +115,8 @@ def test_before_the_secret_is_known_nobody_is_admitted(tmp_path: Path) -> None:
 def test_workers_with_one_private_token_need_nothing_of_the_log(tmp_path: Path) -> None:
     given = "0123456789abcdef"
     with (
-        running(ScriptedEngine(owned=[]), data_dir=tmp_path, private_token=given) as first,
-        running(ScriptedEngine(), data_dir=tmp_path, private_token=given) as second,
+        running(ScriptedWorker(owned=[]), data_dir=tmp_path, private_token=given) as first,
+        running(ScriptedWorker(), data_dir=tmp_path, private_token=given) as second,
     ):
         first.log.secret = second.log.secret = b"not what is asked for"
         first.log.members = [Peer(second.at.private_url, (0, 1, 2, 3))]
@@ -127,20 +127,20 @@ def test_workers_with_one_private_token_need_nothing_of_the_log(tmp_path: Path) 
 @pytest.mark.parametrize("ahead", ["asking", "asked"])
 def test_a_new_secret_reaches_everybody_and_no_request_is_lost(open_site: OpenSite, ahead: str) -> None:
     """One worker has started with it, the other has not looked since."""
-    first, second = open_site(ScriptedEngine(owned=[])), open_site(ScriptedEngine())
+    first, second = open_site(ScriptedWorker(owned=[])), open_site(ScriptedWorker())
     first.log.members = [Peer(second.at.private_url, (0, 1, 2, 3))]
     first.log.secret = second.log.secret = b"another, that somebody has written"
     (first if ahead == "asking" else second).front.credential.load()
     assert first.http.post("/customer/bob/add", content=b"1").json() == 1
-    assert len(second.engine.asked) == 1
+    assert len(second.worker.asked) == 1
 
 
 def test_workers_of_one_node_learn_a_new_secret_from_each_other(tmp_path: Path) -> None:
     """One of them was started anew. Nothing else goes on, and the probe must not fail for ever."""
     folders = [tmp_path / f"worker-{index}" for index in range(2)]
     with (
-        running(ScriptedEngine(), Place(0, 2), folders[0]) as first,
-        running(ScriptedEngine(), Place(1, 2), folders[1]) as second,
+        running(ScriptedWorker(), Place(0, 2), folders[0]) as first,
+        running(ScriptedWorker(), Place(1, 2), folders[1]) as second,
     ):
         for site, folder in zip((first, second), folders, strict=True):
             at = site.at
@@ -155,7 +155,7 @@ def test_workers_of_one_node_learn_a_new_secret_from_each_other(tmp_path: Path) 
 
 
 def test_a_secret_that_cannot_be_looked_up_stays_as_it_was(open_site: OpenSite) -> None:
-    site = open_site(ScriptedEngine())
+    site = open_site(ScriptedWorker())
     shown = site.shown
     site.log.out_of_reach = True
     assert httpx.get(site.at.private_url + READY_PATH).status_code == 401

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def refused(site: Site, method: str, path: str, **how: Any) -> tuple[int, str]:
-    before = len(site.engine.asked)
+    before = len(site.worker.asked)
     reply = site.http.request(method, path, **how)
     body = reply.json()
     assert sorted(body) == ["code", "message", "metadata"]
     assert body["code"] == reply.status_code
-    assert len(site.engine.asked) == before
+    assert len(site.worker.asked) == before
     return reply.status_code, body["message"]
 
 
@@ -127,19 +127,19 @@ def test_what_is_certainly_not_json_is_415(site: Site) -> None:
 
 
 def test_too_many_waiting_requests_are_429(site: Site) -> None:
-    site.engine.rule = lambda request: None
+    site.worker.rule = lambda request: None
     with ThreadPoolExecutor(4) as clients:
         waiting = [clients.submit(site.http.post, "/shop/ping") for _ in range(4)]
-        site.engine.wait_for(4)
+        site.worker.wait_for(4)
         status, said = refused(site, "POST", "/shop/ping")
         assert (status, said) == (429, "4 requests wait at this worker already (setting requests_waiting)")
         assert site.http.post("/shop/ping").headers["retry-after"] == "1"
-        site.engine.release(lambda request: Reply("completed", request.invocation_id, b'"pong"'))
+        site.worker.release(lambda request: Reply("completed", request.invocation_id, b'"pong"'))
         assert [reply.result().json() for reply in waiting] == ["pong"] * 4
 
 
 def test_a_failed_engine_is_503(site: Site) -> None:
-    site.engine.failed = RuntimeError("disk full")
+    site.worker.failed = RuntimeError("disk full")
     status, said = refused(site, "POST", "/shop/ping")
     reason = "this worker has failed and is about to end: RuntimeError (the worker's log has more)"
     assert (status, said) == (503, f"{reason}; nothing was started; the request may be repeated")

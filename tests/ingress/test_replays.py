@@ -27,7 +27,7 @@ from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output, Partition
 from odradek_runtime.recovery.replay_report import reports
 from tests.ingress.conftest import TOKEN
-from tests.ingress.engine import ScriptedEngine
+from tests.ingress.scripted import ScriptedWorker
 
 SOUND: dict[str, Any] = {
     "id": "fix-7",
@@ -49,7 +49,7 @@ class Desk:
     """The routes alone, before a log that has the app's topics, and an engine with four shards."""
 
     log: EmbeddedLog
-    engine: ScriptedEngine
+    worker: ScriptedWorker
     admin: Guard
     audit: ReplayAudit
 
@@ -76,10 +76,10 @@ class Desk:
     def stands(self, part: Replay, **fields: Any) -> None:
         """This is what its shard's journal says of a part."""
         row = replace(part, **fields)
-        self.engine.rows.setdefault(row.partition % 4, {})[keys.replay(row.id, row.partition)] = REPLAY.encode(row)
+        self.worker.rows.setdefault(row.partition % 4, {})[keys.replay(row.id, row.partition)] = REPLAY.encode(row)
 
     def counted(self, shard: int, tally: ReplayTally) -> None:
-        self.engine.rows.setdefault(shard, {})[keys.replay_tally(tally.id)] = REPLAY_TALLY.encode(tally)
+        self.worker.rows.setdefault(shard, {})[keys.replay_tally(tally.id)] = REPLAY_TALLY.encode(tally)
 
     def look(self) -> None:
         """A minute has passed, and the audit looks."""
@@ -98,13 +98,13 @@ def desk() -> Iterator[Desk]:
     async def ordered(ctx: Context, value: int) -> None: ...
 
     assert callable(ordered)
-    log, blocking, engine = EmbeddedLog(None, fsync=False, clean_interval_s=0), Blocking(), ScriptedEngine()
+    log, blocking, worker = EmbeddedLog(None, fsync=False, clean_interval_s=0), Blocking(), ScriptedWorker()
     log.create_topic("shop.commands", 4, {})
     log.create_topic("orders", 8, {})
     publisher = log.publisher("feed")
     publisher.publish([Output("orders", number, None, b"1") for number in range(8) for _ in range(3)], 1)
-    routes = ReplayRoutes(app, engine, log, Access(TOKEN), blocking, Nobody(), "http://here")
-    yield Desk(log, engine, Guard(Table(routes.table())), routes.audit)
+    routes = ReplayRoutes(app, worker, log, Access(TOKEN), blocking, Nobody(), "http://here")
+    yield Desk(log, worker, Guard(Table(routes.table())), routes.audit)
     blocking.close()
     log.close()
 
@@ -156,10 +156,10 @@ def test_the_end_of_the_whole_is_told_once(desk: Desk, caplog: pytest.LogCapture
 def test_what_had_ended_before_its_shard_came_here_was_told_elsewhere(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "odradek")
     part = Replay("old", "orders", 1, 0, 3, 3, status="done", parts=1, ended_ms=int(time.time() * 1000) - 60_000, records=3)
-    desk.engine.owned.discard(3)
+    desk.worker.owned.discard(3)
     desk.stands(part)
     desk.look()
-    desk.engine.owned.add(3)  # only now all shards can be asked
+    desk.worker.owned.add(3)  # only now all shards can be asked
     desk.look()
     desk.stands(replace(part, id="young", status="running", next=0))
     desk.look()
@@ -174,15 +174,15 @@ def test_the_worker_that_has_its_first_part_tells_of_it(caplog: pytest.LogCaptur
     caplog.set_level(logging.INFO, "odradek")
     parts = [Replay("fix-7", "orders", number, 0, 3, 3, status="done", parts=2) for number in (1, 6)]
     rows = {part.partition % 4: {keys.replay(part.id, part.partition): REPLAY.encode(part)} for part in parts}
-    engine = ScriptedEngine(owned=owned)
+    worker = ScriptedWorker(owned=owned)
 
     async def known() -> wire.Replays:
         return wire.Replays(reports(row for own in rows.values() for row in own.items()), [])
 
     async def looked() -> None:
-        audit = ReplayAudit(engine, known)
+        audit = ReplayAudit(worker, known)
         await audit.look()
-        engine.rows = rows
+        worker.rows = rows
         await audit.look()
 
     asyncio.run(looked())

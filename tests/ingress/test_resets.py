@@ -20,7 +20,7 @@ from odradek_runtime.http.ingress.table import Table
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output, Partition
 from tests.ingress.conftest import TOKEN
-from tests.ingress.engine import ScriptedEngine
+from tests.ingress.scripted import ScriptedWorker
 
 SOUND = {"id": "reset-a", "app": "shop", "topic": "orders", "parts": [{"partition": 1, "offset": 0}, {"partition": 6, "offset": 2}]}
 
@@ -62,7 +62,7 @@ def desk() -> Iterator[Desk]:
     log.create_topic("orders", 8, {})
     publisher = log.publisher("feed")
     publisher.publish([Output("orders", number, None, b"1") for number in range(8) for _ in range(3)], 1)
-    routes = ResetRoutes(app, ScriptedEngine(), log, Access(TOKEN), blocking)
+    routes = ResetRoutes(app, ScriptedWorker(), log, Access(TOKEN), blocking)
     yield Desk(log, Guard(Table(routes.table())))
     blocking.close()
     log.close()

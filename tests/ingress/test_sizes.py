@@ -21,7 +21,7 @@ from odradek_runtime.node.log_opening import open_log
 from odradek_runtime.node.node import Node
 from odradek_runtime.routing import fresh_id
 from tests.ingress.conftest import Site, until
-from tests.ingress.engine import ScriptedEngine
+from tests.ingress.scripted import ScriptedWorker
 
 OpenSite = Callable[..., Site]
 OLD_LIMIT = 1_048_588
@@ -31,7 +31,7 @@ def test_a_request_that_the_engine_refuses_has_no_id(open_site: OpenSite) -> Non
     def refuse(request: Request) -> Reply:
         return Reply("refused", request.invocation_id, failure=Failure(413, "shop/ping was not started: its entry is too large"))
 
-    reply = open_site(ScriptedEngine(rule=refuse)).http.post("/shop/ping")
+    reply = open_site(ScriptedWorker(rule=refuse)).http.post("/shop/ping")
     assert reply.status_code == 413
     assert "was not started" in reply.json()["message"]
     assert "x-odradek-id" not in reply.headers

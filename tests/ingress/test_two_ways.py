@@ -64,7 +64,7 @@ def test_what_could_be_read_in_two_ways(site: Site, data: bytes) -> None:
     status, said = exchange(site, data + RAW + b"content-length: 8\r\n\r\nsmuggled")
     assert status == said["code"]
     assert status in {400, 501, 505}
-    assert not [request for request in site.engine.asked if isinstance(request, Invoke) and request.payload == b"smuggled"]
+    assert not [request for request in site.worker.asked if isinstance(request, Invoke) and request.payload == b"smuggled"]
 
 
 @pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
@@ -85,8 +85,8 @@ def test_trailers_are_no_headers(site: Site) -> None:
     with connect(site) as connection:
         connection.sendall(CHUNKED + b"1\r\na\r\n0\r\nx-late: 1\r\nidempotency-key: k\r\n\r\n")
         assert one_answer(connection, b"\r\n\r\na").startswith(b"HTTP/1.1 200 ")
-    assert "x-late" not in site.engine.invoked.headers
-    assert not site.engine.invoked.idempotent
+    assert "x-late" not in site.worker.invoked.headers
+    assert not site.worker.invoked.idempotent
 
 
 @pytest.mark.parametrize(
@@ -116,13 +116,13 @@ def test_older_clients(site: Site) -> None:
 
 def test_the_answer_to_one_request_is_not_taken_for_anothers(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     """The second request cannot be read while the first is being answered: 400 would be the first one's answer."""
-    site.engine.rule = lambda request: None
+    site.worker.rule = lambda request: None
     with connect(site) as connection:
         connection.sendall(RAW + b"content-length: 1\r\n\r\na" + CHUNKED + b"1\r\na\r\n")
-        site.engine.wait_for(1)
+        site.worker.wait_for(1)
         connection.sendall(b"nonsense")
         assert rest(connection) == b""
-    site.engine.release(lambda request: Reply("completed", request.invocation_id, b"done"))
+    site.worker.release(lambda request: Reply("completed", request.invocation_id, b"done"))
     assert site.http.get("/odradek/health").status_code == 200
     assert not [record for record in caplog.records if record.exc_info]
 
@@ -134,7 +134,7 @@ def test_what_stands_behind_the_last_request_is_not_served(site: Site, caplog: p
         connection.sendall(first + CHUNKED + b"1\r\nb\r\n")
         assert rest(connection).endswith(b"\r\n\r\na")
     assert site.http.get("/odradek/health").status_code == 200
-    assert [request.payload for request in site.engine.asked if isinstance(request, Invoke)] == [b"a"]
+    assert [request.payload for request in site.worker.asked if isinstance(request, Invoke)] == [b"a"]
     assert not [record for record in caplog.records if record.exc_info]
 
 

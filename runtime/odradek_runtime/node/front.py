@@ -44,7 +44,7 @@ from odradek_runtime.http.ingress.sockets import authority, listen, port_of
 if TYPE_CHECKING:
     from odradek import App
     from odradek_runtime.configuration.settings import Settings
-    from odradek_runtime.http.ingress.port import Engine
+    from odradek_runtime.http.ingress.port import Answering
     from odradek_runtime.log.port import Log
 
 CONNECT_S = 2.0
@@ -102,7 +102,7 @@ class Front:
         self,
         app: App,
         settings: Settings,
-        engine: Engine,
+        worker: Answering,
         log_: Log,
         at: Listening,
         token: str,
@@ -113,7 +113,7 @@ class Front:
         self._admin_thread = HttpThread("odradek-admin-http")
         self._budget = Budget(settings.shares.clients_bytes)
         self._doors = _doors(settings, at, self._budget)
-        self._engine = engine
+        self._worker = worker
         self._drain_s = drain_s
         self._at = at
         self._client = _client()
@@ -125,9 +125,9 @@ class Front:
             app.name, lambda: log_.publisher(publisher_name(app.name, settings.data_dir)), log_.topic
         )
         self.dispatcher = Dispatcher(
-            engine,
+            worker,
             self._owners,
-            Bridge(engine, self._thread.loop),
+            Bridge(worker, self._thread.loop),
             Forwarder(self._client, self.credential),
             url=at.private_url,
             waiting_limit=settings.requests_waiting,
@@ -137,7 +137,7 @@ class Front:
         routes = Routes(
             Directory(app.handlers()),
             self.dispatcher,
-            engine,
+            worker,
             max_record_bytes=largest,
             budget=self._budget,
             disclosure=Disclosure(shown=settings.errors_shown),
@@ -148,12 +148,12 @@ class Front:
         siblings = Siblings(place, settings.data_dir, peer)
         access, self._blocking = Access(token, siblings.tokens), Blocking()
         self._topics = TopicRoutes(log_, access, self._blocking)
-        self._replays = replays = ReplayRoutes(app, engine, log_, access, self._blocking, peer, at.private_url)
+        self._replays = replays = ReplayRoutes(app, worker, log_, access, self._blocking, peer, at.private_url)
         self._admin_owners = Owners(lambda: log_.peers(app.name))
-        jobs = JobRoutes(engine, self._admin_owners, peer, access)
-        exposition = Exposition(engine, lambda: self.dispatcher.waiting, self._doors["public"])
-        admin = AdminRoutes(engine, exposition, siblings)
-        resets = ResetRoutes(app, engine, log_, access, self._blocking)
+        jobs = JobRoutes(worker, self._admin_owners, peer, access)
+        exposition = Exposition(worker, lambda: self.dispatcher.waiting, self._doors["public"])
+        admin = AdminRoutes(worker, exposition, siblings)
+        resets = ResetRoutes(app, worker, log_, access, self._blocking)
         self._admin = admin_app(admin, self._topics.table(), replays.table(), jobs.table(), resets.table())
         private = PrivateRoutes(self.dispatcher, max_record_bytes=largest, budget=self._budget)
         others = [*sibling_routes(admin), *replays.private_table(), *jobs.private_table()]
@@ -176,7 +176,7 @@ class Front:
         self._thread.call(self.dispatcher.drain(SHORT_S + self._drain_s))
         self._thread.stop_serving("public")
         until_s = time.monotonic() + SHORT_S
-        while self.dispatcher.waiting and not (self._engine.failed or self._engine.log_trouble) and time.monotonic() < until_s:
+        while self.dispatcher.waiting and not (self._worker.failed or self._worker.log_trouble) and time.monotonic() < until_s:
             time.sleep(LOOK_S)
 
     def stop(self) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from odradek_runtime.core.metrics import Histogram, Metrics, Snapshot, Standing
     from odradek_runtime.http.ingress.door import Door
-    from odradek_runtime.http.ingress.port import Engine
+    from odradek_runtime.http.ingress.port import Answering
 
 COUNTERS: dict[str, str] = {
     "events": "Records and commands whose effects are committed",
@@ -63,25 +63,25 @@ def _labelled(sample: str, index: int) -> str:
 class WorkerCollector(Collector):
     """Gives prometheus-client what a worker holds now; `waiting` counts the HTTP requests that wait here, `door` connections."""
 
-    def __init__(self, engine: Engine, waiting: Callable[[], int], door: Door) -> None:
-        self._engine = engine
+    def __init__(self, worker: Answering, waiting: Callable[[], int], door: Door) -> None:
+        self._worker = worker
         self._waiting = waiting
         self._door = door
 
     def collect(self) -> Iterable[Metric]:
         """Called at each scrape."""
-        yield from _counters(self._engine.metrics)
-        yield from _by_handler(self._engine.metrics)
-        yield _histogram("odradek_commit_latency_seconds", "From sending to committed", self._engine.metrics.commit_s)
-        yield from _stalls(self._engine.metrics)
-        yield _foreign(self._engine.metrics)
-        snapshot = self._engine.snapshot()
+        yield from _counters(self._worker.metrics)
+        yield from _by_handler(self._worker.metrics)
+        yield _histogram("odradek_commit_latency_seconds", "From sending to committed", self._worker.metrics.commit_s)
+        yield from _stalls(self._worker.metrics)
+        yield _foreign(self._worker.metrics)
+        snapshot = self._worker.snapshot()
         yield from _gauges(snapshot)
         yield from _lag(snapshot)
         if (standing := snapshot.get("standing")) is not None:
             yield from _standing(standing)
-        yield _gauge("odradek_ready", "1 when every owned shard is restored", float(self._engine.ready))
-        yield _gauge("odradek_log_reachable", "1 while the log answers", float(not self._engine.log_trouble))
+        yield _gauge("odradek_ready", "1 when every owned shard is restored", float(self._worker.ready))
+        yield _gauge("odradek_log_reachable", "1 while the log answers", float(not self._worker.log_trouble))
         yield _gauge("odradek_http_requests_waiting", "HTTP requests that wait for an answer", self._waiting())
         yield _gauge("odradek_http_connections", "Connections that are open at the public port", self._door.open)
         yield _gauge("odradek_http_held_bytes", "Bodies, requests that wait and answers in memory", self._door.budget.held_bytes)
@@ -93,9 +93,9 @@ class Exposition:
 
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
-    def __init__(self, engine: Engine, waiting: Callable[[], int], door: Door) -> None:
+    def __init__(self, worker: Answering, waiting: Callable[[], int], door: Door) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(WorkerCollector(engine, waiting, door))
+        self._registry.register(WorkerCollector(worker, waiting, door))
 
     def text(self) -> bytes:
         """The exposition at this moment."""

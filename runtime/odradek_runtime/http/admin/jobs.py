@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from odradek_runtime.http.admin.access import Access
     from odradek_runtime.http.admin.peer import PrivatePort
     from odradek_runtime.http.ingress.peers import Owners
-    from odradek_runtime.http.ingress.port import Engine
+    from odradek_runtime.http.ingress.port import Answering
     from odradek_runtime.worker.upkeep.upkeep import Upkeep
 
 logger = logging.getLogger("odradek")
@@ -48,8 +48,8 @@ ID = re.compile(r"(verify|rebuild)-(\d{1,9})-[0-9a-f]{12}")
 class JobRoutes:
     """Of one worker. `owners`: whose the shards are, in the admin port's loop."""
 
-    def __init__(self, engine: Engine, owners: Owners, private: PrivatePort, access: Access) -> None:
-        self._engine = engine
+    def __init__(self, worker: Answering, owners: Owners, private: PrivatePort, access: Access) -> None:
+        self._worker = worker
         self._owners = owners
         self._private = private
         self._access = access
@@ -117,14 +117,14 @@ class JobRoutes:
     # --- inside ---
 
     def _upkeep(self) -> Upkeep:
-        upkeep = self._engine.upkeep
+        upkeep = self._worker.upkeep
         if upkeep is None:
             raise unavailable("the worker has not started yet")
         return upkeep
 
     def _count(self) -> int:
         self._upkeep()
-        return self._engine.shards
+        return self._worker.shards
 
     def _check(self, shard: int, count: int, field: str) -> None:
         if not 0 <= shard < count:
@@ -165,7 +165,7 @@ class JobRoutes:
             raise HttpError(404, f"{id_[:60]!r} is no id of such a job")
         if (job := self._upkeep().find(id_)) is not None:
             return job
-        owner = None if self._engine.owns(int(parts[2])) else await self._owners.of(int(parts[2]))
+        owner = None if self._worker.owns(int(parts[2])) else await self._owners.of(int(parts[2]))
         found = await self._ask_peer(owner, "GET", f"/{id_}", None) if owner else None
         if found is None:
             raise HttpError(404, f"{id_} is not known where its shard is now: it has moved meanwhile, or its worker is new")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request as HttpRequest
 
     from odradek_runtime.http.admin.access import Blocking
-    from odradek_runtime.http.ingress.port import Engine
+    from odradek_runtime.http.ingress.port import Answering
 
 NAME_CHARACTERS = 200
 """Of who asks."""
@@ -21,8 +21,8 @@ NAME_CHARACTERS = 200
 class Ordering:
     """Of one worker. Everything raises HttpError, with the field that is amiss."""
 
-    def __init__(self, engine: Engine, log: Log, blocking: Blocking) -> None:
-        self._engine = engine
+    def __init__(self, worker: Answering, log: Log, blocking: Blocking) -> None:
+        self._worker = worker
         self._log = log
         self._blocking = blocking
 
@@ -30,7 +30,7 @@ class Ordering:
         """Whether an order may be given for these: one part for each, by a worker that has started."""
         if not partitions or len(set(partitions)) < len(partitions):
             raise bad_field("$.parts", "one for each partition, at least one")
-        if self._engine.shards == 0:
+        if self._worker.shards == 0:
             raise unavailable("the worker has not started yet")
 
     async def topic(self, name: str) -> TopicInfo:

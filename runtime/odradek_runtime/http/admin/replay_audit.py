@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from odradek_runtime.http.admin import wire
-    from odradek_runtime.http.ingress.port import Engine
+    from odradek_runtime.http.ingress.port import Answering
 
 logger = logging.getLogger("odradek")
 
@@ -35,8 +35,8 @@ LONG_AGO_MS = 10_000
 class ReplayAudit:
     """Of one worker. `known`: what all workers know together."""
 
-    def __init__(self, engine: Engine, known: Callable[[], Awaitable[wire.Replays]]) -> None:
-        self._engine = engine
+    def __init__(self, worker: Answering, known: Callable[[], Awaitable[wire.Replays]]) -> None:
+        self._worker = worker
         self._known = known
         self._shards = set[int]()
         self._untold: dict[str, bool] = {}
@@ -67,7 +67,7 @@ class ReplayAudit:
 
     async def look(self) -> None:
         """Tell of what has ended since the last look."""
-        rows = self._engine.replay_rows()
+        rows = self._worker.replay_rows()
         parts = [(number, part) for number, own in rows.items() for part in _parts(own)]
         here = {part.id for _, part in parts}
         fresh = {part.id: number not in self._shards for number, part in parts if part.id not in {**self._untold, **self._told}}
@@ -95,7 +95,7 @@ class ReplayAudit:
             del self._told[next(iter(self._told))]
         first = report.parts[0].partition
         long_ago = came and time.time() * 1000 - report.ended_ms > LONG_AGO_MS
-        if long_ago or first % self._engine.shards not in self._shards:
+        if long_ago or first % self._worker.shards not in self._shards:
             return
         logger.info(
             "replay %s of %s is over, %s: %s; asked for by %s",

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from odradek import App
     from odradek_runtime.http.admin.peer import PrivatePort
-    from odradek_runtime.http.ingress.port import Engine
+    from odradek_runtime.http.ingress.port import Answering
 
 logger = logging.getLogger("odradek")
 
@@ -54,7 +54,7 @@ class ReplayRoutes:
     def __init__(
         self,
         app: App,
-        engine: Engine,
+        worker: Answering,
         log: Log,
         access: Access,
         blocking: Blocking,
@@ -62,16 +62,16 @@ class ReplayRoutes:
         own_url: str,
     ) -> None:
         self._app = app
-        self._engine = engine
+        self._worker = worker
         self._log = log
         self._access = access
         self._blocking = blocking
         self._private = private
-        self._ordering = Ordering(engine, log, blocking)
+        self._ordering = Ordering(worker, log, blocking)
         self._own_url = own_url
         self._handlers: dict[str, list[str]] = {}
         self._letters = letters(app)
-        self.audit = ReplayAudit(engine, self._known)
+        self.audit = ReplayAudit(worker, self._known)
         for subscription in app.subscriptions():
             self._handlers.setdefault(subscription.topic.name, []).append(subscription.handler.target)
 
@@ -119,7 +119,7 @@ class ReplayRoutes:
             raise bad_field("id", f"{id_[:60]!r} is no id of a replay")
         by = asked_by(request.query_params.get("by", ""), request, "by")
         command = Command(kind="cancel_replay", id=id_, target=by)
-        orders = [(shard, command) for shard in range(self._engine.shards)]
+        orders = [(shard, command) for shard in range(self._worker.shards)]
         new = await self._blocking.run(lambda: give(self._log, self._app.name, f"cancel-{id_}-{secrets.token_hex(4)}", orders))
         logger.info("replay %s is to deliver no more; asked for by %s", id_, by)
         return answer(request, wire.Begun(id_, new))
@@ -131,7 +131,7 @@ class ReplayRoutes:
     # --- inside ---
 
     def _own(self) -> wire.ReplayRows:
-        found = self._engine.replay_rows()
+        found = self._worker.replay_rows()
         return wire.ReplayRows(sorted(found), [row for rows in found.values() for row in rows.items()])
 
     async def _known(self) -> wire.Replays:
@@ -142,7 +142,7 @@ class ReplayRoutes:
             if fresh == set(known.shards):  # a shard that has just moved may be told of twice
                 rows.extend(known.rows)
                 shards |= fresh
-        unknown = sorted(set(range(self._engine.shards)) - shards)
+        unknown = sorted(set(range(self._worker.shards)) - shards)
         return wire.Replays(reports(rows), unknown)
 
     async def _of_peers(self) -> list[wire.ReplayRows]:
@@ -200,7 +200,7 @@ class ReplayRoutes:
                 wanted.id, topic.name, part.partition, part.first, part.first, part.stop, topic.id, wanted.handler,
                 wanted.keys, rate, wanted.asked_by, parts=len(wanted.parts),
             )  # fmt: skip
-            orders.append((part.partition % self._engine.shards, Command(kind="replay", id=row.id, payload=REPLAY.encode(row))))
+            orders.append((part.partition % self._worker.shards, Command(kind="replay", id=row.id, payload=REPLAY.encode(row))))
         return orders
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from odradek import App
-    from odradek_runtime.http.ingress.port import Engine
+    from odradek_runtime.http.ingress.port import Answering
 
 logger = logging.getLogger("odradek")
 
@@ -36,14 +36,14 @@ BODY_BYTES = 1024 * 1024
 class ResetRoutes:
     """Of one worker."""
 
-    def __init__(self, app: App, engine: Engine, log: Log, access: Access, blocking: Blocking) -> None:
+    def __init__(self, app: App, worker: Answering, log: Log, access: Access, blocking: Blocking) -> None:
         self._app = app.name
         self._topics = sorted({subscription.topic.name for subscription in app.subscriptions()})
-        self._engine = engine
+        self._worker = worker
         self._log = log
         self._access = access
         self._blocking = blocking
-        self._ordering = Ordering(engine, log, blocking)
+        self._ordering = Ordering(worker, log, blocking)
 
     def table(self) -> list[Route]:
         """The routes behind the token."""
@@ -98,4 +98,4 @@ class ResetRoutes:
 
     def _order(self, id_: str, topic: TopicInfo, part: wire.WireTarget, by: str) -> tuple[int, Command]:
         command = Command("reset", id_, by, topic=topic.name, partition=part.partition, offset=part.offset, topic_id=topic.id)
-        return part.partition % self._engine.shards, command
+        return part.partition % self._worker.shards, command

@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
     from odradek_runtime.core.metrics import Restore
     from odradek_runtime.http.admin.siblings import Siblings
-    from odradek_runtime.http.ingress.port import Engine
+    from odradek_runtime.http.ingress.port import Answering
 
 
 class AdminRoutes:
     """The open endpoints of the admin port."""
 
-    def __init__(self, engine: Engine, exposition: Exposition, siblings: Siblings) -> None:
-        self._engine = engine
+    def __init__(self, worker: Answering, exposition: Exposition, siblings: Siblings) -> None:
+        self._worker = worker
         self._exposition = exposition
         self._siblings = siblings
 
     async def health(self, request: HttpRequest) -> Response:
         """`GET /health`: 200 while the engine lives, whatever it is doing."""
-        if (error := self._engine.failed) is not None:
+        if (error := self._worker.failed) is not None:
             raise unavailable(f"the engine has failed: {ours_only(error)}", retry_after_s=5)
         return Response(b'{"status":"ok"}', media_type="application/json")
 
@@ -47,8 +47,8 @@ class AdminRoutes:
 
     async def ready_alone(self, request: HttpRequest) -> Response:
         """The same for this worker alone."""
-        snapshot = self._engine.snapshot()
-        if self._engine.ready and self._engine.failed is None:
+        snapshot = self._worker.snapshot()
+        if self._worker.ready and self._worker.failed is None:
             body = {"status": "ready", "shards": sorted(snapshot.get("shards_owned", ()))}
             return Response(msgspec.json.encode(body), media_type="application/json")
         raise unavailable(self._why_not_ready())
@@ -70,9 +70,9 @@ class AdminRoutes:
         return Response(self._exposition.text(), headers={"content-type": Exposition.content_type})
 
     def _why_not_ready(self) -> str:
-        if (error := self._engine.failed) is not None:
+        if (error := self._worker.failed) is not None:
             return f"the engine has failed: {ours_only(error)}"
-        snapshot = self._engine.snapshot()
+        snapshot = self._worker.snapshot()
         if why := snapshot.get("withdrawn"):
             return f"this worker has given its shards to others until its disk takes stores again: {why}"
         if why := snapshot.get("log_trouble"):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from odradek_runtime.core.records.request import Reply
-    from odradek_runtime.http.ingress.port import Engine
+    from odradek_runtime.http.ingress.port import Answering
 
 
 class Asking:
@@ -56,8 +56,8 @@ class Bridge:
     question for an invocation at most: whoever waits for the same one shares it.
     """
 
-    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
-        self._engine = engine
+    def __init__(self, worker: Answering, loop: asyncio.AbstractEventLoop) -> None:
+        self._worker = worker
         self._loop = loop
         self._messages: deque[tuple[Asking, Reply | None]] = deque()
         self._scheduled = False
@@ -91,7 +91,7 @@ class Bridge:
 
     def _ask(self, request: Request) -> Asking:
         asking = Asking(request, self._loop.create_future())
-        self._engine.ask(request, partial(self._post, asking), partial(self._post, asking, None))
+        self._worker.ask(request, partial(self._post, asking), partial(self._post, asking, None))
         return asking
 
     def _post(self, asking: Asking, reply: Reply | None) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from odradek_runtime.http.ingress.bridge import Bridge
     from odradek_runtime.http.ingress.forward import Forwarder
     from odradek_runtime.http.ingress.peers import Owners
-    from odradek_runtime.http.ingress.port import Engine
+    from odradek_runtime.http.ingress.port import Answering
 
 LONG_TRY_S = 1.0
 """A try that lasted this long had found an engine: the patience for a missing owner starts anew after it."""
@@ -47,7 +47,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        engine: Engine,
+        worker: Answering,
         owners: Owners,
         bridge: Bridge,
         forwarder: Forwarder,
@@ -59,7 +59,7 @@ class Dispatcher:
         acceptance_s: float = 1.0,
         watch_s: float = 1.0,
     ) -> None:
-        self._engine = engine
+        self._worker = worker
         self._owners = owners
         self._bridge = bridge
         self._forwarder = forwarder
@@ -92,7 +92,7 @@ class Dispatcher:
         while True:
             await asyncio.sleep(LOOK_S)
             for limit, shard in (*self._limits.items(), *self._peers_limits.items()):
-                if self._engine.trouble_of(shard):
+                if self._worker.trouble_of(shard):
                     end_at(limit, asyncio.get_running_loop().time())
 
     @asynccontextmanager
@@ -117,10 +117,10 @@ class Dispatcher:
 
     async def ask_here(self, request: Request, accepted: Callable[[], None] = unheard) -> Reply:
         """Ask this worker's own engine alone (what a peer's request gets): `moved` when the shard is not here."""
-        if not self._engine.shards or not self._engine.owns(self.shard_of(request)):
+        if not self._worker.shards or not self._worker.owns(self.shard_of(request)):
             return Reply("moved", request.invocation_id)
         shard = self.shard_of(request)
-        if trouble := self._engine.trouble_of(shard):
+        if trouble := self._worker.trouble_of(shard):
             raise unavailable(trouble, retry_after_s=5)
         try:
             async with asyncio.timeout(None) as limit, self._within(limit, shard, self._peers_limits):
@@ -135,20 +135,20 @@ class Dispatcher:
         """
         standing = Standing(request)
         shard = self.shard_of(request)
-        if trouble := self._engine.trouble_of(shard):
+        if trouble := self._worker.trouble_of(shard):
             raise standing.refused(unavailable(trouble, retry_after_s=5))
         async with self.place():
             try:
                 async with asyncio.timeout_at(self._ends_s) as limit, self._within(limit, shard, self._limits):
                     return await self._until_answered(request, standing)
             except TimeoutError:
-                raise standing.refused(unavailable(self._engine.trouble_of(shard) or LEAVING)) from None
+                raise standing.refused(unavailable(self._worker.trouble_of(shard) or LEAVING)) from None
             except HttpError as error:
                 raise standing.refused(error) from error
 
     def shard_of(self, request: Request) -> int:
         """Raises ValueError when the id is not one of ours."""
-        return id_hash(request.invocation_id) % (self._engine.shards or 1)
+        return id_hash(request.invocation_id) % (self._worker.shards or 1)
 
     async def _until_answered(self, request: Request, standing: Standing) -> Reply:
         missing_since: float | None = None
@@ -157,7 +157,7 @@ class Dispatcher:
             began = time.monotonic()
             if standing.exists == "no":
                 self._check_alive()
-            if self._engine.shards and (reply := await self._try_once(request, standing)) is not None:
+            if self._worker.shards and (reply := await self._try_once(request, standing)) is not None:
                 return reply
             now = time.monotonic()
             if missing_since is None or now - began > LONG_TRY_S:
@@ -174,7 +174,7 @@ class Dispatcher:
         """None: the shard is elsewhere, or nowhere; try again."""
         shard = self.shard_of(request)
         reply: Reply | None
-        if self._engine.owns(shard):
+        if self._worker.owns(shard):
             before = standing.give()
             reply = await self._bridge.ask(request, standing.accept)
         else:
@@ -200,7 +200,7 @@ class Dispatcher:
         asking = asyncio.ensure_future(self._forwarder.ask(owner, request, standing.accept))
         try:
             while not (await asyncio.wait({asking}, timeout=self._watch_s))[0]:
-                if self._engine.owns(shard) or await self._owners.of(shard) != owner:
+                if self._worker.owns(shard) or await self._owners.of(shard) != owner:
                     return None
             return asking.result()
         except NotGiven:
@@ -209,17 +209,17 @@ class Dispatcher:
             asking.cancel()
 
     async def _accept(self, request: Request, standing: Standing) -> Reply | None:
-        if self._acceptor is None or not isinstance(request, Invoke) or request.wait or not self._engine.shards:
+        if self._acceptor is None or not isinstance(request, Invoke) or request.wait or not self._worker.shards:
             return None
         standing.give()
         return await self._acceptor.accept(request, self.shard_of(request))
 
     def _check_alive(self) -> None:
-        if (error := self._engine.failed) is not None:
+        if (error := self._worker.failed) is not None:
             raise unavailable(f"this worker has failed and is about to end: {ours_only(error)}", retry_after_s=5)
 
     def _nobody(self, request: Request) -> HttpError:
-        if not self._engine.shards:
+        if not self._worker.shards:
             return unavailable("this worker is starting and does not know its shards yet")
         return unavailable(f"shard {self.shard_of(request)} has no owner that answers")
 

@@ -1,4 +1,4 @@
-"""What the ingress needs of the worker below it. Tests stand in for it; `worker.Worker` is the real one."""
+"""What HTTP asks of the worker below it. Tests stand in for it; `worker.Worker` is the real one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from odradek_runtime.worker.upkeep.upkeep import Upkeep
 
 
-class Engine(Protocol):
-    """A worker as HTTP sees it."""
+class Answering(Protocol):
+    """A worker as HTTP sees it: it answers requests, and tells how it stands."""
 
     metrics: Metrics
     upkeep: Upkeep | None

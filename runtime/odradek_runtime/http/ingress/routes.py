@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from odradek_runtime.http.ingress.address import Address, Directory
     from odradek_runtime.http.ingress.budget import Budget, Share
     from odradek_runtime.http.ingress.dispatch import Dispatcher
-    from odradek_runtime.http.ingress.port import Engine, Entropy
+    from odradek_runtime.http.ingress.port import Answering, Entropy
 
 
 class Routes:
@@ -44,7 +44,7 @@ class Routes:
         self,
         directory: Directory,
         dispatcher: Dispatcher,
-        engine: Engine,
+        worker: Answering,
         *,
         max_record_bytes: int,
         budget: Budget,
@@ -55,7 +55,7 @@ class Routes:
     ) -> None:
         self._directory = directory
         self._dispatcher = dispatcher
-        self._engine = engine
+        self._worker = worker
         self._max_record_bytes = max_record_bytes
         self._budget = budget
         self._disclosure = disclosure
@@ -66,7 +66,7 @@ class Routes:
 
     async def health(self, request: HttpRequest) -> Response:
         """`GET /odradek/health`: 200 while the engine lives."""
-        if (error := self._engine.failed) is not None:
+        if (error := self._worker.failed) is not None:
             raise unavailable(f"the engine has failed: {ours_only(error)}", retry_after_s=5)
         return Response(b'{"status":"ok"}', media_type="application/json")
 
@@ -138,10 +138,10 @@ class Routes:
         identity = self._entropy(12)
         if key:
             return fresh_id(key, identity)
-        shards = self._engine.shards
+        shards = self._worker.shards
         for offset in range(shards):
             shard = (self._next_shard + offset) % shards
-            if self._engine.owns(shard):
+            if self._worker.owns(shard):
                 self._next_shard = shard + 1
                 return fresh_id(None, identity, hash_=shard)
         self._next_shard += 1

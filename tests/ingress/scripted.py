@@ -1,4 +1,4 @@
-"""An engine that does as the test says: it answers each request by a rule, in another thread as the real one does."""
+"""A worker that does as the test says: it answers each request by a rule, in another thread as the real one does."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def echo(request: Request) -> Reply:
     return Reply("completed" if request.wait else "accepted", request.invocation_id, request.payload)
 
 
-class ScriptedEngine:
-    """Implements `ingress.port.Engine`. `rule` gives the reply, or None to keep the request waiting (see `release`)."""
+class ScriptedWorker:
+    """Implements `ingress.port.Answering`. `rule` gives the reply, or None to keep the request waiting (see `release`)."""
 
     def __init__(self, shards: int = 4, owned: Iterable[int] | None = None, rule: Rule = echo) -> None:
         self.arrived = threading.Condition()
