@@ -20,13 +20,14 @@ LOAD_TIMEOUT_S = 120
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """How many events over how many keys, and how their keys were spread over the partitions."""
+    """How many events over how many keys, how their keys are spread over the partitions, and how long an event's step waits."""
 
     topic: str
     events: int
     keys: int
     partitioner: str = "murmur2_random"
     seed: int = 20130101
+    step_s: float = 0.0
 
     def records(self) -> list[tuple[bytes, bytes]]:
         """Return every (key, value), in order."""
@@ -34,7 +35,9 @@ class Workload:
         records: list[tuple[bytes, bytes]] = []
         for number in range(self.events):
             key = f"customer-{choose.randrange(self.keys)}"
-            event = {"id": number, "customer": key, "amount": choose.randrange(10_000) / 100, "note": ""}
+            event: dict[str, object] = {"id": number, "customer": key, "amount": choose.randrange(10_000) / 100, "note": ""}
+            if self.step_s:
+                event["step_s"] = self.step_s
             padding = VALUE_BYTES - len(json.dumps(event, separators=(",", ":")))
             event["note"] = "x" * max(padding, 0)
             records.append((key.encode(), json.dumps(event, separators=(",", ":")).encode()))

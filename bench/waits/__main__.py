@@ -8,7 +8,6 @@ medians and ratios, and writes them to bench/results/ and, on request, as a plot
 
 import tempfile
 import time
-from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,17 +21,16 @@ from bench.contenders import BENCH
 from bench.report import load_average
 from bench.throughput import broker
 from bench.waits.contenders import CONTENDERS, OURS, PEERS
-from bench.waits.events import Events
+from bench.waits.events import Events, backlog_of
 from bench.waits.figure import SCENARIOS, Figure, Scenario
 from bench.waits.plot import plot
 from bench.waits.report import load, markdown, save, table
 from bench.waits.rounds import Lengths, Rounds
 from bench.waits.site import Contender, Unavailable, Work
-from bench.workload import Workload, delete_topics_of
+from bench.workload import delete_topics_of
 
 FULL = Lengths(seconds=4, warm_up_s=1.5, paced_s=9, in_flight_s=6, events=200_000, events_limit_s=15)
 QUICK = Lengths(seconds=1, warm_up_s=0.5, paced_s=3, in_flight_s=2, events=20_000, events_limit_s=5)
-KEYS = 10_000
 
 HELP = f"""
 Measure what somebody waits for: requests to an object and to three steps over HTTP, a fan-out, events with a step each (a
@@ -63,6 +61,7 @@ def main(
     only: Annotated[str, typer.Option(help="Comma-separated, of " + ", ".join(OURS) + ".")] = ",".join(OURS),
     scenarios: Annotated[str, typer.Option(help="Comma-separated; see above.")] = ",".join(SCENARIOS),
     seconds: Annotated[float | None, typer.Option(min=0.5, help="How long each measurement lasts, the backlog's excepted.")] = None,
+    events: Annotated[int | None, typer.Option(min=1_000, help="How many events a backlog has.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="One short round: shows that all works, not how quick it is.")] = False,
     bootstrap_servers: BootstrapServers = None,
     save_results: Annotated[bool, typer.Option("--save/--no-save", help="Write bench/results/waits-*.json.")] = True,
@@ -76,6 +75,8 @@ def main(
     lengths = QUICK if quick else FULL
     if seconds is not None:
         lengths = replace(lengths, seconds=seconds, paced_s=seconds, in_flight_s=seconds)
+    if events is not None:
+        lengths = replace(lengths, events=events)
     wanted = [SCENARIOS[name] for name in names(scenarios, SCENARIOS, "--scenarios")]
     ours = names(only, [name for name in CONTENDERS if name not in PEERS], "--only")
     chosen, left_out = built([CONTENDERS[name] for name in [*ours, *names(peers, PEERS, "--peers")]], wanted)
@@ -87,7 +88,7 @@ def main(
             settings: dict[str, object] = {
                 "rounds": 1 if quick else rounds, "seconds": lengths.seconds, "warm_up_s": lengths.warm_up_s,
                 "paced_s": lengths.paced_s, "in_flight_s": lengths.in_flight_s,
-                "events": lengths.events, "events_limit_s": lengths.events_limit_s, "keys": KEYS,
+                "events": lengths.events, "events_limit_s": lengths.events_limit_s,
             }  # fmt: skip
             saved = save(settings, figures, left_out + failures, {"before": before, "after": load_average()})
             console.print(f"written: {saved.relative_to(BENCH.parent)}")
@@ -137,20 +138,31 @@ def measured(
 ) -> tuple[list[Figure], list[str]]:
     """Start a broker unless there is one, load the events, run all rounds; the figures and what failed."""
     with broker(given) as servers, tempfile.TemporaryDirectory(prefix="bench-waits-") as directory, bars() as progress:
-        workload = Workload(f"bench-input-{time.time_ns():x}", lengths.events, KEYS)
-        events: Events | None = None
-        if any(scenario.work is Work.EVENTS for scenario in scenarios):
-            loading = progress.add_task("loading the events", total=lengths.events)
-            expected: Counter[bytes] = workload.load(servers, lambda done: progress.update(loading, completed=done))
-            progress.remove_task(loading)
-            events = Events(workload, expected, lengths.events_limit_s)
-        all_rounds = Rounds(servers, Path(directory), contenders, scenarios, lengths, events, workload.topic)
-        turns = sum(len(all_rounds.turns(number)) for number in range(1, rounds + 1))
-        task = progress.add_task("", total=turns)
+        backlogs: dict[str, Events] = {}
         try:
+            for scenario in scenarios:
+                if scenario.work is Work.EVENTS:
+                    backlogs[scenario.name] = loaded(scenario, servers, lengths, progress)
+            all_rounds = Rounds(servers, Path(directory), contenders, scenarios, lengths, backlogs)
+            turns = sum(len(all_rounds.turns(number)) for number in range(1, rounds + 1))
+            task = progress.add_task("", total=turns)
             return all_rounds.run(rounds, partial(_say, progress, task), partial(progress.advance, task))
         finally:
-            delete_topics_of(servers, workload.topic)
+            for events in backlogs.values():
+                delete_topics_of(servers, events.workload.topic)
+
+
+def loaded(scenario: Scenario, servers: str, lengths: Lengths, progress: Progress) -> Events:
+    """Write the events of a backlog."""
+    loading = progress.add_task(f"loading the {scenario.name}", total=lengths.events)
+    told = partial(_loaded, progress, loading)
+    events = backlog_of(scenario, servers, lengths.events, lengths.events_limit_s, told)
+    progress.remove_task(loading)
+    return events
+
+
+def _loaded(progress: Progress, loading: TaskID, done: int) -> None:
+    progress.update(loading, completed=done)
 
 
 def _say(progress: Progress, task: TaskID, what: str) -> None:

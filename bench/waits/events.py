@@ -17,7 +17,7 @@ import httpx
 
 from bench.contenders import Run
 from bench.measure import Output, StableOffsets, read_output, throughput_of
-from bench.waits.figure import Figure
+from bench.waits.figure import Figure, Scenario
 from bench.waits.site import Site
 from bench.workload import PARTITIONS, Workload
 from odradek_runtime.configuration.settings import Settings
@@ -98,6 +98,7 @@ def sum_in(metrics: str, start: str) -> float:
 class Events:
     """The work of one scenario of events, which every contender does from its start."""
 
+    scenario: str
     workload: Workload
     expected: Counter[bytes]
     limit_s: float
@@ -176,9 +177,15 @@ class Events:
         measured = throughput_of(visible, round(visible[-1][1] * WARM_UP))
         cpu_s = site.processor_s(measured.start_s, measured.end_s)
         return Figure(
-            contender, "events", number, measured.records, round(measured.events_per_s, 1),
+            contender, self.scenario, number, measured.records, round(measured.events_per_s, 1),
             round(cpu_s / measured.records * 1e6, 1),
         )  # fmt: skip
+
+
+def backlog_of(scenario: Scenario, bootstrap_servers: str, events: int, limit_s: float, told: Callable[[int], None]) -> Events:
+    """Write the events of a scenario into a topic of their own; `told` hears how many have been."""
+    workload = Workload(f"bench-input-{time.time_ns():x}", events, scenario.keys, step_s=scenario.step_s)
+    return Events(scenario.name, workload, workload.load(bootstrap_servers, told), limit_s)
 
 
 @contextmanager

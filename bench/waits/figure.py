@@ -25,9 +25,11 @@ class Scenario:
     per_s: int = 0
     """Of a paced scenario: the records produced in a second."""
     in_flight: int = 0
-    """Of a scenario that keeps records in flight: how many; `keys` and `step_s` are of these too."""
+    """Of a scenario that keeps records in flight: how many."""
     keys: int = 10_000
+    """Of records with a step each: how many keys they have."""
     step_s: float = 0.0
+    """How long each of these steps waits."""
 
 
 def _object(connections: int) -> Scenario:
@@ -48,9 +50,21 @@ def _paced(per_s: int) -> Scenario:
     return Scenario(f"paced-{per_s}", f"produce → read_committed, {per_s:,}/s", Work.PACED, "p50_ms", per_s=per_s)
 
 
-def _in_flight(name: str, variant: str, *, keys: int = 10_000, step_s: float = 0.0) -> Scenario:
-    title = f"topic → one step an event, {IN_FLIGHT:,} in flight{variant}"
-    return Scenario(name, title, Work.IN_FLIGHT, "per_s", in_flight=IN_FLIGHT, keys=keys, step_s=step_s)
+def _step_each() -> list[Scenario]:
+    """A step for each event: with so many in flight, and of a backlog."""
+    variants = [("", "", 10_000, 0.0), ("-5ms", ", of 5 ms", 10_000, 0.005), ("-hot", ", 100 hot keys", 100, 0.0)]
+    title = "topic → one step an event"
+    return [
+        *(
+            Scenario(f"in-flight{name}", f"{title}, {IN_FLIGHT:,} in flight{variant}", Work.IN_FLIGHT, "per_s",
+                     in_flight=IN_FLIGHT, keys=keys, step_s=step_s)
+            for name, variant, keys, step_s in variants
+        ),
+        *(
+            Scenario(f"events{name}", f"{title}, a backlog{variant}", Work.EVENTS, "per_s", keys=keys, step_s=step_s)
+            for name, variant, keys, step_s in variants
+        ),
+    ]  # fmt: skip
 
 
 SCENARIOS = {
@@ -65,10 +79,7 @@ SCENARIOS = {
             "fan-out", f"one handler calls {FAN_OUT:,}, collects", Work.HTTP, "p50_ms", 1, "/work/spread", str(FAN_OUT),
             str(FAN_OUT * (FAN_OUT - 1) // 2),
         ),
-        _in_flight("in-flight", ""),
-        _in_flight("in-flight-5ms", ", of 5 ms", step_s=0.005),
-        _in_flight("in-flight-hot", ", 100 hot keys", keys=100),
-        Scenario("events", "topic → one step an event, a backlog", Work.EVENTS, "per_s"),
+        *_step_each(),
         _paced(10),
         _paced(1_000),
         _paced(20_000),

@@ -48,8 +48,8 @@ class Rounds:
     contenders: list[Contender]
     scenarios: list[Scenario]
     lengths: Lengths
-    events: Events | None
-    events_topic: str
+    backlogs: dict[str, Events]
+    """By scenario."""
 
     def run(self, rounds: int, say: Callable[[str], None], step: Callable[[], None]) -> tuple[list[Figure], list[str]]:
         """All rounds.
@@ -90,13 +90,13 @@ class Rounds:
         return turns
 
     def _turn(self, contender: Contender, work: Work, number: int, say: Callable[[str], None]) -> list[Figure]:
-        run = self._fresh_run(contender, work)
         scenarios = [scenario for scenario in self.scenarios if scenario.work is work]
+        if work is Work.EVENTS:
+            return [self._backlog(contender, self.backlogs[scenario.name], number) for scenario in scenarios]
+        run = self._fresh_run(contender)
         try:
             if work is Work.HTTP:
                 return self._requests(contender, run, scenarios, number, say)
-            if work is Work.EVENTS:
-                return [self._events(contender, run, number)]
             create_topic(self.bootstrap_servers, run.input)
             create_topic(self.bootstrap_servers, run.output)
             with contender.serving(run, work) as site:
@@ -118,21 +118,26 @@ class Rounds:
                 figures.append(measure_requests(site, contender.name, scenario, number, seconds, warm_up_s))
         return figures
 
-    def _events(self, contender: Contender, run: Run, number: int) -> Figure:
-        assert self.events is not None, "there are events when there is such a scenario"
-        if contender.own_log:
-            self.events.fill_embedded(data_dir(run), run)
+    def _backlog(self, contender: Contender, events: Events, number: int) -> Figure:
+        run = self._fresh_run(contender, events.workload.topic)
+        try:
+            if contender.own_log:
+                return self._embedded(contender, run, events, number)
+            create_topic(self.bootstrap_servers, run.output)
             with contender.serving(run, Work.EVENTS) as site:
-                figure = self.events.embedded(site, contender.name, number)
-            self.events.audit_embedded(data_dir(run), run.output)
-            return figure
-        create_topic(self.bootstrap_servers, run.output)
-        with contender.serving(run, Work.EVENTS) as site:
-            return self.events.on_kafka(site, run, contender.name, number, counted=contender.counted)
+                return events.on_kafka(site, run, contender.name, number, counted=contender.counted)
+        finally:
+            delete_topics_of(self.bootstrap_servers, run.id)
 
-    def _fresh_run(self, contender: Contender, work: Work) -> Run:
+    def _embedded(self, contender: Contender, run: Run, events: Events, number: int) -> Figure:
+        events.fill_embedded(data_dir(run), run)
+        with contender.serving(run, Work.EVENTS) as site:
+            figure = events.embedded(site, contender.name, number)
+        events.audit_embedded(data_dir(run), run.output)
+        return figure
+
+    def _fresh_run(self, contender: Contender, topic: str = "") -> Run:
         run_id = f"bench-{contender.name}-{time.time_ns():x}"
         directory = self.directory / run_id
         directory.mkdir(parents=True)
-        topic = self.events_topic if work is Work.EVENTS and not contender.own_log else f"{run_id}-input"
-        return Run(run_id, self.bootstrap_servers, topic, directory, PEERS_COMMIT_INTERVAL_S)
+        return Run(run_id, self.bootstrap_servers, topic or f"{run_id}-input", directory, PEERS_COMMIT_INTERVAL_S)

@@ -90,7 +90,7 @@ def all_done(site: Site, events: int) -> bool:
 def test_events_are_processed_and_audited(run: Run) -> None:
     workload = Workload(run.input, 300, 40)
     expected = workload.expected()
-    events = Events(workload, expected, limit_s=30)
+    events = Events("events", workload, expected, limit_s=30)
     events.fill_embedded(data_dir(run), run)
     with EMBEDDED.serving(run, Work.EVENTS) as serving:
         until(lambda: all_done(serving, 300), "300 events to be done", serving)
@@ -175,7 +175,7 @@ def test_a_wrong_output_fails_the_load_of_records(kafka: str, run: Run, outputs:
 
 
 def test_every_round_begins_with_another_contender() -> None:
-    rounds = Rounds("", Path(), list(CONTENDERS.values()), list(SCENARIOS.values()), Lengths(1, 1, 1, 1, 1, 1), None, "")
+    rounds = Rounds("", Path(), list(CONTENDERS.values()), list(SCENARIOS.values()), Lengths(1, 1, 1, 1, 1, 1), {})
     order = {number: [(work, contender.name) for work, contender in rounds.turns(number)] for number in (1, 2)}
     assert sorted(order[1], key=str) == sorted(order[2], key=str)
     firsts = [next(name for work, name in order[number] if work is Work.HTTP) for number in (1, 2)]
@@ -196,7 +196,7 @@ def test_who_fails_twice_is_left_out_and_a_stop_keeps_what_there_is(monkeypatch:
 
     monkeypatch.setattr(Rounds, "_turn", turn)
     contenders = [CONTENDERS["odradek"], CONTENDERS["restate"]]
-    rounds = Rounds("", Path(), contenders, [SCENARIOS["object-32"]], Lengths(1, 1, 1, 1, 1, 1), None, "")
+    rounds = Rounds("", Path(), contenders, [SCENARIOS["object-32"]], Lengths(1, 1, 1, 1, 1, 1), {})
     figures, failures = rounds.run(9, lambda _: None, lambda: None)
     assert asked == ["odradek 1", "restate 1", "restate 2", "odradek 2", "odradek 3", "odradek 4"]
     assert [figure.round for figure in figures] == [1, 2, 3]
