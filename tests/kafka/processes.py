@@ -4,6 +4,9 @@ from pathlib import Path
 
 from odradek_runtime.log.kafka.remote_producer import PROGRAM
 
+THREADS = 17
+"""Which of a process' fields says how many threads it has."""
+
 
 def fields_of(process: int) -> list[str]:
     """State, parent and so on, as the kernel says; nothing for a process that does not exist."""
@@ -14,8 +17,12 @@ def fields_of(process: int) -> list[str]:
 
 
 def alive(process: int) -> bool:
-    """Whether a process exists and is not merely waiting for its status to be taken."""
-    return fields_of(process)[:1] not in ([], ["Z"])
+    """Whether a process exists and is not merely waiting for its status to be taken.
+
+    Its first thread may have gone before others, which hold its files open until they have gone, too.
+    """
+    fields = fields_of(process)
+    return fields[:1] not in ([], ["Z"]) or int(fields[THREADS] if fields else 0) > 1
 
 
 def producers_of(worker: int) -> list[int]:

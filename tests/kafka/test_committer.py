@@ -82,13 +82,17 @@ class StubProducer:
         self.discarded = False
         self.filled = 0
         self.outdated = False
+        self.in_doubt = False
 
     def initialise(self, topic: str | None, timeout_s: float) -> None: ...
 
-    def fill(self, contents: Contents) -> None:
+    def fill(self, contents: Contents) -> bool:
+        if self.in_doubt:
+            return False
         self.filled += 1
         if self.outdated:
             raise TransactionFailedError("outdated", "the group's generation has moved on")
+        return True
 
     def commit(self) -> Mapping[Partition, int]:
         self.may_commit.wait()
@@ -223,3 +227,39 @@ def test_a_transaction_of_an_earlier_generation_is_sent_again_by_another_produce
     assert events.get(timeout=10) == Committed(1, {0: ChangelogPosition(None, None)})
     eventually(lambda: producers[0].discarded)
     assert producers[1].filled == 1
+
+
+@pytest.mark.usefixtures("writer")
+def test_a_transaction_is_sent_once_though_both_producers_turn_out_to_be_in_doubt(
+    producers: list[StubProducer], events: "queue.SimpleQueue[Event]", orders: Orders
+) -> None:
+    for producer in producers:
+        producer.in_doubt = True
+    doubtful = list(producers)
+    orders.put(transaction(1))
+
+    assert events.get(timeout=10) == Committed(1, {0: ChangelogPosition(None, None)})
+    eventually(lambda: all(producer.discarded for producer in doubtful))
+    assert [producer.filled for producer in doubtful] == [0, 0]
+    assert sum(producer.filled for producer in producers) == 1
+
+
+@pytest.mark.usefixtures("writer")
+def test_a_transaction_whose_shard_moves_while_a_producer_is_replaced_is_not_sent(
+    producers: list[StubProducer], events: "queue.SimpleQueue[Event]", orders: Orders, stamps: Stamps, group: StubGroup
+) -> None:
+    """To replace a producer takes a while, and the shard may come back meanwhile: what was decided before is void."""
+    for producer in producers:
+        producer.in_doubt = True
+
+    def moves() -> None:
+        if group.asked == 2:
+            stamps.bump([0])
+            stamps.gain([0])
+
+    group.moves = moves
+    orders.put(transaction(1))
+
+    assert isinstance(refused := events.get(timeout=10), Refused)
+    assert refused.reason == "fenced"
+    assert sum(producer.filled for producer in producers) == 0

@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator
 from enum import IntEnum
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from odradek_runtime.log.kafka import KafkaLog, committer, remote_producer, writer
 from odradek_runtime.log.kafka.clients import Clients
+from odradek_runtime.log.kafka.contents import Initialise, Opening
+from odradek_runtime.log.kafka.framing import send_frame
 from odradek_runtime.log.kafka.producer_process import NICENESS
 from odradek_runtime.log.kafka.remote_producer import PROGRAM, RemoteProducer
 from odradek_runtime.log.kafka.trouble import TroubleReporter
@@ -62,6 +65,10 @@ def freeze() -> Iterator[Callable[[], list[int]]]:
         os.kill(process, signal.SIGKILL)
 
 
+def threads_of(process: int) -> list[str]:
+    return [(thread / "comm").read_text().strip() for thread in Path(f"/proc/{process}/task").iterdir()]
+
+
 def kill(process: int) -> None:
     os.kill(process, signal.SIGKILL)
     eventually(lambda: not alive(process))
@@ -79,21 +86,37 @@ def test_processes_killed_between_transactions_are_replaced(log: KafkaLog, topic
     assert values(log, Partition(topic, 0)) == [b"1", b"1'", b"2", b"2'", b"3", b"3'"]
 
 
-@pytest.mark.parametrize(("when", "reason"), [("fill", "aborted"), ("commit", "unknown")])
+@pytest.mark.parametrize(
+    ("holder", "call", "reason"), [(remote_producer, "send_frame", "aborted"), (RemoteProducer, "commit", "unknown")]
+)
 def test_a_process_killed_in_a_transaction_leaves_nothing_of_it(
-    log: KafkaLog, topic: str, station: Station, monkeypatch: pytest.MonkeyPatch, when: str, reason: str
+    log: KafkaLog, topic: str, station: Station, monkeypatch: pytest.MonkeyPatch, holder: object, call: str, reason: str
 ) -> None:
-    """After `fill` has been asked, or before the commit reaches it: the worker cannot tell the latter from one that did commit."""
+    """When it has got the records, or before the commit reaches it: the worker cannot tell the latter from one that did commit."""
+    monkeypatch.setattr(writer, "IDLE_S", 60.0)  # nothing else is asked of it
     station.committed(station.transaction([0], [Output(topic, 0, b"k", b"before")]))
-    asked = getattr(RemoteProducer, when)
+    asked = getattr(holder, call)
+    killed: list[int] = []
 
-    def killed_first(producer: RemoteProducer, *contents: object) -> object:
-        for process in producers_of(os.getpid()):
+    def kill_all() -> None:
+        killed.extend(producers_of(os.getpid()))
+        for process in killed:
             kill(process)
-        return asked(producer, *contents)
+
+    def killed_meanwhile(*arguments: object) -> object:
+        if killed:
+            return asked(*arguments)
+        if holder is RemoteProducer:
+            kill_all()
+            return asked(*arguments)
+        for process in producers_of(os.getpid()):
+            os.kill(process, signal.SIGSTOP)  # it does not come to answer
+        asked(*arguments)
+        kill_all()
+        return None
 
     with monkeypatch.context() as patched:
-        patched.setattr(RemoteProducer, when, killed_first)
+        patched.setattr(holder, call, killed_meanwhile)
         refused = station.refused(station.transaction([0], [Output(topic, 0, b"k", b"killed")]))
 
     assert (refused.reason, refused.poison) == (reason, False)
@@ -206,6 +229,20 @@ def test_a_killed_workers_processes_end(kafka: str, app: str, topic: str) -> Non
         worker.kill()
 
     eventually(lambda: not any(alive(process) for process in processes))
+
+
+def test_a_process_ends_in_the_middle_of_a_call_when_its_socket_closes() -> None:
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, *PROGRAM, str(theirs.fileno()), str(os.getpid())]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]) as process:
+        theirs.close()
+        opening = Opening("127.0.0.1:9", {}, "id", 10.0, 1_000, verbose=False)
+        send_frame(ours, msgspec.msgpack.encode(Initialise(opening, "nowhere", 600.0)))
+        eventually(lambda: "rdk:main" in threads_of(process.pid))  # it has begun
+
+        ours.close()
+
+        assert process.wait(30) == 0
 
 
 def test_an_orphan_ends_though_its_socket_stays_open() -> None:

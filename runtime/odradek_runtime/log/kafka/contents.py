@@ -70,7 +70,7 @@ Request = Contents | Initialise | Commit | Abort | Doubt
 
 
 class Done(msgspec.Struct, tag=True, array_like=True):
-    """It was done. `yes` answers Abort and Doubt; `ends` answers Commit: (topic, partition, offset after the last record)."""
+    """It was done. `yes` answers Contents, Abort and Doubt; `ends`, Commit: (topic, partition, offset after the last record)."""
 
     yes: bool = True
     ends: Sequence[tuple[str, int, int]] = ()

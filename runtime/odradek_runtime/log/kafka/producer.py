@@ -109,8 +109,13 @@ class TransactionalProducer:
             )
         self._watch.lost = 0
 
-    def fill(self, contents: Contents) -> None:
-        """Begin a transaction and give it all that it carries: records, changelogs, and the group's offsets, which fence it."""
+    def fill(self, contents: Contents) -> bool:
+        """Begin a transaction and give it all that it carries: records, changelogs, and the group's offsets, which fence it.
+
+        False: this producer is in doubt, and nothing was begun.
+        """
+        if self.doubtful:
+            return False
         self._ends = {}
         self._watch.failed = ""
         self._offsets = [TopicPartition(*position) for position in contents.offsets]
@@ -123,6 +128,7 @@ class TransactionalProducer:
         for topic, shard, records, headers in contents.changelogs:
             self._write_changelog(topic, shard, records, headers)
         self._write_offsets()
+        return True
 
     def commit(self) -> Mapping[Partition, int]:
         """End the transaction; returning means that it is committed. Gives where the changelogs end, as far as it was reported."""

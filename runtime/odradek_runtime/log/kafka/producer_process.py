@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import queue
+import select
 import signal
 import socket
 import sys
@@ -101,14 +101,17 @@ def main() -> None:
     os.nice(NICENESS)
     gc.set_threshold(100_000, 50, 100)  # an epoch's records come and go at once
     link = socket.socket(fileno=int(sys.argv[1]))
-    frames: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_serve, args=(frames, link), name="odradek-producer", daemon=True).start()
+    threading.Thread(target=_serve, args=(link,), name="odradek-producer", daemon=True).start()
     threading.Thread(target=_watch_parent, args=(int(sys.argv[2]),), name="odradek-parent", daemon=True).start()
-    try:
-        while True:
-            frames.put(receive_frame(link))
-    except (EOFError, OSError):
-        os._exit(0)
+    _watch_link(link)
+
+
+def _watch_link(link: socket.socket) -> None:
+    """End when the other side has closed, whatever the serving thread is at. What comes to be read wakes only that one."""
+    end = select.poll()
+    end.register(link, 0)
+    end.poll()
+    os._exit(0)
 
 
 def _watch_parent(parent: int) -> None:
@@ -117,14 +120,14 @@ def _watch_parent(parent: int) -> None:
     os._exit(0)
 
 
-def _serve(frames: queue.SimpleQueue[bytes], link: socket.socket) -> None:
+def _serve(link: socket.socket) -> None:
     """Answer each request. An error of this file ends the process, which the worker takes for a producer that failed."""
     try:
         service = Service()
         while True:
-            reply = service.reply(frames.get())
+            reply = service.reply(receive_frame(link))
             send_frame(link, msgspec.msgpack.encode(reply))
-    except (BrokenPipeError, ConnectionResetError):
+    except (EOFError, OSError):
         os._exit(0)
     except BaseException:  # noqa: BLE001  (a thread that dies alone would leave a process that never answers)
         traceback.print_exc()
@@ -167,8 +170,7 @@ class Service:
         assert producer is not None, "the first request initialises"
         match request:
             case Contents():
-                producer.fill(request)
-                return Done()
+                return Done(producer.fill(request))
             case Commit():
                 return Done(ends=[(topic, number, offset) for (topic, number), offset in producer.commit().items()])
             case Doubt():

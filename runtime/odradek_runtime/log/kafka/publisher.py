@@ -102,8 +102,13 @@ class KafkaPublisher:
         contents = Contents(outputs, [], [position], self._consumer.consumer_group_metadata())
         limit_s = self._timeout_s + GRACE_S
         late = f"Kafka gave no answer within {limit_s:g} s"
+
+        def fill() -> None:
+            if not producer.fill(contents):
+                raise TransactionFailedError("aborted", "the connection to the coordinator has dropped", spent=True)
+
         try:
-            within(limit_s, lambda: producer.fill(contents))
+            within(limit_s, fill)
         except TimeoutError:
             raise TransactionFailedError("aborted", late, spent=True) from None
         try:

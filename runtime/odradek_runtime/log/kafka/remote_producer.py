@@ -48,7 +48,11 @@ END_S = 1.0
 
 
 class ProcessEndedError(Exception):
-    """The producer's process is gone."""
+    """The producer's process is gone. `asked`: it may have got what it was asked, and have done it."""
+
+    def __init__(self, message: str, *, asked: bool) -> None:
+        super().__init__(message)
+        self.asked = asked
 
 
 class RemoteProducer:
@@ -112,15 +116,17 @@ class RemoteProducer:
         except (*UNENCODABLE, TransactionFailedError):  # which says the value: it may be a password
             raise LogError("the name or the value of a Kafka option is not text", retriable=False) from None
 
-    def fill(self, contents: Contents) -> None:
-        """Begin a transaction and give it all that it carries."""
+    def fill(self, contents: Contents) -> bool:
+        """Begin a transaction and give it all that it carries. False: its producer is in doubt or gone, and nothing was begun."""
         try:
             request = self._encoder.encode(contents)
         except UNENCODABLE as error:
             raise unproducible(self._culprit(contents), error) from error
         try:
-            self._exchange(request)
+            return self._exchange(request).yes
         except ProcessEndedError as error:  # nobody has asked it to commit
+            if not error.asked:
+                return False
             raise TransactionFailedError("aborted", str(error), spent=True) from None
 
     def commit(self) -> Mapping[Partition, int]:
@@ -154,11 +160,13 @@ class RemoteProducer:
         return self._exchange(self._encoder.encode(request))
 
     def _exchange(self, request: bytes) -> Done:
+        asked = False
         try:
             send_frame(self._link, request)
+            asked = True
             reply = self._decoder.decode(receive_frame(self._link))
         except (OSError, EOFError, msgspec.DecodeError):
-            raise ProcessEndedError(f"a producer's process {self._end()}") from None
+            raise ProcessEndedError(f"a producer's process {self._end()}", asked=asked) from None
         for kind, message, fatal, refusal in reply.troubles:
             self._trouble.tell(kind, message, fatal=fatal, refusal=refusal)
         for line in reply.lines:

@@ -63,7 +63,11 @@ class Producer(Protocol):
     @property
     def doubtful(self) -> bool: ...
     def initialise(self, topic: str | None, timeout_s: float) -> None: ...
-    def fill(self, contents: Contents) -> None: ...
+
+    def fill(self, contents: Contents) -> bool:
+        """False: it is in doubt, so that nothing was begun."""
+        ...
+
     def commit(self) -> Mapping[Partition, int]: ...
     def abort(self) -> bool: ...
 
@@ -181,7 +185,7 @@ class EpochWriter:
             transaction = self._orders.get(timeout=IDLE_S)
         except queue.Empty:
             for turn in range(len(self._producers)):
-                self._ready(turn)
+                self._look_at(turn)
             return
         if transaction is None:
             return
@@ -196,7 +200,8 @@ class EpochWriter:
             if obstacle is not None:
                 return obstacle
             turn, self._turn = self._turn, (self._turn + 1) % len(self._producers)
-            producer = self._ready(turn)
+            producer = self._usable(turn)
+            self._rest()
             try:
                 metadata = self._group.metadata(self._timeout_s)
             except (TimeoutError, KafkaException) as error:
@@ -208,6 +213,9 @@ class EpochWriter:
                 if failure.reason == "outdated" and self._moves_on(transaction, metadata):
                     continue
                 return refused
+            if ends is None:
+                self._replace(turn)
+                continue
             try:
                 return Committed(transaction.epoch, self._positions(transaction, ends))
             except KeyError as error:
@@ -266,12 +274,16 @@ class EpochWriter:
         wanted.update((self._journal, shard) for shard in transaction.journal)
         return wanted
 
-    def _send(self, producer: Producer, transaction: Transaction, metadata: GroupMetadata) -> Mapping[Partition, int]:
-        """From begin to commit; the stamps are looked at after the metadata was fetched, and at the very end."""
+    def _send(self, producer: Producer, transaction: Transaction, metadata: GroupMetadata) -> Mapping[Partition, int] | None:
+        """From begin to commit; the stamps are looked at after the metadata was fetched, and at the very end.
+
+        None: nothing was begun, for the producer is in doubt.
+        """
         self._check(transaction)
         contents = self._contents(transaction, metadata)
         self._stage("sending", calls=2)  # the records may have to wait for room, and then the group must answer
-        producer.fill(contents)
+        if not producer.fill(contents):
+            return None
         self._check(transaction)
         self._stage("committing")
         return producer.commit()
@@ -340,13 +352,18 @@ class EpochWriter:
             self._phase = "idle"
             self._stuck_at = None
 
-    def _ready(self, turn: int) -> Producer:
-        """The producer of this turn, a new one if the old is in doubt or makes batches that a topic does not take."""
+    def _look_at(self, turn: int) -> None:
+        """Replace the producer of this turn if it is in doubt: the next transaction need not wait for that."""
         self._stage("idle")
-        producer = self._producers[turn]
-        if producer is None or producer.doubtful or producer.batch_bytes > self._targets.smallest_batch_bytes:
-            producer = self._replace(turn)
+        if self._usable(turn).doubtful:
+            self._replace(turn)
         self._rest()
+
+    def _usable(self, turn: int) -> Producer:
+        """The producer of this turn, a new one if there is none, or the old makes batches that a topic does not take."""
+        producer = self._producers[turn]
+        if producer is None or producer.batch_bytes > self._targets.smallest_batch_bytes:
+            return self._replace(turn)
         return producer
 
     def _replace(self, turn: int) -> Producer:
