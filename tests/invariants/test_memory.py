@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,13 @@ def test_steps_that_begin_together_hold_what_their_invocation_does_once(stage: M
     assert 100_000 < sum(run.held_bytes for run in here.executor.submitted) < 110_000
 
 
+@dataclass
+class Owner:
+    """Of a step that is none of the engine's."""
+
+    id: str
+
+
 class Results:
     """An executor whose results are taken when the test says so; `began` counts the bodies that have begun."""
 
@@ -133,7 +141,7 @@ class Results:
             return bytes(size)
 
         step = StepBody("make", body, is_async=True, encode=bytes, decode=bytes, retry=None, timeout_s=None)
-        self.executor.submit([StepRun(0, 0, "id", number, step, "key", 0, 0, 0, 1_000) for number in range(count)])
+        self.executor.submit([StepRun(0, 0, Owner("id"), number, step, 0, 0, 1_000) for number in range(count)])
 
     def take(self, count: int) -> None:
         for _ in range(count):

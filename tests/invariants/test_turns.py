@@ -87,7 +87,7 @@ def test_a_request_beside_a_long_inbox_has_its_turn(stage: MakeStage) -> None:
     here = stage(busy(seen)).open()
     here.ask("counter/hold", key="k")
     here.ask("busy/burst")
-    lock = here.machine.shards[0].locks
+    lock = here.machine.shards[0].locks.held
     here.until(lambda: lock and next(iter(lock.values())).tail == MANY and here.quiet)
     here.later(60_001)
     assert asked_amid(here, seen) <= FEW

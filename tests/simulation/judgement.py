@@ -77,7 +77,7 @@ def _left_behind(world: World, deployment: Deployment) -> None:
             raise Wrong(f"{worker.name}: places under a concurrency limit are taken for ever")
         for shard in worker.machine.shards.values():
             deployment.audit.stored(worker, shard)
-            locks = [key for key in shard.locks if not key.startswith(f"l{HELD}/".encode())]
+            locks = [base for base in shard.locks.held if not base.startswith(f"s{HELD}/".encode())]
             kept = [what for what in (worker.machine.living.of(shard.number), shard.running, locks, shard.waiters) if what]
             if kept:
                 raise Wrong(f"{worker.name} shard {shard.number} still keeps {kept}")

@@ -7,7 +7,7 @@ replies and steps (invariant 4).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from odradek._port import StepBody
 from odradek_runtime.core.records import keys
@@ -27,22 +27,38 @@ Rows = dict[tuple[int, bytes], bytes | None]
 """(shard, key in its journal) -> value; None deletes."""
 
 
-@dataclass(slots=True)
+class Owner(Protocol):
+    """The invocation that a step is of."""
+
+    @property
+    def id(self) -> str:
+        """Made when it is asked for, by whichever thread."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
 class StepRun:
-    """A step to run once its start is durable; `attempt` counts the runs that failed before."""
+    """A step that runs, or is to run, outside; `attempt` counts the runs that failed before."""
 
     shard: int
     incarnation: int
-    id: str
+    owner: Owner
     ref: int
     body: StepBody
-    key: str
     attempt: int
     first_ms: int
-    created_ms: int = 0
-    """Of its invocation: an id may be used again once its completion is no longer kept."""
     held_bytes: int = 0
     """What its invocation holds in memory, about: the body cannot be run without it."""
+
+    @property
+    def id(self) -> str:
+        """Of its invocation."""
+        return self.owner.id
+
+    @property
+    def key(self) -> str:
+        """The same at every attempt, another one for every entry of a journal."""
+        return f"{self.owner.id}-{self.ref}"
 
 
 @dataclass(slots=True)

@@ -16,7 +16,6 @@ from odradek._context import Context
 from odradek._current import CURRENT
 from odradek._definition import Subscription
 from odradek_runtime.core.lifecycle.advance import Advance
-from odradek_runtime.core.records import keys
 from odradek_runtime.core.running.invocation import Live
 from odradek_runtime.log.port import Message
 from odradek_runtime.routing import shard_of
@@ -90,14 +89,14 @@ class Lane:
         """
         advance, handler = self._advance, self._subscription.handler
         decode, body, keyed, exclusive = self._subscription.decoder, handler.body, handler.keyed, handler.mode == "exclusive"
-        bases, locks = shard.bases.setdefault(handler.service, {}), shard.locks
+        bases, held = shard.bases.setdefault(handler.service, {}), shard.locks.held
         changes, outputs = shard.changes, self._scope.epoch.outputs
         live, context = self._pair(shard)
         unshared = getrefcount(live) + getrefcount(context)
         for message in rest:
             value, key = message.value(), (message.key() or b"") if keyed else b""
             base = bases.get(key) or self._base(shard, bases, key)
-            if value is None or base is None or (locks and exclusive and keys.lock(base) in locks):
+            if value is None or base is None or (held and exclusive and base in held):
                 self._aside(shard, message, context)
                 continue
             try:

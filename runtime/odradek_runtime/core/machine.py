@@ -89,11 +89,11 @@ class Machine(Scope):
                 shard, command = handed.popleft()
                 self._dispatch(shard, command)
             elif ready:
-                shard, id_ = ready.popleft()
+                shard, following = ready.popleft()
                 if self.splitting:
-                    self.starts.start_apart(shard, id_)
+                    self.starts.start_apart(shard, following)
                 else:
-                    self.starts.start_next(shard, id_)
+                    self.starts.start_next(shard, following)
             else:
                 return
 
@@ -126,7 +126,7 @@ class Machine(Scope):
         self.epoch = Epoch(self.epoch.number + 1, started_ms=self.steady_ms)
         self.ready.clear()
         self.outward.discard()
-        self.keeping.journaled.clear()
+        self.keeping.discard()
 
     def stored(self, shard: Shard, id_: str) -> Stored | None:
         """The entry of an invocation as it is now; None: there is none."""

@@ -20,6 +20,7 @@ from odradek_runtime.core.topics.targets import Targets
 from .disclosure import Disclosure
 from .epoch import Epoch
 from .handler_loop import HandlerLoop
+from .locks import Queued
 from .metrics import Metrics
 from .shard import Shard
 
@@ -54,8 +55,8 @@ class Scope:
         self.look_at_clock: Callable[[], None] = _as_it_is
         """Brings both up to date: what runs in a turn takes time. The engine's."""
         self.epoch = Epoch(1)
-        self.ready: deque[tuple[Shard, str]] = deque()
-        """Invocations that wait in the journal and may begin now: their key is free, or there is room under a limit."""
+        self.ready: deque[tuple[Shard, Queued | str]] = deque()
+        """Invocations that have waited, in the journal or since this epoch began, and may begin now: theirs is a key, or a turn."""
         self.poison: dict[str, str] = {}
         self.bare: set[str] = set()
         """Suspects whose dead letter was refused as well: it goes without what came in."""

@@ -13,24 +13,19 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.formats import (
-    ENDED,
-    INVOCATION,
-    LOCK,
     REPLAY,
     REPLAY_TALLY,
-    SLOT,
     STORE_POSITION,
     TIMER,
-    Lock,
     Replay,
     ReplayTally,
-    Slot,
     StorePosition,
     Timer,
 )
 from odradek_runtime.log.port import ChangelogPosition, Partition
 from odradek_runtime.store.store import Store, StoreError
 
+from .locks import Locks
 from .timers import Timers
 
 if TYPE_CHECKING:
@@ -98,10 +93,10 @@ class Shard:
         self._recent_bytes = 0
         self.bases: dict[str, Bases] = {}
         """By service: what the state keys of a key begin with, as the lanes remember it."""
-        self.locks: dict[bytes, Lock] = {}
+        self.locks = Locks(self)
         self.timers = Timers()
         self.running: set[tuple[str, int]] = set()
-        """Steps (invocation id, ref) that this worker has started and not heard of."""
+        """Steps (invocation id, ref) that this worker has started and not heard of, of invocations in the journal."""
         self.waiters: dict[str, list[Answer]] = {}
         self.attached: set[str] = set()
         """Invocations that have attached callers: most have none, and a scan for each that ends would cost more than it."""
@@ -184,72 +179,21 @@ class Shard:
         self.sequence += 1
         return self.sequence
 
-    # --- locks and inboxes of object keys ---
-
-    def enqueue(self, lock_key: bytes, id_: str) -> None:
-        """Put an invocation at the end of the inbox of a key that is held."""
-        lock = self.locks[lock_key]
-        self.put(keys.slot(lock_key, lock.tail), SLOT.encode(Slot(id_)))
-        lock.tail += 1
-        self.put(lock_key, LOCK.encode(lock))
-
-    def hold(self, lock_key: bytes, id_: str) -> None:
-        """Give a free key to an invocation that has to wait."""
-        assert lock_key not in self.locks, "a key has one holder"
-        lock = self.locks[lock_key] = Lock(id_, 0, 0)
-        self.put(lock_key, LOCK.encode(lock))
-
-    def pass_on(self, lock_key: bytes) -> str | None:
-        """The holder has ended: the next in the inbox holds the key now and is returned; None frees the key."""
-        lock = self.locks[lock_key]
-        if lock.head == lock.tail:
-            del self.locks[lock_key]
-            self.put(lock_key, None)
-            return None
-        slot_key = keys.slot(lock_key, lock.head)
-        raw = self.read(slot_key)
-        if raw is None:
-            return self._pass_over(lock_key, lock)
-        self.put(slot_key, None)
-        lock.head += 1
-        lock.holder = SLOT.decode(raw).id
-        self.put(lock_key, LOCK.encode(lock))
-        return lock.holder
-
-    def _pass_over(self, lock_key: bytes, lock: Lock) -> str | None:
-        """A slot is not there, as only somebody else's record makes it: go on with the next that is."""
-        first, end = keys.slot(lock_key, lock.head), keys.slot(lock_key, lock.tail)
-        logger.error("shard %d: place %d in the inbox of %r is empty: it is passed over", self.number, lock.head, lock_key[1:])
-        following = next(self.scan(first, end), None)
-        lock.head = lock.tail if following is None else int.from_bytes(following[0][-8:], "big")
-        return self.pass_on(lock_key)
+    # --- after a restore ---
 
     def free_locks(self) -> None:
-        """After a restore: a lock whose holder is not there, or has ended, is somebody else's record. It would never be free.
-
-        Raises StoreError.
-        """
+        """Keys that somebody else's record holds are free: they would be held for ever. Raises StoreError."""
         try:
-            for lock_key, lock in list(self.locks.items()):
-                self._free(lock_key, lock)
+            following = self.locks.free_of_strangers()
         except StoreLost:
             assert self.store_error is not None, "it says why"
             raise self.store_error from None
-
-    def _free(self, lock_key: bytes, lock: Lock) -> None:
-        raw = self.read(keys.invocation(lock.holder))
-        holder = INVOCATION.decode(raw) if raw is not None else None
-        if holder is not None and holder.status not in ENDED:
-            return
-        logger.error("shard %d: %s, which is held to have %r, is not there: it is free", self.number, lock.holder, lock_key[1:])
-        following = self.pass_on(lock_key)
-        if following is not None:
-            self.set_timer(keys.timer(0, following, keys.REF_START), Timer("start"))
+        for id_ in following:
+            self.set_timer(keys.timer(0, id_, keys.REF_START), Timer("start"))
 
     def load_locks(self) -> None:
-        """After a restore, from the store: held keys, who has attached callers, what apps are owed. Raises StoreError."""
-        for key, value in self.store.scan(b"l", b"m"):
-            self.locks[key] = LOCK.decode(value)
+        """From the store: held keys, who has attached callers, what apps are owed. Raises StoreError."""
+        self.locks.load(iter(self.store.scan(b"l", b"m")))
         self.attached.update(keys.attached_id(key) for key, _ in self.store.scan(b"a", b"b"))
         owed = next(iter(self.store.scan(b"o", b"p")), None)
         while owed is not None:  # from app to app: one may be owed very much
@@ -258,7 +202,7 @@ class Shard:
             owed = next(iter(self.store.scan(keys.outbox(app)[:-1] + b"0", b"p")), None)
 
     def load_replays(self) -> None:
-        """After a restore, from the store. Raises StoreError."""
+        """From the store. Raises StoreError."""
         orders = dict(self.store.scan(b"k", b"l"))
         self.replay_rows.update(orders)
         for key, value in (*self.store.scan(b"r", b"s"), *self.store.scan(b"u", b"v")):

@@ -79,7 +79,7 @@ class Advance:
 
     def returned_at_once(self, live: Live, context: Context, coroutine: Coroutine[Any, Any, Any], value: Any) -> None:
         """It ended without a wait: most do."""
-        if live.stored is None and not live.refused and live.unwritten is None:
+        if not live.lasting and not live.refused and live.unwritten is None:
             self._keeping.merge(live)  # without live.context: the two would hold each other, for the cycle collector to find
             if live.again:
                 self._scope.epoch.count_again(live.again, "ended_well")
@@ -97,7 +97,8 @@ class Advance:
     def waits_at_once(self, live: Live, context: Context, coroutine: Coroutine[Any, Any, Any], waits_for: Any) -> None:
         """Its first wait: it becomes an invocation that may outlive its epoch."""
         live.context, live.coroutine = context, coroutine
-        live.endure()
+        if not live.lasting:
+            live.last()
         self._apply(live, self._runner.run_on(live, waits_for or BARE_YIELD))
 
     def start(self, live: Live) -> None:
@@ -148,6 +149,10 @@ class Advance:
             if live is None:
                 self._revival.note(shard, id_, completion)
                 return
+        self.go_on(live, completion)
+
+    def go_on(self, live: Live, completion: Entry) -> None:
+        """As `complete`, for one whose coroutine, or whose journal, is here."""
         if completion.ref in live.journal.completed:
             return
         completion = self._scope.sizes.completion("what it waits for", completion)
@@ -214,7 +219,7 @@ class Advance:
         result = self._encoded(live, value)
         if result is None:
             return
-        if live.stored is not None and live.ops:
+        if live.lasting and live.ops:
             self._unawaited(live)
         self._ending.returned(live, result)
 

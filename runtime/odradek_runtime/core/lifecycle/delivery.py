@@ -10,7 +10,6 @@ import logging
 
 from odradek._bad_input import BadInput
 from odradek._definition import Subscription
-from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.inward import again_of, forward, origin_of
 from odradek_runtime.core.records.request import Failure
 from odradek_runtime.core.running.invocation import Live
@@ -75,7 +74,7 @@ class Delivery:
                 key = b""
             live = self._live(subscription, shard, message, key)
             scope.epoch.count("started", handler.target)
-            if handler.mode == "exclusive" and shard.locks and keys.lock(live.base) in shard.locks:
+            if handler.mode == "exclusive" and live.base in shard.locks.held:
                 self._wait_for_key(live)
                 return
             if decoded is _UNDECODED:
@@ -105,7 +104,7 @@ class Delivery:
             self._rejection.record(subscription, origin_of(message), message.value(), failure)
             return
         live = self._live(subscription, shard, message, message.key() or b"")
-        if subscription.handler.mode == "exclusive" and keys.lock(live.base) in shard.locks:
+        if subscription.handler.mode == "exclusive" and live.base in shard.locks.held:
             self._wait_for_key(live)
         elif barred is None:
             self._failing.paused(live, "bad_input", failure.message)
@@ -114,7 +113,7 @@ class Delivery:
 
     def _wait_for_key(self, live: Live) -> None:
         """The key is held: the invocation is persisted at the end of its inbox."""
-        if self._living.stored(live.shard, live.id) is not None:  # forwarded by a torn epoch, and by the one that took its place
+        if live.named and self._living.stored(live.shard, live.id) is not None:  # by a torn epoch, and by the one in its place
             logger.warning("%s is here already: the record came a second time and is left out", live.id)
             self._scope.epoch.count_again(live.again, "left_out")
             return

@@ -16,6 +16,7 @@ from odradek_runtime.core.operations.table import KINDS
 from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.formats import BEGUN, ENDED, TIMER, UNBEGUN, Entry, Stored, Timer
 from odradek_runtime.core.records.request import Failure
+from odradek_runtime.core.running.invocation import Live
 from odradek_runtime.core.scope import Scope
 from odradek_runtime.core.shard import Shard
 
@@ -117,8 +118,8 @@ class Due:
         handler = self._scope.handlers.get(stored.target)
         if handler is None or handler.mode != "exclusive":
             return False
-        lock = shard.locks.get(keys.lock(self._scope.bases[handler.service] + keys.escape(stored.key)))
-        return lock is not None and lock.holder != stored.id
+        held = shard.locks.held.get(self._scope.base(handler.service, stored.key))
+        return held is not None and held.holder != stored.id
 
     def retry_paused(self, shard: Shard, start: bytes, most: int) -> bytes | None:
         """What was paused because of the code is tried on the code of today; gives where to go on, if there may be more."""
@@ -147,28 +148,43 @@ class Due:
     def step_done(self, shard: Shard, run: StepRun, value: bytes | None, error: BaseException | None) -> None:
         """A step ran. Its result is recorded, and its handler sees it at once: what it does then shares this epoch's fate."""
         self._scope.touch(shard)
-        shard.running.discard((run.id, run.ref))
-        stored = self._living.stored(shard, run.id)
-        if stored is None or stored.created_ms != run.created_ms:  # its invocation has ended; this may be another one
+        owner = run.owner
+        assert isinstance(owner, Live), "whose step it is"
+        if owner.anchored:
+            shard.running.discard((owner.id, run.ref))
+        if not self._waits(shard, owner):
             return
-        result = judged(run, value, error, self._scope, stored.target)
-        if isinstance(result, Entry):
-            self._scope.epoch.results += 1
-            self._advance.complete(shard, run.id, result)
+        result = judged(run, value, error, self._scope, owner.handler.target)
+        if not isinstance(result, Entry):
+            self._later(shard, owner, run, result)
+            return
+        self._scope.epoch.results += 1
+        if owner.closed:
+            self._advance.complete(shard, owner.id, result)
         else:
-            self._later(shard, run, stored.target, result)
+            self._advance.go_on(owner, result)
 
-    def _later(self, shard: Shard, run: StepRun, target: str, delay_s: float) -> None:
+    def _waits(self, shard: Shard, owner: Live) -> bool:
+        """Whether a step's invocation is still there: as a coroutine, or without one in the store, and not another of that id."""
+        if not owner.closed:
+            return True
+        stored = self._living.stored(shard, owner.id) if owner.anchored else None
+        return stored is not None and stored.created_ms == owner.created_ms
+
+    def _later(self, shard: Shard, owner: Live, run: StepRun, delay_s: float) -> None:
+        """It runs again after a while: a timer says when."""
+        if not owner.closed:
+            self._keeping.anchor(owner)
         first = keys.timer(0, run.id, run.ref)
         if shard.read(first) is None:
             return
-        self._scope.epoch.count("step_retries", target)
+        self._scope.epoch.count("step_retries", owner.handler.target)
         shard.put(first, None)
         again = keys.timer(int(self._scope.now_ms + delay_s * 1000), run.id, run.ref)
-        shard.set_timer(again, Timer("step", run.attempt + 1, run.first_ms, run.created_ms))
+        shard.set_timer(again, Timer("step", run.attempt + 1, run.first_ms, owner.created_ms))
         live = self._living.find(shard, run.id)
         if live is not None and run.ref in live.ops:
-            live.ops[run.ref].timer = again
+            live.ops[run.ref].timer, live.ops[run.ref].run = again, None
 
     def settle(self, shard: Shard, id_: str, ref: int) -> None:
         """An operation has ended, with no value."""

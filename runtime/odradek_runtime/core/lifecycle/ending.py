@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 
+from odradek_runtime.core.epoch import StepRun
 from odradek_runtime.core.operations.table import KINDS
 from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.answers import completion, reply_of
@@ -57,15 +58,16 @@ class Ending:
         self._count(live, failure)
         if live.begun:  # what nobody will wait for does not begin
             live.begun = [op for op in live.begun if op.kind.parting]
+        live.commands, live.refusals = [], None  # nobody will replay it
         self._keeping.merge(live)
-        if stored is None:
-            return
-        self._clear_journal(live)
-        self._report(shard, stored, result, failure)
-        self._keep(live, stored, result, failure)
-        self._keeping.forget(live)
-        self._scope.targets.unavailable.ended(stored.id)
-        self._limits.ended(live)
+        if live.lasting:
+            self._clear_journal(live)
+            self._keeping.forget(live)
+            self._limits.ended(live)
+        if stored is not None:
+            self._report(shard, stored, result, failure)
+            self._keep(live, stored, result, failure)
+            self._scope.targets.unavailable.ended(stored.id)
         self.release(live)
 
     def _count(self, live: Live, failure: Failure | None) -> None:
@@ -75,18 +77,19 @@ class Ending:
             epoch.count("failed", target)
         elif again:
             epoch.count_again(again, "ended_well")
-        if live.stored is not None:
-            epoch.lasted_s.append((target, max(self._scope.now_ms - live.stored.created_ms, 0.0) / 1000))
+        since_ms = live.stored.created_ms if live.stored is not None else live.begun_ms
+        if since_ms:
+            epoch.lasted_s.append((target, max(self._scope.now_ms - since_ms, 0.0) / 1000))
 
     def _clear_journal(self, live: Live) -> None:
         shard, epoch = live.shard, self._scope.epoch
         live.journal.unwritten = []
         if (epoch.steps or epoch.early) and live.ops:  # those that were yet to start have nobody left who waits for them
-            unheard = [run for run in (*epoch.steps, *epoch.early) if run.id == live.id]
-            epoch.steps = [run for run in epoch.steps if run.id != live.id]
-            epoch.early = [run for run in epoch.early if run.id != live.id]
-            shard.running.difference_update((run.id, run.ref) for run in unheard)
-        self._keeping.journaled.pop(live.id, None)
+            unheard = [run for run in (*epoch.steps, *epoch.early) if _is_of(run, live)]
+            epoch.steps = [run for run in epoch.steps if not _is_of(run, live)]
+            epoch.early = [run for run in epoch.early if not _is_of(run, live)]
+            shard.running.difference_update((run.id, run.ref) for run in unheard if live.anchored)
+        self._keeping.journaled.pop(live, None)
         for key in live.journal.chunks:
             shard.put(key, None)
         for timer in (live.deadline, *(op.timer for op in live.ops.values()), *_timers_ahead(live)):
@@ -127,13 +130,18 @@ class Ending:
         """The key is free for the next in its inbox."""
         if live.handler.mode != "exclusive":
             return
-        lock_key = keys.lock(live.base)
-        lock = live.shard.locks.get(lock_key)
-        if lock is not None and lock.holder == live.id:
-            following = live.shard.pass_on(lock_key)
+        locks = live.shard.locks
+        held = locks.held.get(live.base) if locks.held else None
+        if held is not None and held.is_of(live):
+            following = locks.pass_on(live.base)
             if following is not None:
                 self._scope.ready.append((live.shard, following))
             self._scope.touch(live.shard)
+
+
+def _is_of(run: StepRun, live: Live) -> bool:
+    """Also one of its earlier attempts, which were another coroutine: what those had begun goes on."""
+    return run.owner is live or (live.anchored and run.id == live.id)
 
 
 def _timers_ahead(live: Live) -> list[bytes | None]:

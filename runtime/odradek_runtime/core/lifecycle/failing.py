@@ -63,8 +63,7 @@ class Failing:
 
     def why_unkept(self, live: Live) -> str:
         """Why it cannot be kept for later, if it is not already. "" if it can."""
-        stored = live.endure()
-        return "" if live.anchored else self._scope.sizes.why_unkept(stored, live.base)
+        return live.why_unkept()
 
     def unkept(self, live: Live, said: str) -> bool:
         """Whether it had to be given up, because it would have to be kept for later and is too large for that."""
@@ -166,17 +165,9 @@ class Failing:
     # --- begins later ---
 
     def queued(self, live: Live) -> None:
-        """Its key is held: it is persisted at the end of the inbox."""
-        stored = live.endure()
+        """Its key is held: it waits at the end of the inbox, and is persisted there if it still does when the epoch closes."""
         if not self.unkept(live, "its key is held, and it cannot wait"):
-            self.enqueue(live.shard, keys.lock(live.base), stored)
-
-    def enqueue(self, shard: Shard, lock_key: bytes, stored: Stored) -> None:
-        """As `queued`, by its entry."""
-        stored.status = "inboxed"
-        shard.put(keys.invocation(stored.id), self._scope.sizes.entry(stored))
-        shard.enqueue(lock_key, stored.id)
-        self._scope.touch(shard)
+            self._keeping.queue(live)
 
     def over_limit(self, live: Live) -> None:
         """As many of its handler as may are under way: it is persisted as a start that is due, and has its key meanwhile."""
@@ -185,9 +176,7 @@ class Failing:
             return
         stored.status = "scheduled"
         self._keeping.persist(live)
-        lock_key = keys.lock(live.base)
-        if live.handler.mode == "exclusive" and lock_key not in shard.locks:
-            shard.hold(lock_key, live.id)
+        self._keeping.hold_key(live)
         shard.put(keys.timer(0, live.id, keys.REF_START), TIMER.encode(Timer("start")))
         self._limits.queue(live)
 

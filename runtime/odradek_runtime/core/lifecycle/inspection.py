@@ -122,7 +122,7 @@ class Inspection:
     def _awaited(self, shard: Shard, command: Command) -> Flaw | None:
         """A result comes for a call that waits for it. For what has ended, or a call that has its result, it comes too late."""
         live = self._living.find(shard, command.id)
-        stored = live.stored if live is not None else self._living.stored(shard, command.id)
+        stored = self._living.stored(shard, command.id)
         if stored is None or stored.status in ENDED:
             return None
         if stored.status in UNBEGUN:
@@ -130,9 +130,9 @@ class Inspection:
         journal = live.journal if live is not None else _read(shard, stored)
         if journal is None:
             return None
-        if command.ref >= len(journal.commands):
+        entry = journal.command(command.ref)
+        if entry is None:
             return Flaw("ref", f"{command.id} has no entry {command.ref} in its journal: it has made no such call")
-        entry = journal.commands[command.ref]
         kind = KINDS.get(entry.kind)
         if kind is None or not kind.outside or entry.failure is not None:
             done = describe(entry.kind, entry.name, entry.key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from odradek._context import let_ask
 from odradek_runtime.core.epoch import StepRun
+from odradek_runtime.core.locks import Queued
 from odradek_runtime.core.operations.kind import Open
 from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.formats import TIMER, Command, Timer
@@ -16,6 +17,7 @@ from odradek_runtime.core.running.coroutine_cache import CoroutineCache, data_by
 from odradek_runtime.core.running.invocation import Live
 from odradek_runtime.core.running.waiting import close, waiting
 from odradek_runtime.core.scope import Scope
+from odradek_runtime.core.shard import Shard
 
 from .limits import Limits
 from .living import Living
@@ -31,28 +33,36 @@ class Keeping:
         self._limits = limits
         self._outward = outward
         self.cache = cache
-        self.journaled: dict[str, Live] = {}
-        """Those to whose journals the open epoch has added something."""
+        self.journaled: dict[Live, None] = {}
+        """Those to whose journals the open epoch has added something: all that have begun to wait in it among them."""
 
     # --- in the journal ---
 
     def anchor(self, live: Live) -> None:
-        """It outlives this epoch: write its entry, and let it hold the key of its object."""
-        stored = live.endure()
+        """It outlives this epoch: write its entry, the lock of its key, and timers that bring back what it waits for."""
         if live.anchored:
             return
+        stored = live.endure()
         live.anchored = True
         self._living.add(live)
         self._limits.began(live)
         self.persist(live)
-        if live.handler.mode == "exclusive":
-            lock_key = keys.lock(live.base)
-            if lock_key not in live.shard.locks:
-                live.shard.hold(lock_key, live.id)
+        self.hold_key(live)
         if live.handler.timeout_s is not None:
-            due_ms = int(self._scope.now_ms + live.handler.timeout_s * 1000)
+            due_ms = int((live.begun_ms or self._scope.now_ms) + live.handler.timeout_s * 1000)
             live.deadline = keys.timer(due_ms, live.id, keys.REF_TIMEOUT)
             live.shard.set_timer(live.deadline, Timer("timeout", created_ms=stored.created_ms))
+        for op in live.ops.values():
+            if op.run is not None and op.ref not in live.journal.completed:
+                self._bring_back(live, op, op.run)
+
+    def hold_key(self, live: Live) -> None:
+        """The key of its object is its own in the journal, too."""
+        if live.handler.mode == "exclusive":
+            locks = live.shard.locks
+            if live.base not in locks.held:
+                locks.take(live.base, live)
+            locks.keep(live.base, live)
 
     def persist(self, live: Live) -> None:
         """Write its entry as it is now."""
@@ -61,12 +71,12 @@ class Keeping:
 
     def journal(self, live: Live) -> None:
         """Something was added to its journal, which is written when the epoch closes."""
-        self.journaled[live.id] = live
+        self.journaled[live] = None
         self._scope.touch(live.shard)
 
     def flush(self, live: Live) -> None:
         """Write what this epoch added to its journal."""
-        self.journaled.pop(live.id, None)
+        self.journaled.pop(live, None)
         if live.journal.unwritten:
             for chunk in live.journal.take_unwritten():
                 key = keys.chunk(live.id, live.shard.next_sequence())
@@ -74,13 +84,36 @@ class Keeping:
                 live.shard.put(key, chunk)
 
     def close(self) -> None:
-        """The epoch ends: journals are written, and what was to start at once and has not waits for the commit."""
+        """The epoch ends: what still waits is written, and what was to start at once and has not waits for the commit."""
         epoch = self._scope.epoch
         if epoch.early:
             epoch.steps += epoch.early
             epoch.early = []
-        for live in list(self.journaled.values()):
+        for live in list(self.journaled):
+            if not live.anchored:
+                self.anchor(live)
+                self.cache.keep(live)
             self.flush(live)
+        for shard in self._scope.shards.values():
+            for queued in shard.locks.left_behind():
+                self.put_in_line(shard, queued)
+            if shard.locks.write():
+                self._scope.touch(shard)
+
+    # --- in line for a key ---
+
+    def queue(self, live: Live) -> None:
+        """It waits for its key behind all others that do."""
+        live.shard.locks.queue(live.base, live)
+        self._living.queue(live)
+        self._scope.touch(live.shard)
+
+    def put_in_line(self, shard: Shard, queued: Queued) -> None:
+        """The epoch ends before it has come to have its key: its entry is written."""
+        stored = queued.endure()
+        stored.status = "inboxed"
+        shard.put(keys.invocation(stored.id), self._scope.sizes.entry(stored))
+        self._living.unqueue(shard, queued)
 
     # --- segments ---
 
@@ -95,7 +128,7 @@ class Keeping:
             epoch.outputs += live.outputs
         epoch.bytes += live.size
         live.size = 0
-        if live.stored is not None:
+        if live.lasting:
             self._merge_journal(live)
         if live.begun:
             begun, live.begun = live.begun, None
@@ -113,19 +146,14 @@ class Keeping:
     def start_step(self, live: Live, op: Open, attempt: int = 0, first_ms: int = 0, *, beside: int = 1) -> None:
         """Run a step once this epoch is durable; an idempotent one at once, but while a culprit is looked for.
 
-        Until its result is recorded it is a timer that is due: a crash runs it again.
-
         `beside`: how many operations of this invocation begin now; what it holds in memory is reckoned in equal parts to each.
         """
         shard, epoch = live.shard, self._scope.epoch
         first_ms = first_ms or int(self._scope.now_ms)
-        op.timer = keys.timer(0, live.id, op.ref)
-        created_ms = live.stored.created_ms if live.stored is not None else 0
-        shard.put(op.timer, TIMER.encode(Timer("step", attempt, first_ms, created_ms)))
-        shard.running.add((live.id, op.ref))
         held = data_bytes(live) // beside
-        key = f"{live.id}-{op.ref}"
-        run = StepRun(shard.number, shard.incarnation, live.id, op.ref, op.what, key, attempt, first_ms, created_ms, held)
+        op.run = run = StepRun(shard.number, shard.incarnation, live, op.ref, op.what, attempt, first_ms, held)
+        if live.anchored:
+            self._bring_back(live, op, run)
         if run.body.idempotent and not self._scope.splitting:
             epoch.early.append(run)
         else:
@@ -133,34 +161,65 @@ class Keeping:
             epoch.urgent = True
         self._scope.touch(shard)
 
+    def _bring_back(self, live: Live, op: Open, run: StepRun) -> None:
+        """Until the result of a step is recorded it is a timer that is due: a crash runs it again."""
+        shard, stored = live.shard, live.endure()
+        op.timer = keys.timer(0, stored.id, op.ref)
+        shard.put(op.timer, TIMER.encode(Timer("step", run.attempt, run.first_ms, stored.created_ms)))
+        shard.running.add((stored.id, op.ref))
+
     # --- coroutines ---
 
     def suspend(self, live: Live) -> None:
-        """It waits: keep what it did, and the coroutine for as long as there is room."""
-        self.anchor(live)
+        """It waits: keep what it did, and the coroutine for as long as there is room. It is written when the epoch closes."""
+        if not live.anchored:
+            self._begin_to_wait(live)
         seen_all = live.journal.delivered == len(live.journal.completions)
         if seen_all and live.stored is not None and live.stored.attempts:  # it got further: what failed before no longer counts
             live.stored.attempts, live.stored.failed_ms, live.stored.reason = 0, 0, ""
             self.persist(live)
         self.merge(live)
         let_ask(live.context, waiting(live))
-        self.cache.keep(live)
+        if live.anchored:
+            self.cache.keep(live)
+
+    def _begin_to_wait(self, live: Live) -> None:
+        """For the first time, or once more in the same epoch: it has its key, and its place under a limit."""
+        locks = live.shard.locks
+        live.begun_ms = live.begun_ms or self._scope.now_ms
+        if live.handler.mode == "exclusive" and live.base not in locks.held:
+            locks.take(live.base, live)
+        self._limits.began(live)
+        if live.named:
+            self._living.add(live)
+        self.journaled[live] = None
 
     def forget(self, live: Live) -> None:
         """It has ended, or its coroutine is of no use any more."""
-        self.cache.release(live)
-        self._living.remove(live)
+        if live.anchored:
+            self.cache.release(live)
+        if live.named:
+            self._living.remove(live)
         close(live)
 
     def evict(self) -> None:
         """Drop the coroutines that the cache has no room for; a replay rebuilds them. Called between epochs."""
         for live in self.cache.surplus():
             self.forget(live)
+            live.let_go()
+
+    def discard(self) -> None:
+        """The open epoch will not be: what has begun to wait in it never was."""
+        for live in list(self.journaled):
+            if not live.anchored:
+                self.forget(live)
+        self.journaled.clear()
 
     def drop(self, number: int) -> None:
         """The shard goes, or starts over: nothing in memory counts any more."""
         for live in self._living.of(number):
             self.forget(live)
+        self._living.drop(number)
 
 
 class _Begun:
@@ -177,6 +236,7 @@ class _Begun:
 
     def timer(self, op: Open, timer: Timer) -> None:
         assert op.timer is not None, "it has one"
+        self._keeping.anchor(self._live)
         self._live.shard.set_timer(op.timer, timer)
         self._scope.touch(self._live.shard)
 

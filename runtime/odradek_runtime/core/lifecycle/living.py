@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from odradek_runtime.core.locks import Queued
 from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.formats import INVOCATION, Stored
 from odradek_runtime.core.running.invocation import Live
@@ -18,6 +19,7 @@ class Living:
 
     def __init__(self) -> None:
         self._shards: defaultdict[int, dict[str, Live]] = defaultdict(dict)
+        self._queued: defaultdict[int, dict[str, Live]] = defaultdict(dict)
 
     def add(self, live: Live) -> None:
         """It is there from now on."""
@@ -27,6 +29,16 @@ class Living:
         """It has ended, or its coroutine is of no use any more."""
         self._shards[live.shard.number].pop(live.id, None)
 
+    def queue(self, live: Live) -> None:
+        """It waits for its key, and has no entry in the store yet."""
+        if live.named:
+            self._queued[live.shard.number][live.id] = live
+
+    def unqueue(self, shard: Shard, queued: Queued) -> None:
+        """It begins, or is written."""
+        if self._queued:
+            self._queued[shard.number].pop(queued.id, None)
+
     def find(self, shard: Shard, id_: str) -> Live | None:
         """None: it has no coroutine here, whether or not there is such an invocation."""
         return self._shards[shard.number].get(id_)
@@ -35,13 +47,17 @@ class Living:
         """All of one shard."""
         return list(self._shards[number].values())
 
+    def drop(self, number: int) -> None:
+        """The shard goes, and those that wait for a key there with it."""
+        self._queued.pop(number, None)
+
     def __len__(self) -> int:
         return sum(len(each) for each in list(self._shards.values()))
 
     def stored(self, shard: Shard, id_: str) -> Stored | None:
         """The entry of an invocation as it is now; None: there is none."""
-        live = self._shards[shard.number].get(id_)
+        live = self._shards[shard.number].get(id_) or self._queued[shard.number].get(id_)
         if live is not None:
-            return live.stored
+            return live.endure()
         raw = shard.read(keys.invocation(id_))
         return INVOCATION.decode(raw) if raw is not None else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 
+from odradek_runtime.core.locks import Queued
 from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.answers import reply_of
 from odradek_runtime.core.records.fingerprint import differ, fingerprint
@@ -131,27 +132,38 @@ class Starts:
         live = self._revival.revive(shard, stored)
         if live is None:
             return
-        lock_key = keys.lock(live.base)
-        lock = shard.locks.get(lock_key) if live.handler.mode == "exclusive" else None
-        if lock is not None and lock.holder != stored.id:
-            self._failing.enqueue(shard, lock_key, stored)
+        held = shard.locks.held.get(live.base) if live.handler.mode == "exclusive" else None
+        if held is not None and not held.is_of(live):
+            self._keeping.queue(live)
             return
-        self._start(live, stored)
+        self._start(live)
 
-    def _start(self, live: Live, stored: Stored) -> None:
+    def _start(self, live: Live) -> None:
         if self._limits.full(live.handler.target):
             self._failing.over_limit(live)
             return
-        stored.status = "running"
+        if live.stored is not None:
+            live.stored.status = "running"
         self._advance.start(live)
 
-    def start_apart(self, shard: Shard, id_: str) -> None:
+    def start_apart(self, shard: Shard, following: Queued | str) -> None:
         """As `start_next`, as an event of its own: while a poisonous record is looked for, no event runs two invocations."""
+        if isinstance(following, Live):
+            self._keeping.put_in_line(shard, following)
+            self._keeping.hold_key(following)
+        id_ = following if isinstance(following, str) else following.id
         shard.set_timer(keys.timer(0, id_, keys.REF_START), Timer("start"))
         self._scope.touch(shard)
 
-    def start_next(self, shard: Shard, id_: str) -> None:
+    def start_next(self, shard: Shard, following: Queued | str) -> None:
         """It was in an inbox and holds the key now, or its turn has come under its handler's limit."""
+        if isinstance(following, Live):
+            self._living.unqueue(shard, following)
+            self._start(following)
+        elif isinstance(following, str):
+            self._start_stored(shard, following)
+
+    def _start_stored(self, shard: Shard, id_: str) -> None:
         stored = self._living.stored(shard, id_)
         if stored is None or stored.status in ("running", *ENDED):
             self._pass_over(shard, id_)
@@ -169,8 +181,9 @@ class Starts:
     def _pass_over(self, shard: Shard, id_: str) -> None:
         """What waits in an inbox waits in the journal, too, unless somebody else has written there: the next has its turn."""
         logger.error("shard %d: %s is to begin, and is not waiting: it is passed over", shard.number, id_)
-        held = next((lock_key for lock_key, lock in shard.locks.items() if lock.holder == id_), None)
-        following = shard.pass_on(held) if held is not None else None
+        locks = shard.locks
+        base = next((base for base, held in locks.held.items() if held.holder == id_), None)
+        following = locks.pass_on(base) if base is not None else None
         if following is not None:
             self._scope.ready.append((shard, following))
         self._scope.touch(shard)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol
 from odradek import TerminalError
 from odradek._definition import Handler
 from odradek._future import Future
+from odradek_runtime.core.epoch import StepRun
 from odradek_runtime.core.records.formats import Command, Entry, Timer
 from odradek_runtime.core.scope import Scope
 
@@ -38,7 +39,9 @@ class Open:
     future: Future[Any] | None = None
     decode: Callable[[bytes], Any] | None = None
     timer: bytes | None = None
-    """The key of the timer that brings it back after a crash, or that ends it."""
+    """The key of the timer that brings it back after a crash, or that ends it, if it is set."""
+    run: StepRun | None = None
+    """What runs outside for it, once that has been asked for."""
 
 
 class Asker(Protocol):
@@ -81,7 +84,7 @@ class Effects(Protocol):
     """What an operation can do to the epoch when it begins."""
 
     def timer(self, op: Open, timer: Timer) -> None:
-        """Set its timer."""
+        """Set its timer: its invocation is written, for its timers are found in the journal."""
         ...
 
     def step(self, op: Open) -> None:

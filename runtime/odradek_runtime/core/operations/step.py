@@ -40,7 +40,7 @@ class StepKind(Kind):
         future: Future[Any] = Future(loop=asker.scope.loop, seq=noted.ref)
         if not asker.closed:
             asker.outlive()
-            timer = keys.timer(0, asker.id, noted.ref)
+            timer = None if noted.fresh else keys.timer(0, asker.id, noted.ref)
             asker.open(Open(self, noted.ref, asked, future, asked.decode, timer), fresh=noted.fresh)
         return future
 

@@ -7,7 +7,7 @@ no clock and no interleaving: it repeats the commands, compares them one by one,
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import FrameType
 
 from .formats import CHUNK, Chunk, Entry
@@ -15,6 +15,8 @@ from .request import Failure
 
 Act = tuple[str, str, bytes | None, bytes | None, float]
 """What the code just did and no epoch holds yet: (kind, name, key, value, at_ms)."""
+Segment = tuple[Sequence[Act], Mapping[int, Failure] | None]
+"""What it did between two waits, and which of that was refused where it was made."""
 
 
 CHUNK_BYTES = 128 * 1024
@@ -28,17 +30,23 @@ class Diverged(BaseException):
 
 
 class Journal:
-    """The recorded part, and how far replay has come in it."""
+    """The recorded part, and how far replay has come in it.
 
-    __slots__ = ("chunks", "commands", "completed", "completions", "cursor", "delivered", "held_bytes", "unwritten")
+    What the open epoch adds is kept as it came until the journal is written: an invocation that ends before that needs no entries.
+    """
+
+    __slots__ = ("chunks", "commands", "completed", "completions", "cursor", "delivered", "held_bytes", "length", "unwritten")
 
     def __init__(self) -> None:
         self.commands: list[Entry] = []
+        """But those of the open epoch."""
+        self.length = 0
+        """How many commands there are, with those."""
         self.completions: list[Entry] = []
         self.completed: set[int] = set()
         self.cursor = 0
         self.delivered = 0
-        self.unwritten: list[Entry] = []
+        self.unwritten: list[Entry | Segment] = []
         self.chunks: list[bytes] = []
         self.held_bytes = 0
         """What its entries hold, about."""
@@ -57,11 +65,12 @@ class Journal:
                     journal.held_bytes += _size(entry)
                     journal.completed.add(entry.ref)
                     journal.completions.append(entry)
+        journal.length = len(journal.commands)
         return journal
 
     @property
     def replaying(self) -> bool:
-        return self.cursor < len(self.commands)
+        return self.cursor < self.length
 
     def replay(self, kind: str, name: str, key: bytes | None) -> Entry:
         """The recorded entry for what the code does now. Raises Diverged when they differ."""
@@ -79,14 +88,11 @@ class Journal:
 
         `refusals`: which of them were refused where they were made, and how.
         """
-        if not commands:
-            return
-        for index, (kind, name, key, value, at_ms) in enumerate(commands):
-            entry = Entry(kind, len(self.commands), name, key, value, refusals.get(index) if refusals else None, at_ms)
-            self.commands.append(entry)
-            self.unwritten.append(entry)
-            self.held_bytes += _size(entry)
-        self.cursor = len(self.commands)
+        if commands:
+            self.unwritten.append((commands, refusals))
+            self.held_bytes += ENTRY_BYTES * len(commands)
+            self.length += len(commands)
+            self.cursor = self.length
 
     def add_completion(self, completion: Entry) -> None:
         self.completions.append(completion)
@@ -96,7 +102,8 @@ class Journal:
 
     def take_unwritten(self, most_bytes: int = CHUNK_BYTES) -> list[bytes]:
         """What this epoch adds, in chunks that the log takes."""
-        entries, self.unwritten = self.unwritten, []
+        entries = self._settle()
+        self.unwritten = []
         chunks: list[bytes] = []
         begin = size = 0
         for index, entry in enumerate(entries):
@@ -107,6 +114,29 @@ class Journal:
             size += added
         chunks.append(CHUNK.encode(Chunk(entries[begin:])))
         return chunks
+
+    def command(self, ref: int) -> Entry | None:
+        """One of the commands, by its number; None: there is no such."""
+        if ref >= len(self.commands):
+            self.unwritten = [*self._settle()]
+        return self.commands[ref] if ref < len(self.commands) else None
+
+    def _settle(self) -> list[Entry]:
+        """Entries of all that is unwritten, in the order in which it came; its commands have their places from now on."""
+        found: list[Entry] = []
+        for part in self.unwritten:
+            if isinstance(part, Entry):
+                found.append(part)
+                continue
+            acts, refusals = part
+            for index, (kind, name, key, value, at_ms) in enumerate(acts):
+                failure = refusals.get(index) if refusals else None
+                entry = Entry(kind, len(self.commands), name, key, value, failure, at_ms)
+                self.commands.append(entry)
+                self.held_bytes += _size(entry) - ENTRY_BYTES
+                found.append(entry)
+        assert len(self.commands) == self.length, "each has its number since it was done"
+        return found
 
 
 def _size(entry: Entry) -> int:

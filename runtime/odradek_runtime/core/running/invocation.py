@@ -31,6 +31,7 @@ from odradek_runtime.core.records.request import Failure
 from odradek_runtime.core.scope import Scope
 from odradek_runtime.core.shard import ABSENT, Shard
 from odradek_runtime.core.topics.unavailable import Unavailable
+from odradek_runtime.log.parts import headers_of
 from odradek_runtime.log.port import LogError, Message, Outgoing
 from odradek_runtime.routing import derived_id, key_hash
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+PLAIN_BYTES = 32_768
+"""What started an invocation and holds no more is kept wherever anything is (`Sizes.why_unkept`)."""
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _EMPTY = Journal()
 _SUFFIXES = SUFFIXES
@@ -53,7 +56,14 @@ class Live:
     context: Context
     coroutine: Coroutine[Any, Any, Any] | None = None
     waits_for: Any = None
+    lasting = False
+    """It may have to wait: it has a journal of its own, and operations."""
     anchored = False
+    """It is in the journal topic, or will be when this epoch commits: entry, lock and timers are written as they change."""
+    created_ms = 0
+    """Of its entry: an id may be used again once its completion is no longer kept."""
+    begun_ms = 0.0
+    """When it first had to wait."""
     closed = False
     raised: tuple[BaseException, ...] = ()
     """Errors that its handler was given by what it waited for."""
@@ -97,21 +107,36 @@ class Live:
         self.journal = _EMPTY
 
     def endure(self) -> Stored:
-        """It has something to wait for: its entry, which the journal topic will hold if it does not end in this epoch."""
+        """Its entry, which the journal topic is to hold if it does not end in this epoch: made when it is asked for."""
         if self.stored is None:
             origin = self.origin
             assert origin is not None, "a call has its entry from the start"
-            self.be(stored_record(self, origin, self.scope.now_ms))
+            self.be(stored_record(self, origin, self.begun_ms or self.scope.now_ms))
         assert self.stored is not None, "it has one now"
         return self.stored
 
     def be(self, stored: Stored) -> None:
         """It has this entry in the journal topic, or will have."""
-        self.fleeting = False
-        self.stored = stored
+        self.stored, self.created_ms = stored, stored.created_ms
         self._id = stored.id
+        if not self.lasting:
+            self.last()
+
+    def last(self) -> None:
+        """It may have to wait, from now on."""
+        self.fleeting, self.lasting = False, True
         self.journal = Journal()
         self.ops: dict[int, Open] = {}
+
+    def let_go(self) -> None:
+        """Its coroutine is gone, and so is all that it would have needed. A step that is of it still knows it by its id."""
+        self.journal, self.ops, self.stored = _EMPTY, {}, None
+        self.payload = self.message = self._origin = None
+
+    @property
+    def named(self) -> bool:
+        """Somebody may look for it by its id; a record that is delivered once more, or was forwarded, may come twice."""
+        return bool(self._id) or isinstance(self.message, Forwarded) or bool(self.again)
 
     # --- what a context asks ---
 
@@ -257,15 +282,31 @@ class Live:
             entry = self._replay(kind, name, key)
             return Noted(entry.ref, entry.at_ms, fresh=False)
         self.commands.append((kind, name, key, None, at_ms))
-        return Noted(len(self.journal.commands) + len(self.commands) - 1, at_ms, fresh=True)
+        return Noted(self.journal.length + len(self.commands) - 1, at_ms, fresh=True)
 
     def outlive(self) -> None:
         """It has something to wait for. Raises TerminalError when what started it is too large to be kept."""
-        stored = self.endure()
-        if not self.anchored:
-            why = self.scope.sizes.why_unkept(stored, self.base)
-            if why:
-                self.refuse_entry(TerminalError(f"{self.handler.target} cannot wait for anything: what started it {why}", code=413))
+        if self.anchored:
+            return
+        if not self.lasting:
+            self.last()
+        why = self.why_unkept()
+        if why:
+            self.refuse_entry(TerminalError(f"{self.handler.target} cannot wait for anything: what started it {why}", code=413))
+
+    def why_unkept(self) -> str:
+        """Why the journal cannot keep it for later. "" if it can, or does."""
+        if self.anchored or self._is_small():
+            return ""
+        return self.scope.sizes.why_unkept(self.endure(), self.base)
+
+    def _is_small(self) -> bool:
+        """Whether what started it is so small that nobody needs to look any closer."""
+        message = self.message
+        if message is None or self.stored is not None:
+            return False
+        held = len(self.payload or b"") + len(self.base) + len(message.key() or b"")
+        return held <= PLAIN_BYTES and not headers_of(message)
 
     def open(self, op: Open, *, fresh: bool) -> None:
         """The operation is there; one that is awaited until its result comes."""
