@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from odradek._current import STEP_KEY
 from odradek_runtime.core.epoch import StepRun
+from odradek_runtime.core.running.invocation import Live
 from odradek_runtime.worker.steps.executor import StepEnded
 
 from .model import Wrong
@@ -56,10 +57,9 @@ class SimExecutor:
 
     def _may_be_early(self, run: StepRun) -> bool:
         """Whether it may start before its cause is durable: its author says so, and somebody waits for it."""
-        machine = self._worker.machine
-        shard = machine.shards.get(run.shard)
-        live = machine.living.find(shard, run.id) if shard is not None else None
-        return run.body.idempotent and live is not None and run.ref in live.ops
+        owner = run.owner
+        assert isinstance(owner, Live), "whose step it is"
+        return run.body.idempotent and not owner.closed and run.ref in owner.ops
 
     def _run(self, run: StepRun) -> None:
         from .worker import Crashed

@@ -172,19 +172,23 @@ class Due:
         return stored is not None and stored.created_ms == owner.created_ms
 
     def _later(self, shard: Shard, owner: Live, run: StepRun, delay_s: float) -> None:
-        """It runs again after a while: a timer says when."""
-        if not owner.closed:
-            self._keeping.anchor(owner)
-        first = keys.timer(0, run.id, run.ref)
-        if shard.read(first) is None:
-            return
+        """It runs again after a while: a timer says when, and stands in the journal with its invocation."""
+        if owner.anchored:
+            first = keys.timer(0, owner.id, run.ref)
+            if shard.read(first) is None:
+                return
+            shard.put(first, None)
         self._scope.epoch.count("step_retries", owner.handler.target)
-        shard.put(first, None)
-        again = keys.timer(int(self._scope.now_ms + delay_s * 1000), run.id, run.ref)
+        live = self._living.find(shard, owner.id) if owner.closed else owner
+        op = live.ops.get(run.ref) if live is not None else None
+        if op is not None:
+            op.run = None
+        if live is not None:
+            self._keeping.anchor(live)
+        again = keys.timer(int(self._scope.now_ms + delay_s * 1000), owner.id, run.ref)
         shard.set_timer(again, Timer("step", run.attempt + 1, run.first_ms, owner.created_ms))
-        live = self._living.find(shard, run.id)
-        if live is not None and run.ref in live.ops:
-            live.ops[run.ref].timer, live.ops[run.ref].run = again, None
+        if op is not None:
+            op.timer = again
 
     def settle(self, shard: Shard, id_: str, ref: int) -> None:
         """An operation has ended, with no value."""
