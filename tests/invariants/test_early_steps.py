@@ -2,7 +2,8 @@
 
 import pytest
 
-from odradek import App, Context, step
+from odradek import App, Context, ObjectContext, State, step
+from odradek_runtime.core.records import keys
 from tests.invariants.conftest import MakeStage
 from tests.invariants.stage import Stage
 
@@ -150,3 +151,98 @@ def test_while_a_culprit_is_looked_for_they_wait_as_all_do(stage: MakeStage) -> 
     assert here.executor.submitted == []
     here.let_through()
     assert len(here.executor.submitted) == 1
+
+
+def counting(stage: MakeStage) -> Stage:
+    """`tally` counts its records by key, a step before each."""
+    app = App("sums", shards=1)
+    words, said = app.topic("sums-in", value=int), State("words", str, default="")
+
+    @app.object("tally").on(words)
+    async def add(ctx: ObjectContext, number: int) -> None:
+        await more(0)
+        ctx.set(said, ctx.get(said) + str(number))
+
+    made = stage(app, epoch_linger_s=10.0, epoch_backlog_s=10.0)
+
+    rest(made)
+    made.member.sent.clear()
+    return made
+
+
+def rest(here: Stage) -> None:
+    """Let time pass until all is committed."""
+
+    def resting() -> bool:
+        here.later(1_000)
+        return len(here.machine.shards) == 1 and here.quiet
+
+    here.until(resting)
+
+
+def journal_of(here: Stage) -> dict[bytes, bytes | None]:
+    """What the first commit that was sent says in the journal, but where the shard stands."""
+    return {key: value for key, value in here.member.sent[0].journal[0] if key != keys.POSITIONS}
+
+
+def test_what_begins_and_ends_within_an_epoch_leaves_nothing_but_what_it_did(stage: MakeStage) -> None:
+    here = counting(stage)
+    here.publish("sums-in", ("k", 1), ("k", 2), ("l", 3))
+    here.until(lambda: len(here.executor.submitted) == 2, commits=False)  # b waits for its key
+    here.step_ends(here.executor.submitted[0], 1)
+    here.until(lambda: len(here.executor.submitted) == 3, commits=False)
+    here.step_ends(here.executor.submitted[1], 1)
+    here.step_ends(here.executor.submitted[2], 1)
+    here.until(lambda: not here.machine.keeping.journaled and not here.machine.shards[0].locks.held, commits=False)
+    assert here.member.held is None, "all of it in one epoch"
+    rest(here)
+    assert len(here.member.sent) == 1
+    assert journal_of(here) == {}, "no entry, no lock, no timer, and nothing that deletes them"
+    assert dict(here.member.sent[0].state[0]) == {b"tally/k/words": b'"12"', b"tally/l/words": b'"3"'}
+
+
+def test_what_still_waits_when_its_epoch_closes_is_written_then(stage: MakeStage) -> None:
+    here = counting(stage)
+    here.publish("sums-in", ("k", 1), ("k", 2))
+    here.until(lambda: here.executor.submitted, commits=False)
+    here.later(20_000)
+    here.held()
+    assert sorted(key[:1] for key in journal_of(here)) == [b"i", b"i", b"j", b"l", b"q", b"t"]
+    rest(here)
+    here.step_ends(here.executor.submitted[0], 1)
+    here.until(lambda: len(here.executor.submitted) == 2)
+    here.step_ends(here.executor.submitted[1], 1)
+    rest(here)
+    assert not here.machine.shards[0].locks.held
+    assert here.machine.shards[0].read(b"stally/k/words") == b'"12"'
+
+
+def test_an_idempotent_step_that_fails_at_once_runs_again(stage: MakeStage) -> None:
+    """Its invocation is not in the journal yet when the timer of its next attempt is set."""
+    here = counting(stage)
+    here.publish("sums-in", ("k", 1))
+    here.until(lambda: here.executor.submitted, commits=False)
+    here.step_fails(here.executor.submitted[0], ConnectionError("not now"))
+    here.turn()
+    here.later(20_000)
+    here.until(lambda: len(here.executor.submitted) == 2)
+    assert here.executor.submitted[1].attempt == 1
+    here.step_ends(here.executor.submitted[1], 1)
+    rest(here)
+    assert here.machine.shards[0].read(b"stally/k/words") == b'"1"'
+
+
+def test_what_has_begun_to_wait_in_an_epoch_that_fails_begins_anew(stage: MakeStage) -> None:
+    here = counting(stage)
+    here.publish("sums-in", ("k", 1))
+    here.until(lambda: here.executor.submitted, commits=False)
+    here.later(20_000)
+    here.held()
+    here.refuse()
+    here.until(lambda: len(here.executor.submitted) == 2)
+    here.step_ends(here.executor.submitted[0], 1)  # of the epoch that never was
+    here.turn()
+    assert here.machine.shards[0].read(b"stally/k/words") is None
+    here.step_ends(here.executor.submitted[1], 1)
+    rest(here)
+    assert here.machine.shards[0].read(b"stally/k/words") == b'"1"'
