@@ -76,7 +76,8 @@ DEFECTS = (
     ),
     Defect(
         "lock-unwritten", "who holds a key is not written when the epoch closes", "core/locks.py",
-        "            held.holder = invocation.id\n            self._changed[base] = None\n", "            held.holder = invocation.id\n",
+        "            held.holder = invocation.id\n            self._changed[base] = None\n",
+        "            held.holder = invocation.id\n",
     ),
     Defect(
         "lock-left", "a key that was held over an epoch's end stays held in the journal", "core/locks.py",
@@ -191,7 +192,8 @@ DEFECTS = (
     ),
     Defect(
         "journal-unwritten", "the first invocation of an epoch does not get its journal written", "core/lifecycle/keeping.py",
-        "            self.flush(live)\n        for shard", "            self.flush(live) if live.journal.delivered else None\n        for shard",
+        "            self.flush(live)\n        for shard",
+        "            self.flush(live) if live.journal.delivered else None\n        for shard",
     ),
     Defect(
         "chunks-in-commit-unseen", "a replay does not see the journal of the epoch that is being committed", "core/shard.py",
