@@ -78,9 +78,8 @@ class Locks:
             self._changed[base] = None
 
     def keep(self, base: bytes, invocation: Queued) -> None:
-        """Its holder outlives this epoch: the key is held in the journal, too."""
+        """An invocation that has its key outlives this epoch: the key is held in the journal, too."""
         held = self.held[base]
-        assert held.is_of(invocation), "one that waits holds its key"
         if held.holder is invocation:
             held.holder = invocation.id
             self._changed[base] = None
