@@ -15,6 +15,7 @@ import fastavro
 import msgspec
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
+from . import avro
 from .request import Failure
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -231,6 +232,7 @@ class Format(Generic[S]):
         # msgspec notes on the class what it is made of, when it is first asked: two threads that ask first end the process.
         msgspec.json.Decoder(type_)
         self._schema: Any = _AVRO.parse_schema(source)
+        self._write = avro.writer(source)
         self._prefix = _MAGIC + _fingerprint(source)
         self._writers: dict[bytes, Any] = {self._prefix: self._schema}
         for past in _past(name):
@@ -238,10 +240,7 @@ class Format(Generic[S]):
         _SHIPPED.update(self._writers)
 
     def encode(self, value: S) -> bytes:
-        buffer = io.BytesIO()
-        buffer.write(self._prefix)
-        _AVRO.schemaless_writer(buffer, self._schema, _plain(value))
-        return buffer.getvalue()
+        return self._prefix + self._write(value)
 
     def decode(self, data: bytes) -> S:
         """Raises FormatError when the bytes are not of this schema, in any version."""
@@ -257,21 +256,6 @@ class Format(Generic[S]):
             return msgspec.convert(datum, self._type)
         except (EOFError, ValueError, IndexError, TypeError, msgspec.ValidationError) as error:
             raise FormatError(f"a damaged {self._what}: {error}") from error
-
-
-def _plain(value: Any) -> Any:
-    """Structs as the nested dicts that fastavro writes."""
-    if isinstance(value, msgspec.Struct):
-        return {name: _nested(getattr(value, name)) for name in value.__struct_fields__}
-    return value
-
-
-def _nested(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, Failure):
-        return {"code": value.code, "message": value.message, "metadata": dict(value.metadata)}
-    return value
 
 
 def _load(name: str) -> Any:
