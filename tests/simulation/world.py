@@ -161,6 +161,7 @@ class World:
             coroutine_cache=rng.choice((0, 1, 10_000)),
             epoch_linger_s=rng.choice((0.0, 0.005, 0.05)),
             epoch_events=rng.choice((1, 4, 20_000)),
+            steps_running=self.faults.source("steps_running").choice((1, 3, 1_000)),
         )
         self._nodes.append((deployment, settings))
         self._start(len(self._nodes) - 1)

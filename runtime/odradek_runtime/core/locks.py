@@ -64,6 +64,8 @@ class Locks:
     def __init__(self, shard: Journaled) -> None:
         self.held: dict[bytes, Held] = {}
         """To be looked at by anybody, and changed here alone."""
+        self.lined_up = 0
+        """How many have come in the open epoch and wait."""
         self._shard = shard
         self._written: set[bytes] = set()
         """Those that the journal has."""
@@ -90,6 +92,7 @@ class Locks:
         if held.behind is None:
             held.behind = deque()
         held.behind.append(invocation)
+        self.lined_up += 1
         self._queued[base] = None
 
     def pass_on(self, base: bytes) -> Queued | str | None:
@@ -108,6 +111,7 @@ class Locks:
             return held.holder
         if held.behind:
             held.holder = held.behind.popleft()
+            self.lined_up -= 1
             return held.holder
         del self.held[base]
         if base in self._written:
@@ -130,6 +134,7 @@ class Locks:
             held = self.held.get(base)
             while held is not None and held.behind:
                 invocation = held.behind.popleft()
+                self.lined_up -= 1
                 self._shard.put(keys.slot(keys.lock(base), held.tail), SLOT.encode(Slot(invocation.id)))
                 held.tail += 1
                 self._changed[base] = None

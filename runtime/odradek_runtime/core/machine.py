@@ -81,6 +81,11 @@ class Machine(Scope):
         """An event has set something going that has yet to be done."""
         return bool(self.outward.handed or self.ready)
 
+    @property
+    def lined_up(self) -> int:
+        """How many have come in the open epoch for a key that is held."""
+        return sum(shard.locks.lined_up for shard in self.shards.values())
+
     def settle(self) -> None:
         """Hand over local commands and start what waits for a key; what is left after so many goes on beside everything else."""
         handed, ready = self.outward.handed, self.ready

@@ -100,6 +100,11 @@ class Keeping:
             if shard.locks.write():
                 self._scope.touch(shard)
 
+    @property
+    def unwritten(self) -> int:
+        """How many wait and would have to be written if the epoch closed now."""
+        return sum(not live.anchored for live in self.journaled)
+
     # --- in line for a key ---
 
     def queue(self, live: Live) -> None:

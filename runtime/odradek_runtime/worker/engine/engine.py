@@ -40,6 +40,7 @@ from .intake import Intake
 from .isolation import Isolation
 from .replaying import Replaying, Reread, Rereader
 from .standstill import Standstill
+from .throttle import Throttle
 
 logger = logging.getLogger("odradek")
 
@@ -82,6 +83,7 @@ class Engine:
         machine.look_at_clock = self._let_time_pass
         self._sent_ms = self._sent_steady_ms = 0.0
         self.intake = Intake(machine, member)
+        self._throttle = Throttle(machine, executor, self.intake, settings, self.flags)
         self._agenda = Agenda(machine, self._full, self._one_by_one, executor.took)
         self._asked = Asked()
         self._isolation = Isolation(machine, settings.epoch_events)
@@ -144,7 +146,7 @@ class Engine:
             except (Unavailable, LogError) as error:
                 self._standstill.met(error)
                 self.flags.start_over = str(error)
-        self._regulate()
+        self._throttle.regulate()
 
     def _advance(self) -> None:
         """Everything that reads the stores. Raises StoreLost."""
@@ -187,7 +189,7 @@ class Engine:
             return 0.5 if self.inflight is not None else 0.0
         if self._standstill.lasts and not self.flags.stopping:
             return STANDSTILL_LOOK_S
-        if self.intake.waiting and not self._full() and not self.flags.stopping:
+        if self._may_work and not self._full() and not self.flags.stopping:
             return 0.0
         if self._agenda.waiting and not self._full() and not self.flags.stopping:
             return 0.0
@@ -200,7 +202,7 @@ class Engine:
         if not self.flags.stopping:
             waits_ms.append(self._replaying.wait_ms(steady_ms))
         if self.inflight is None and not self.machine.epoch.empty:
-            waits_ms.append(self._linger_ms())
+            waits_ms.append(max(self._linger_ms(), self._throttle.drain_ms() if self._linger_ms() <= 0 else 0.0))
         return min(max(min(waits_ms, default=500.0), 0.0), 500.0) / 1000 if not self._full() else 0.5
 
     @property
@@ -230,12 +232,17 @@ class Engine:
     def _work(self) -> None:
         split = self._isolation.split
         budget = split or SLICE
-        while budget > 0 and self.intake.waiting and not self._full():
+        while budget > 0 and self._may_work and not self._full():
             epoch = self.machine.epoch
             before = epoch.bytes
             taken = self.intake.process(1 if split else min(budget, self._stride(epoch)))
             self._bytes_each = max((epoch.bytes - before) // taken, self._bytes_each // 2)
             budget -= taken
+
+    @property
+    def _may_work(self) -> bool:
+        """Records or commands are there and do not have to wait."""
+        return self.intake.waiting and (self.intake.has_commands or not self._throttle.holds(self.inflight))
 
     def _stride(self, epoch: Epoch) -> int:
         """As many records as may take a sixteenth of an epoch, going by those just processed; no more than it has room for."""
@@ -260,17 +267,6 @@ class Engine:
                 shard.advanced.update(p for p in shard.positions if self.intake.reads(shard, p))
                 self.machine.touch(shard)
 
-    def _regulate(self) -> None:
-        """Too many steps, or starts under a limit, wait, or hold too much: the inputs pause, nothing is dropped (invariant 7)."""
-        waiting = len(self.machine.targets.unavailable.waiting)
-        load, limit = self._executor.load + self.machine.limits.backlog + waiting, self._settings.steps_queued
-        half = 2 if self.flags.paused else 1
-        if self.flags.paused != (
-            load > limit // half or self._executor.load_bytes > self._shares.suspended_bytes // half
-        ):
-            self.flags.paused = not self.flags.paused
-            self.intake.pause(paused=self.flags.paused)
-
     # --- commits ---
 
     def _close_if_due(self) -> None:
@@ -282,7 +278,7 @@ class Engine:
         age_ms = self.machine.steady_ms - epoch.started_ms
         forced = self._handover.losing or self.flags.stopping
         urgent = epoch.urgent and (not self.machine.busy or age_ms >= BUSY_MS)
-        due = forced or urgent or self._full() or self._linger_ms() <= 0
+        due = forced or urgent or self._full() or (self._linger_ms() <= 0 and self._throttle.drain_ms() <= 0)
         if due and self._stores_are_sound():
             self._commit()
 

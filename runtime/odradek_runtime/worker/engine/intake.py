@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from odradek_runtime.core.machine import Machine
@@ -25,6 +25,8 @@ class Batch:
 
     records: Records
     done: int = 0
+    sifted: bool = False
+    """Its commands are elsewhere, and the member has been told that it is taken."""
 
 
 class Intake:
@@ -34,6 +36,8 @@ class Intake:
         self._machine = machine
         self._member = member
         self._backlog: deque[Batch] = deque()
+        self._commands: deque[Batch] = deque()
+        """Out of batches whose other records have to wait."""
         self._readers: dict[Partition, Shard] = {}
         self._generation = 0
         self._paused = False
@@ -44,15 +48,40 @@ class Intake:
 
     @property
     def waiting(self) -> bool:
-        return bool(self._backlog)
+        return bool(self._backlog or self._commands)
+
+    @property
+    def has_commands(self) -> bool:
+        """Some that need not wait for the records that were fetched with them."""
+        return bool(self._commands)
 
     def add(self, records: Records) -> None:
         self._backlog.append(Batch(records))
 
     def clear(self) -> None:
         """Drop what waits: it will be fetched again."""
+        self._commands.clear()
         while self._backlog:
-            self._backlog.popleft().records.taken()
+            self._taken(self._backlog.popleft())
+
+    def _taken(self, batch: Batch) -> None:
+        if not batch.sifted:
+            batch.sifted = True
+            batch.records.taken()
+
+    def sift(self) -> None:
+        """Records have to wait for long: commands that were fetched among them go before, and what comes next is fetched."""
+        for batch in self._backlog:
+            if batch.sifted:
+                continue
+            self._taken(batch)
+            records, topic = batch.records, self._machine.commands_topic
+            left = records.messages[batch.done :]
+            commands = [message for message in left if message.topic() == topic]
+            if commands:
+                self._commands.append(Batch(Records(commands, records.generation, _nothing), sifted=True))
+                others = [message for message in left if message.topic() != topic]
+                batch.records, batch.done = replace(records, messages=others), 0
 
     def positions(self) -> dict[Partition, int]:
         """Next offset of every partition that is read; safe from any thread."""
@@ -61,7 +90,7 @@ class Intake:
     def times(self, positions: Mapping[Partition, int]) -> dict[Partition, int]:
         """Of the first record from each position on its Unix milliseconds, where it waits here; safe from any thread."""
         found: dict[Partition, int] = {}
-        for batch in list(self._backlog):
+        for batch in (*list(self._commands), *list(self._backlog)):
             for message in batch.records.messages[batch.done :]:
                 partition = Partition(message.topic(), message.partition())
                 position = positions.get(partition)
@@ -126,13 +155,14 @@ class Intake:
 
     def process(self, budget: int) -> int:
         """Feed up to `budget` records of the first batch to the machine; gives how many were taken from it."""
-        batch = self._backlog[0]
+        waiting = self._commands or self._backlog
+        batch = waiting[0]
         messages = batch.records.messages
         start = batch.done
         end = batch.done = min(start + budget, len(messages))
         if end == len(messages):
-            self._backlog.popleft()
-            batch.records.taken()
+            waiting.popleft()
+            self._taken(batch)
         self._feed(messages[start:end], batch.records.generation)
         if batch.records.reached and end == len(messages):
             self._pass(batch.records)
@@ -205,3 +235,7 @@ class Intake:
             if machine.busy:
                 machine.settle()
         return size
+
+
+def _nothing() -> None:
+    """The member has been told already."""

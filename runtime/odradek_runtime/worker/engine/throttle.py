@@ -1,0 +1,75 @@
+"""The throttle: how much of what waits may be under way at once before the records behind it have to wait.
+
+Stands between the intake and the engine's turn. Steps run beside the engine, so many at a time: what is taken in beyond that would
+only be written, for an epoch ends before its turn has come. For a while records wait where they are, fetched; then nothing more is
+fetched, and commands, which what is under way may need to end, are picked out of what has been (invariant 7).
+"""
+
+from __future__ import annotations
+
+from odradek_runtime.configuration.memory import Shares
+from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.core.epoch import Epoch
+from odradek_runtime.core.machine import Machine
+from odradek_runtime.worker.steps.executor import Executor
+
+from .flags import Flags
+from .intake import Intake
+
+HELD_MS = 100.0
+"""How long records wait before their partitions are paused: that drops what the client library has fetched ahead."""
+DRAIN_MS = 50.0
+"""How long an epoch that nobody waits for stays open for steps that run already to end within it."""
+
+
+class Throttle:
+    """Of one engine."""
+
+    def __init__(self, machine: Machine, executor: Executor, intake: Intake, settings: Settings, flags: Flags) -> None:
+        self._machine = machine
+        self._executor = executor
+        self._intake = intake
+        self._flags = flags
+        self._least = settings.steps_running
+        self._most = max(settings.steps_running * 5 // 4, settings.steps_running + 1)
+        self._queued = settings.steps_queued
+        self._shares: Shares = settings.shares
+        self._closed = False
+        self._closed_ms = 0.0
+        self._drains = 0
+        """The number of the epoch that takes nothing in any more."""
+        self._drains_ms = 0.0
+
+    def holds(self, inflight: Epoch | None) -> bool:
+        """Whether records have to wait: enough runs, or stands in line for its key, or the epoch is about to close."""
+        machine, epoch = self._machine, self._machine.epoch
+        at_work = self._executor.load + len(epoch.steps) + len(epoch.early) + machine.lined_up
+        if inflight is not None:
+            at_work += len(inflight.steps)
+        if self._closed:
+            self._closed = at_work >= self._least
+        elif at_work >= self._most:
+            self._closed, self._closed_ms = True, machine.steady_ms
+        return self._closed or self._drains == epoch.number
+
+    def drain_ms(self) -> float:
+        """How long the epoch, which could close now, still waits for steps that run to end within it: then they leave no trace."""
+        machine, epoch = self._machine, self._machine.epoch
+        if not self._executor.load or not machine.keeping.unwritten:
+            return 0.0
+        if self._drains != epoch.number:
+            self._drains, self._drains_ms = epoch.number, machine.steady_ms
+        return self._drains_ms + DRAIN_MS - machine.steady_ms
+
+    def regulate(self) -> None:
+        """Too many steps, or starts under a limit, wait, or hold too much: the inputs pause, nothing is dropped (invariant 7)."""
+        machine, flags = self._machine, self._flags
+        waiting = len(machine.targets.unavailable.waiting)
+        load, half = self._executor.load + machine.limits.backlog + waiting, 2 if flags.paused else 1
+        much = load > self._queued // half or self._executor.load_bytes > self._shares.suspended_bytes // half
+        long = self._closed and machine.steady_ms - self._closed_ms > HELD_MS
+        if flags.paused != (much or long):
+            flags.paused = not flags.paused
+            self._intake.pause(paused=flags.paused)
+        if flags.paused and self._closed:
+            self._intake.sift()
