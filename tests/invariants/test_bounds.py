@@ -5,6 +5,7 @@ import time
 from odradek_runtime.core.records.formats import Command
 from odradek_runtime.log.port import Partition
 from odradek_runtime.recovery.orders import give
+from odradek_runtime.routing import fresh_id
 from odradek_runtime.worker.engine.engine import SLICE
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting
@@ -75,6 +76,46 @@ def test_too_many_steps_pause_the_inputs_and_nothing_else(stage: MakeStage) -> N
     here.executor.load = 5
     here.turn()
     assert here.member.paused == set()
+
+
+def test_records_wait_while_enough_steps_run(stage: MakeStage) -> None:
+    here = stage(counting(), steps_running=8).open()
+    here.executor.load = 10
+    here.publish(IN.topic, *[("k", 1)] * 5)
+    here.until(lambda: here.engine.intake.waiting)
+    here.turn()
+    assert here.position(IN) == 0
+    assert here.engine.patience_s() > 0, "it waits, and does not look again at once"
+    assert here.member.paused == set(), "for a moment: to pause drops what is fetched ahead"
+
+    here.executor.load = 8
+    here.turn()
+    assert here.position(IN) == 0
+    here.executor.load = 7
+    here.until(lambda: here.position(IN) == 5 and here.quiet)
+
+
+def test_while_records_wait_for_long_the_commands_go_on(stage: MakeStage) -> None:
+    here = stage(counting(), steps_running=8).open()
+    here.executor.load = 10
+    here.publish(IN.topic, *[("k", 1)] * 5)
+    here.until(lambda: here.engine.intake.waiting)
+    here.later(101)
+    here.turn()
+    assert here.member.paused == {IN}
+    posted = here.member.posted_records
+    id_ = fresh_id(b"l", bytes(12), hash_=0)
+    give(here.log, "counting", id_, [(0, Command("invoke", id_, target="counter/add", key=b"l", payload=b"1"))])
+    here.until(lambda: here.machine.shards[0].read(b"scounter/l/count") == b"1")
+    assert here.member.posted_records > posted
+    assert here.position(IN) == 0
+
+    here.executor.load = 0
+    here.until(lambda: here.position(IN) == 5)
+    here.later(1_000)
+    here.until(lambda: here.quiet)
+    assert here.member.paused == set()
+    assert here.machine.shards[0].read(b"scounter/k/count") == b"5"
 
 
 def test_inputs_that_are_read_anew_stay_paused(stage: MakeStage) -> None:

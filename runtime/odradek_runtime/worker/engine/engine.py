@@ -146,7 +146,7 @@ class Engine:
             except (Unavailable, LogError) as error:
                 self._standstill.met(error)
                 self.flags.start_over = str(error)
-        self._throttle.regulate()
+        self._throttle.regulate(self.inflight)
 
     def _advance(self) -> None:
         """Everything that reads the stores. Raises StoreLost."""

@@ -42,6 +42,10 @@ class Throttle:
 
     def holds(self, inflight: Epoch | None) -> bool:
         """Whether records have to wait: enough runs, or stands in line for its key, or the epoch is about to close."""
+        self._look(inflight)
+        return self._closed or self._drains == self._machine.epoch.number
+
+    def _look(self, inflight: Epoch | None) -> None:
         machine, epoch = self._machine, self._machine.epoch
         at_work = self._executor.load + len(epoch.steps) + len(epoch.early) + machine.lined_up
         if inflight is not None:
@@ -50,7 +54,6 @@ class Throttle:
             self._closed = at_work >= self._least
         elif at_work >= self._most:
             self._closed, self._closed_ms = True, machine.steady_ms
-        return self._closed or self._drains == epoch.number
 
     def drain_ms(self) -> float:
         """How long the epoch, which could close now, still waits for steps that run to end within it: then they leave no trace."""
@@ -61,8 +64,9 @@ class Throttle:
             self._drains, self._drains_ms = epoch.number, machine.steady_ms
         return self._drains_ms + DRAIN_MS - machine.steady_ms
 
-    def regulate(self) -> None:
+    def regulate(self, inflight: Epoch | None) -> None:
         """Too many steps, or starts under a limit, wait, or hold too much: the inputs pause, nothing is dropped (invariant 7)."""
+        self._look(inflight)
         machine, flags = self._machine, self._flags
         waiting = len(machine.targets.unavailable.waiting)
         load, half = self._executor.load + machine.limits.backlog + waiting, 2 if flags.paused else 1
