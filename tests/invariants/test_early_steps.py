@@ -4,6 +4,7 @@ import pytest
 
 from odradek import App, Context, ObjectContext, State, step
 from odradek_runtime.core.records import keys
+from odradek_runtime.worker.engine.throttle import DRAIN_MS
 from tests.invariants.conftest import MakeStage
 from tests.invariants.stage import Stage
 
@@ -199,6 +200,40 @@ def test_what_begins_and_ends_within_an_epoch_leaves_nothing_but_what_it_did(sta
     assert len(here.member.sent) == 1
     assert journal_of(here) == {}, "no entry, no lock, no timer, and nothing that deletes them"
     assert dict(here.member.sent[0].state[0]) == {b"tally/k/words": b'"12"', b"tally/l/words": b'"3"'}
+
+
+def test_an_epoch_stays_open_a_little_for_steps_that_run_to_end_within_it(stage: MakeStage) -> None:
+    here = counting(stage)
+    here.publish("sums-in", ("k", 1))
+    here.until(lambda: here.executor.submitted, commits=False)
+    here.executor.load = 1
+    here.later(10_001)
+    for _ in range(5):
+        here.turn()
+    assert here.member.held is None
+    assert 0 < here.engine.patience_s() <= DRAIN_MS / 1000
+    here.publish("sums-in", ("l", 2))
+    here.until(lambda: here.engine.intake.waiting, commits=False)
+    assert len(here.executor.submitted) == 1, "it takes nothing in meanwhile"
+    here.executor.load = 0
+    here.step_ends(here.executor.submitted[0], 1)
+    assert here.held().journal[0] == [(keys.POSITIONS, here.held().journal[0][0][1])]
+
+
+def test_it_does_not_where_steps_are_too_slow_for_that(stage: MakeStage) -> None:
+    here = counting(stage)
+    waited: list[bool] = []
+    for number in range(3):
+        here.publish("sums-in", (f"k{number}", 1))
+        here.until(lambda: len(here.executor.submitted) == number + 1, commits=False)  # noqa: B023
+        here.executor.load = 1
+        here.later(10_001)
+        here.turn()
+        waited.append(here.member.held is None)
+        here.later(DRAIN_MS + 1)
+        here.held()
+        here.until(lambda: here.quiet)
+    assert waited == [True, False, False]
 
 
 def test_what_still_waits_when_its_epoch_closes_is_written_then(stage: MakeStage) -> None:

@@ -202,7 +202,7 @@ class Engine:
         if not self.flags.stopping:
             waits_ms.append(self._replaying.wait_ms(steady_ms))
         if self.inflight is None and not self.machine.epoch.empty:
-            waits_ms.append(max(self._linger_ms(), self._throttle.drain_ms() if self._linger_ms() <= 0 else 0.0))
+            waits_ms.append(max(self._linger_ms(), self._throttle.drain_ms))
         return min(max(min(waits_ms, default=500.0), 0.0), 500.0) / 1000 if not self._full() else 0.5
 
     @property
@@ -278,7 +278,7 @@ class Engine:
         age_ms = self.machine.steady_ms - epoch.started_ms
         forced = self._handover.losing or self.flags.stopping
         urgent = epoch.urgent and (not self.machine.busy or age_ms >= BUSY_MS)
-        due = forced or urgent or self._full() or (self._linger_ms() <= 0 and self._throttle.drain_ms() <= 0)
+        due = forced or urgent or self._full() or (self._linger_ms() <= 0 and self._throttle.may_close())
         if due and self._stores_are_sound():
             self._commit()
 

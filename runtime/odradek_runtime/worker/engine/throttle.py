@@ -18,8 +18,10 @@ from .intake import Intake
 
 HELD_MS = 100.0
 """How long records wait before their partitions are paused: that drops what the client library has fetched ahead."""
-DRAIN_MS = 50.0
+DRAIN_MS = 20.0
 """How long an epoch that nobody waits for stays open for steps that run already to end within it."""
+UNDRAINED = 16
+"""So many epochs do not, after one for which most of them did not end in time."""
 
 
 class Throttle:
@@ -39,6 +41,7 @@ class Throttle:
         self._drains = 0
         """The number of the epoch that takes nothing in any more."""
         self._drains_ms = 0.0
+        self._drained = self._undrained = 0
 
     def holds(self, inflight: Epoch | None) -> bool:
         """Whether records have to wait: enough runs, or stands in line for its key, or the epoch is about to close."""
@@ -55,14 +58,31 @@ class Throttle:
         elif at_work >= self._most:
             self._closed, self._closed_ms = True, machine.steady_ms
 
-    def drain_ms(self) -> float:
-        """How long the epoch, which could close now, still waits for steps that run to end within it: then they leave no trace."""
-        machine, epoch = self._machine, self._machine.epoch
-        if not self._executor.load or not machine.keeping.unwritten:
-            return 0.0
+    def may_close(self) -> bool:
+        """Whether the epoch, whose time has come, need not wait for steps that run to end within it: then they leave no trace.
+
+        Where most of them do not, as slow ones, the next epochs do not wait: records have to meanwhile.
+        """
+        epoch, unwritten = self._machine.epoch, self._machine.keeping.unwritten
+        if not unwritten or not self._executor.load:
+            return True
         if self._drains != epoch.number:
-            self._drains, self._drains_ms = epoch.number, machine.steady_ms
-        return self._drains_ms + DRAIN_MS - machine.steady_ms
+            if self._undrained:
+                self._undrained -= 1
+                return True
+            self._drains, self._drains_ms, self._drained = epoch.number, self._machine.steady_ms, unwritten
+        if self.drain_ms > 0.0:
+            return False
+        if unwritten > self._drained // 2:
+            self._undrained = UNDRAINED
+        return True
+
+    @property
+    def drain_ms(self) -> float:
+        """How long the epoch may still wait for that; 0 while it does not."""
+        if self._drains != self._machine.epoch.number:
+            return 0.0
+        return max(self._drains_ms + DRAIN_MS - self._machine.steady_ms, 0.0)
 
     def regulate(self, inflight: Epoch | None) -> None:
         """Too many steps, or starts under a limit, wait, or hold too much: the inputs pause, nothing is dropped (invariant 7)."""
