@@ -61,7 +61,7 @@ def forged(rng: random.Random, genuine: Message, ids: list[str]) -> tuple[int, b
             key = key[:-4] + rng.choice(REFS).to_bytes(4, "big", signed=True)
     try:
         return genuine.partition(), key, None if rng.random() < 0.1 else format_.encode(value)
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, AttributeError):
         return None
 
 
