@@ -288,7 +288,7 @@ class Engine:
         It is reckoned from when the one before was sent, for what comes alone need not wait for company; under a backlog from its
         own beginning.
         """
-        if self.intake.waiting:
+        if self._may_work:
             begun_ms, linger_s = self.machine.epoch.started_ms, max(self._settings.epoch_linger_s, self._settings.epoch_backlog_s)
         else:
             begun_ms, linger_s = self._sent_steady_ms, self._settings.epoch_linger_s
