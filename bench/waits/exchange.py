@@ -4,17 +4,23 @@ The n-th output of a key answers its n-th event. Stands between a load (`bench.w
 broker. One thread sends and reads, so that no interpreter's lock stands between the two clocks.
 """
 
+import json
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from bench.workload import PARTITIONS
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+P = TypeVar("P")
 KEYS = 10_000
 START_TIMEOUT_S = 60.0
 DRAIN_TIMEOUT_S = 60.0
@@ -32,6 +38,14 @@ class Place:
     output: str
     counted: bool = True
     """The outputs of a key carry its running count, which is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[P]):
+    """Where, and the phases one after the other."""
+
+    place: Place
+    phases: list[P]
 
 
 class Counted(msgspec.Struct):
@@ -126,3 +140,16 @@ class Exchange:
         self.under_way -= 1
         if sent_s >= self.counts_from_s:
             self.taken_s.append(now_s - sent_s)
+
+
+def carry_out(plan_type: type[Plan[P]], seen: "Callable[[Exchange, P], DataclassInstance]", what: str) -> None:
+    """Read the plan from the command line, print what was seen in each phase as JSON; what went wrong goes to stderr."""
+    plan = msgspec.json.decode(sys.argv[1], type=plan_type)
+    exchange = Exchange(plan.place)
+    try:
+        exchange.begin()
+        print(json.dumps([asdict(seen(exchange, phase)) for phase in plan.phases]))
+    except RuntimeError as failed:
+        sys.exit(f"{what} failed: {failed}")
+    finally:
+        exchange.close()

@@ -7,15 +7,11 @@ follows from it. Stands around a contender that runs a step for each event and c
     python -m bench.waits.in_flight '{"place": {"bootstrap_servers": "...", "input": "...", "output": "..."}, "phases": [...]}'
 """
 
-import json
 import random
-import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-import msgspec
-
-from bench.waits.exchange import Exchange, Place
+from bench.waits.exchange import Exchange, Plan, carry_out
 from bench.waits.load import percentiles_s
 
 SEED = 20130101
@@ -32,14 +28,6 @@ class Phase:
     step_s: float
     seconds: float
     warm_up_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Where, and the phases one after the other."""
-
-    place: Place
-    phases: list[Phase]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +71,5 @@ def seen(exchange: Exchange, phase: Phase) -> Seen:
     return Seen(len(taken_s), round(p50_s * 1000, 3), round(p99_s * 1000, 3), first[1], last[1])
 
 
-def main() -> None:
-    """Read the plan from the command line, print what was seen in each phase as JSON; what went wrong goes to stderr."""
-    plan = msgspec.json.decode(sys.argv[1], type=Plan)
-    exchange = Exchange(plan.place)
-    try:
-        exchange.begin()
-        print(json.dumps([asdict(seen(exchange, phase)) for phase in plan.phases]))
-    except RuntimeError as failed:
-        sys.exit(f"keeping records in flight failed: {failed}")
-    finally:
-        exchange.close()
-
-
 if __name__ == "__main__":
-    main()
+    carry_out(Plan[Phase], seen, "keeping records in flight")

@@ -5,14 +5,10 @@ Stands around a contender that counts the events of each key and publishes `{"co
     python -m bench.waits.paced '{"place": {"bootstrap_servers": "...", "input": "...", "output": "..."}, "phases": [...]}'
 """
 
-import json
-import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-import msgspec
-
-from bench.waits.exchange import KEYS, Exchange, Place
+from bench.waits.exchange import KEYS, Exchange, Plan, carry_out
 from bench.waits.load import percentiles_s
 
 
@@ -23,14 +19,6 @@ class Phase:
     per_s: int
     seconds: float
     warm_up_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Where, and the phases one after the other."""
-
-    place: Place
-    phases: list[Phase]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +61,5 @@ def seen(exchange: Exchange, phase: Phase) -> Seen:
     )  # fmt: skip
 
 
-def main() -> None:
-    """Read the plan from the command line, print what was seen in each phase as JSON; what went wrong goes to stderr."""
-    plan = msgspec.json.decode(sys.argv[1], type=Plan)
-    exchange = Exchange(plan.place)
-    try:
-        exchange.begin()
-        print(json.dumps([asdict(seen(exchange, phase)) for phase in plan.phases]))
-    except RuntimeError as failed:
-        sys.exit(f"pacing failed: {failed}")
-    finally:
-        exchange.close()
-
-
 if __name__ == "__main__":
-    main()
+    carry_out(Plan[Phase], seen, "pacing")

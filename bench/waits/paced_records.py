@@ -1,9 +1,9 @@
 """Paced records: `bench.waits.paced`, in a process of its own, around a contender that counts; the rates one after another."""
 
 from bench.contenders import Run
-from bench.waits.exchange import Place
+from bench.waits.exchange import Place, Plan
 from bench.waits.figure import Figure, Scenario
-from bench.waits.paced import Phase, Plan, Seen
+from bench.waits.paced import Phase, Seen
 from bench.waits.requests import beside
 from bench.waits.site import Site
 

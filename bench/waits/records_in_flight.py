@@ -1,9 +1,9 @@
 """Records in flight: `bench.waits.in_flight`, in a process of its own, around a contender that runs a step for each record."""
 
 from bench.contenders import Run
-from bench.waits.exchange import Place
+from bench.waits.exchange import Place, Plan
 from bench.waits.figure import Figure, Scenario
-from bench.waits.in_flight import Phase, Plan, Seen
+from bench.waits.in_flight import Phase, Seen
 from bench.waits.requests import beside
 from bench.waits.site import Contender, Site
 
