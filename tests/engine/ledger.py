@@ -1,7 +1,6 @@
 """A ledger: a worker with a store that holds everything a store may, and the verifications and rebuilds that tests ask of it."""
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,6 +20,7 @@ from odradek_runtime.worker.restore.takeover import Takeover
 from odradek_runtime.worker.upkeep.jobs import Findings, Job
 from odradek_runtime.worker.worker import Worker
 from tests.engine.harness import Rig
+from tests.repeating import repeating
 
 ALICE = "alice@desk"
 
@@ -105,22 +105,15 @@ def filled(rig: Rig, records: int = 500) -> Worker:
 @contextmanager
 def load(rig: Rig, published: list[int]) -> Iterator[None]:
     """Some thousand records a second, until the body has ended."""
-    stopping = threading.Event()
 
     def feed() -> None:
-        while not stopping.wait(0.03):
-            start = len(published)
-            numbers = range(start, start + 200)
-            rig.publish("entries", *[(f"k{n % 100:03}", n) for n in numbers])
-            published.extend(numbers)
+        start = len(published)
+        numbers = range(start, start + 200)
+        rig.publish("entries", *[(f"k{n % 100:03}", n) for n in numbers])
+        published.extend(numbers)
 
-    thread = threading.Thread(target=feed)
-    thread.start()
-    try:
+    with repeating(feed, 0.03):
         yield
-    finally:
-        stopping.set()
-        thread.join()
 
 
 def amid(monkeypatch: pytest.MonkeyPatch, what: Callable[[], None]) -> None:

@@ -19,6 +19,7 @@ from odradek_runtime.worker.upkeep.jobs import Findings, Job
 from odradek_runtime.worker.worker import Worker
 from tests.kafka.raw import eventually
 from tests.kafka.test_damaged_stores import SHARDS, Run, started, sums
+from tests.repeating import repeating
 
 
 def job(worker: Worker, kind: str, number: int) -> Job:
@@ -46,22 +47,15 @@ def shards(worker: Worker) -> dict[int, Shard]:
 
 @contextmanager
 def load(log: KafkaLog, name: str, published: list[int]) -> Iterator[None]:
-    stopping = threading.Event()
+    publisher = log.publisher(f"{name}-load")
 
     def feed() -> None:
-        publisher = log.publisher(f"{name}-load")
-        while not stopping.wait(0.05):
-            publisher.publish([Output(f"{name}-in", None, b"k%05d" % n, b"1") for n in range(400)], len(published) + 1)
-            published.append(400)
-        publisher.close()
+        publisher.publish([Output(f"{name}-in", None, b"k%05d" % n, b"1") for n in range(400)], len(published) + 1)
+        published.append(400)
 
-    thread = threading.Thread(target=feed)
-    thread.start()
-    try:
+    with repeating(feed, 0.05):
         yield
-    finally:
-        stopping.set()
-        thread.join()
+    publisher.close()
 
 
 def test_under_load_a_sound_store_is_sound_and_a_rebuilt_one_exact(
