@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from odradek_runtime.avro_long import long
 from odradek_runtime.core.records import formats
 from odradek_runtime.core.records.formats import FormatError
 from odradek_runtime.core.records.request import Attach, Invoke, Reply
@@ -56,7 +57,7 @@ def _formats() -> dict[str, Target]:
 
 _HEADERS = framing.encode_headers([("trace", b"1"), ("none", None)])
 _RECORDS = [
-    framing.encode_record(b"key", b"value" * 40, headers, framing.long(1_700_000_000_000))
+    framing.encode_record(b"key", b"value" * 40, headers, long(1_700_000_000_000))
     for headers in (_HEADERS, framing.encode_headers(None))
 ]
 _INVOKE = Invoke("inv_" + "a" * 26, "shop/add", b"key", b"{}", {"trace": "1"}, wait=True)
@@ -68,7 +69,7 @@ TARGETS: dict[str, Target] = {
     "embedded-key": Target(framing.record_key, (FramingError,), _RECORDS),
     "embedded-topic": Target(framing.decode_topic, (FramingError,), [framing.encode_topic(3, "id", 8, {"a": "b", "c": "d"})]),
     "embedded-pair": Target(framing.decode_pair, (FramingError,), [framing.encode_pair(3, 2**40)]),
-    "embedded-number": Target(framing.decode_long, (FramingError,), [framing.long(-(2**63))]),
+    "embedded-number": Target(framing.decode_long, (FramingError,), [long(-(2**63))]),
     "peer-request": Target(peers.decode_request, (ValueError,), _PEERS),
     "peer-reply": Target(peers.decode_reply, (ValueError,), [peers.encode_reply(Reply("completed", "inv_x", value=b"1"))]),
     "invocation-id": Target(_id, (ValueError,), [b"inv_" + b"a" * 26]),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from odradek_runtime.avro_long import long
 from odradek_runtime.log.embedded import framing
 from odradek_runtime.log.embedded.disk import rows_between
 from odradek_runtime.log.embedded.framing import EmbeddedMessage
@@ -45,7 +46,7 @@ def decode(name: str, raw: bytes) -> Any:
 
 @given(LONGS)
 def test_a_long(number: int) -> None:
-    raw = framing.long(number)
+    raw = long(number)
 
     assert framing.decode_long(raw) == number
     assert decode("embedded_number", raw) == {"number": number}
@@ -53,7 +54,7 @@ def test_a_long(number: int) -> None:
 
 @given(MAYBE_BYTES, MAYBE_BYTES, HEADERS, st.integers(0, 2**50))
 def test_a_record(key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]], time_ms: int) -> None:
-    raw = framing.encode_record(key, value, framing.encode_headers(headers), framing.long(time_ms))
+    raw = framing.encode_record(key, value, framing.encode_headers(headers), long(time_ms))
 
     message = EmbeddedMessage("t", 1, 2, raw)
 
@@ -70,7 +71,7 @@ def test_a_record(key: bytes | None, value: bytes | None, headers: list[tuple[st
 
 @pytest.mark.parametrize("size", [0, 63, 64, 8_191, 8_192, 1_100_000])
 def test_a_record_of_every_width_of_length(size: int) -> None:
-    raw = framing.encode_record(bytes(size), bytes(size), framing.encode_headers([("h", bytes(size))]), framing.long(1))
+    raw = framing.encode_record(bytes(size), bytes(size), framing.encode_headers([("h", bytes(size))]), long(1))
 
     message = EmbeddedMessage("t", 0, 0, raw)
 

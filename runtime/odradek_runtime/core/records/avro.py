@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
+from odradek_runtime.avro_long import long
+
 Write = Callable[[Any], bytes]
 Schema = Any
 """As JSON has it: a name, a union's list, or an object."""
@@ -41,20 +43,10 @@ def writer(schema: Schema) -> Write:
             raise ValueError(f"no writer for the schema {schema}")
 
 
-def _zigzag(number: int) -> bytes:
-    rest = (number << 1) ^ (number >> (LONG_BITS - 1))
-    written = bytearray()
-    while rest > 0x7F:
-        written.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    written.append(rest)
-    return bytes(written)
-
-
-_SHORT = tuple(_zigzag(number) for number in range(LOWEST, HIGHEST))
-_NOTHING, _SOMETHING = _zigzag(0), _zigzag(1)
+_SHORT = tuple(long(number) for number in range(LOWEST, HIGHEST))
+_NOTHING, _SOMETHING = long(0), long(1)
 """Which branch of a union with null it is."""
-_END = _zigzag(0)
+_END = long(0)
 
 
 def _write_long(number: int) -> bytes:
@@ -62,18 +54,18 @@ def _write_long(number: int) -> bytes:
         return _SHORT[number - LOWEST]
     if not -(1 << (LONG_BITS - 1)) <= number < 1 << (LONG_BITS - 1):
         raise OverflowError(f"{number} takes more than {LONG_BITS} bits")
-    return _zigzag(number)
+    return long(number)
 
 
 def _write_bytes(data: bytes) -> bytes:
     size = len(data)
-    return (_SHORT[size - LOWEST] if size < HIGHEST else _zigzag(size)) + data
+    return (_SHORT[size - LOWEST] if size < HIGHEST else long(size)) + data
 
 
 def _write_string(text: str) -> bytes:
     data = text.encode()
     size = len(data)
-    return (_SHORT[size - LOWEST] if size < HIGHEST else _zigzag(size)) + data
+    return (_SHORT[size - LOWEST] if size < HIGHEST else long(size)) + data
 
 
 def _write_boolean(flag: bool) -> bytes:
@@ -122,7 +114,7 @@ def _write_map(write: Write) -> Write:
 
 
 def _write_enum(symbols: Sequence[str]) -> Write:
-    written = {symbol: _zigzag(index) for index, symbol in enumerate(symbols)}
+    written = {symbol: long(index) for index, symbol in enumerate(symbols)}
 
     def write_enum(symbol: str) -> bytes:
         found = written.get(symbol)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from rocksdict import WriteBatch
 
+from odradek_runtime.avro_long import long
 from odradek_runtime.log.embedded import rows
-from odradek_runtime.log.embedded.framing import EmbeddedMessage, encode_headers, encode_pair, encode_record, long
+from odradek_runtime.log.embedded.framing import EmbeddedMessage, encode_headers, encode_pair, encode_record
 from odradek_runtime.log.embedded.partitioner import partition_of
 from odradek_runtime.log.sizes import record_bytes
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from rocksdict import WriteBatch
 
+from odradek_runtime.avro_long import long
 from odradek_runtime.log.embedded import rows
 from odradek_runtime.log.embedded.disk import Disk, last_row, rows_between
 from odradek_runtime.log.embedded.framing import (
@@ -21,7 +22,6 @@ from odradek_runtime.log.embedded.framing import (
     decode_pair,
     decode_topic,
     encode_topic,
-    long,
     read_long,
 )
 from odradek_runtime.log.port import LogError, Partition, TopicInfo

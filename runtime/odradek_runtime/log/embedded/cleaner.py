@@ -14,10 +14,11 @@ from collections.abc import Callable
 
 from rocksdict import Rdict, WriteBatch
 
+from odradek_runtime.avro_long import long
 from odradek_runtime.log.embedded import rows
 from odradek_runtime.log.embedded.catalog import Catalog, Tail, Topic, block_range, decode_block
 from odradek_runtime.log.embedded.disk import get_all, rows_between
-from odradek_runtime.log.embedded.framing import decode_long, encode_pair, long, record_key
+from odradek_runtime.log.embedded.framing import decode_long, encode_pair, record_key
 from odradek_runtime.log.port import LogError
 
 RECORDS_A_TURN = 5_000

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from odradek_runtime.avro_long import long
 from odradek_runtime.log.port import Headers, LogError
 
 CREATE_TIME = 1
@@ -25,17 +26,6 @@ class FramingError(LogError):
             " start with nothing",
             retriable=False,
         )
-
-
-def long(number: int) -> bytes:
-    """An Avro long: zigzag, then seven bits a byte, the lowest first."""
-    rest = (number << 1) ^ (number >> 63)
-    out = bytearray()
-    while rest > 0x7F:
-        out.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
 
 
 _SHORT = [long(n) for n in range(4096)]
