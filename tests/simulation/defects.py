@@ -312,8 +312,7 @@ DEFECTS = (
     ),
     Defect(
         "entry-unmeasured", "an invocation waits whatever the size of what started it", "core/topics/sizes.py",
-        "        if size <= SMALL_BYTES:\n            return \"\"\n        if size > self._limit(self._journal):",
-        "        if size >= 0:\n            return \"\"\n        if size > self._limit(self._journal):",
+        "        if kept_for_certain(held):\n", "        if held >= 0:\n",
     ),
     Defect(
         "one-id-for-two", "a record of a topic that was made again has the id of the old one at its offset",

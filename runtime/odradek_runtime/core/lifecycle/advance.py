@@ -97,8 +97,7 @@ class Advance:
     def waits_at_once(self, live: Live, context: Context, coroutine: Coroutine[Any, Any, Any], waits_for: Any) -> None:
         """Its first wait: it becomes an invocation that may outlive its epoch."""
         live.context, live.coroutine = context, coroutine
-        if not live.lasting:
-            live.last()
+        live.last()
         self._apply(live, self._runner.run_on(live, waits_for or BARE_YIELD))
 
     def start(self, live: Live) -> None:

@@ -112,7 +112,7 @@ class Delivery:
             self._failing.postponed(live, barred)
 
     def _wait_for_key(self, live: Live) -> None:
-        """The key is held: the invocation is persisted at the end of its inbox."""
+        """The key is held: the invocation waits in line for it."""
         if live.named and self._living.stored(live.shard, live.id) is not None:  # by a torn epoch, and by the one in its place
             logger.warning("%s is here already: the record came a second time and is left out", live.id)
             self._scope.epoch.count_again(live.again, "left_out")

@@ -140,7 +140,7 @@ class Ending:
 
 
 def _is_of(run: StepRun, live: Live) -> bool:
-    """Also one of its earlier attempts, which were another coroutine: what those had begun goes on."""
+    """Whether a step is of this invocation; an attempt that has been set aside had another coroutine, and the same id."""
     return run.owner is live or (live.anchored and run.id == live.id)
 
 

@@ -45,11 +45,11 @@ class Failing:
         """A terminal failure, unless its subscription, or the topic of its dead letter, has it wait."""
         subscription = live.subscription
         if subscription is not None and not live.closed:
-            if subscription.on_error == "pause" and not self.why_unkept(live):
+            if subscription.on_error == "pause" and not live.why_unkept():
                 self.paused(live, "bad_input", f"{failure.code} {failure.message}")
                 return
             barred = self._rejection.barred(subscription)
-            if barred is not None and not self.why_unkept(live):
+            if barred is not None and not live.why_unkept():
                 self.postponed(live, barred)
                 return
         self._ending.failed(live, failure)
@@ -61,13 +61,9 @@ class Failing:
 
     # --- whether it can be kept ---
 
-    def why_unkept(self, live: Live) -> str:
-        """Why it cannot be kept for later, if it is not already. "" if it can."""
-        return live.why_unkept()
-
     def unkept(self, live: Live, said: str) -> bool:
         """Whether it had to be given up, because it would have to be kept for later and is too large for that."""
-        why = self.why_unkept(live)
+        why = live.why_unkept()
         if why:
             self._too_large(live, said, why)
         return bool(why)
@@ -94,7 +90,7 @@ class Failing:
         if not policy.retries(error) or policy.gives_up(stored.attempts, elapsed_s):
             self._exhausted(live, stored, error)
             return
-        why = self.why_unkept(live)
+        why = live.why_unkept()
         if why:
             what = "no second attempt"
             log_whole(what, error, stored.id, live.handler.target)

@@ -1,8 +1,8 @@
 """Keeping: what an invocation has done becomes part of the epoch, and one that outlives the epoch is written and kept.
 
 Stands between the coroutine, which the runner drives, and the epoch. A segment is merged here (invariant 5; the lane does it in its
-own loop for what never waits), an invocation that waits is anchored: entry, journal, lock and timers. What was let go comes back by
-`revival`.
+own loop for what never waits). An invocation that still waits when the epoch closes is anchored: entry, journal, lock and timers.
+What was let go comes back by `revival`.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Keeping:
                 self._scope.touch(shard)
 
     @property
-    def unwritten(self) -> int:
+    def unanchored(self) -> int:
         """How many wait and would have to be written if the epoch closed now."""
         return sum(not live.anchored for live in self.journaled)
 

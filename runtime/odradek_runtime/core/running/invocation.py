@@ -30,6 +30,7 @@ from odradek_runtime.core.records.keys import SUFFIXES, suffix_of
 from odradek_runtime.core.records.request import Failure
 from odradek_runtime.core.scope import Scope
 from odradek_runtime.core.shard import ABSENT, Shard
+from odradek_runtime.core.topics.sizes import kept_for_certain
 from odradek_runtime.core.topics.unavailable import Unavailable
 from odradek_runtime.log.parts import headers_of
 from odradek_runtime.log.port import LogError, Message, Outgoing
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-PLAIN_BYTES = 32_768
-"""What started an invocation and holds no more is kept wherever anything is (`Sizes.why_unkept`)."""
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _EMPTY = Journal()
 _SUFFIXES = SUFFIXES
@@ -119,14 +118,14 @@ class Live:
         """It has this entry in the journal topic, or will have."""
         self.stored, self.created_ms = stored, stored.created_ms
         self._id = stored.id
-        if not self.lasting:
-            self.last()
+        self.last()
 
     def last(self) -> None:
         """It may have to wait, from now on."""
-        self.fleeting, self.lasting = False, True
-        self.journal = Journal()
-        self.ops: dict[int, Open] = {}
+        if not self.lasting:
+            self.fleeting, self.lasting = False, True
+            self.journal = Journal()
+            self.ops: dict[int, Open] = {}
 
     def let_go(self) -> None:
         """Its coroutine is gone, and so is all that it would have needed. A step that is of it still knows it by its id."""
@@ -286,10 +285,7 @@ class Live:
 
     def outlive(self) -> None:
         """It has something to wait for. Raises TerminalError when what started it is too large to be kept."""
-        if self.anchored:
-            return
-        if not self.lasting:
-            self.last()
+        self.last()
         why = self.why_unkept()
         if why:
             self.refuse_entry(TerminalError(f"{self.handler.target} cannot wait for anything: what started it {why}", code=413))
@@ -305,8 +301,7 @@ class Live:
         message = self.message
         if message is None or self.stored is not None:
             return False
-        held = len(self.payload or b"") + len(self.base) + len(message.key() or b"")
-        return held <= PLAIN_BYTES and not headers_of(message)
+        return kept_for_certain(len(self.payload or b"") + len(self.base) + len(message.key() or b"")) and not headers_of(message)
 
     def open(self, op: Open, *, fresh: bool) -> None:
         """The operation is there; one that is awaited until its result comes."""

@@ -30,6 +30,8 @@ SMALL_BYTES = 65_536
 """What holds no more is not looked at any closer."""
 AROUND_BYTES = 512
 """More than Avro, the key and the batch add to the bytes and texts that an entry, a command or an invocation holds."""
+AROUND_ENTRY_BYTES = 4 * AROUND_BYTES
+"""The same of an invocation's entry, which says more."""
 GROWTH_BYTES = 512
 """Kept free in an invocation's entry for what it says later: its status, how often it failed, a short reason."""
 _STAMP = (("odradek", b"0" * 40),)
@@ -127,9 +129,10 @@ class Sizes:
 
         `base`: what the state keys of its object begin with.
         """
-        size = _held(stored.payload, stored.key, stored.record_key, *_texts(stored.headers)) + 4 * AROUND_BYTES
-        if size <= SMALL_BYTES:
+        held = _held(stored.payload, stored.key, stored.record_key, *_texts(stored.headers))
+        if kept_for_certain(held):
             return ""
+        size = held + AROUND_ENTRY_BYTES
         if size > self._limit(self._journal):  # perhaps: to the byte, then
             bare = msgspec.structs.replace(stored, reason="")
             size = record_bytes(keys.invocation(stored.id), INVOCATION.encode(bare)) + GROWTH_BYTES
@@ -172,6 +175,12 @@ class Sizes:
     def _fits(self, letter: Output) -> bool:
         size = record_bytes(letter.key, letter.value, letter.headers)
         return size <= self._limit(letter.topic, size)
+
+
+
+def kept_for_certain(held_bytes: int) -> bool:
+    """Whether the journal takes the entry of an invocation whose payload, keys and headers hold so much, whatever its bounds."""
+    return held_bytes + AROUND_ENTRY_BYTES <= SMALL_BYTES
 
 
 def made_of(body: bytes | None, key: bytes | None, headers: Sequence[Header]) -> str:

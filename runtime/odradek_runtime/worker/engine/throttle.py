@@ -63,17 +63,19 @@ class Throttle:
 
         Where most of them do not, as slow ones, the next epochs do not wait: records have to meanwhile.
         """
-        epoch, unwritten = self._machine.epoch, self._machine.keeping.unwritten
-        if not unwritten or not self._executor.load:
+        if not self._executor.load:
+            return True
+        epoch, unanchored = self._machine.epoch, self._machine.keeping.unanchored
+        if not unanchored:
             return True
         if self._drains != epoch.number:
             if self._undrained:
                 self._undrained -= 1
                 return True
-            self._drains, self._drains_ms, self._drained = epoch.number, self._machine.steady_ms, unwritten
+            self._drains, self._drains_ms, self._drained = epoch.number, self._machine.steady_ms, unanchored
         if self.drain_ms > 0.0:
             return False
-        if unwritten > self._drained // 2:
+        if unanchored > self._drained // 2:
             self._undrained = UNDRAINED
         return True
 
