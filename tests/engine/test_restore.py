@@ -5,20 +5,24 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from odradek import App, Context, ObjectContext
 from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.formats import POSITIONS, SLOT, Slot
+from odradek_runtime.core.shard import Shard
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Output
 from odradek_runtime.routing import fresh_id
 from odradek_runtime.store.store import RocksStore
 from odradek_runtime.worker.restore.startup import INTERNAL
+from odradek_runtime.worker.restore.takeover import Takeover
 from odradek_runtime.worker.worker import Worker
 from tests.engine.harness import Rig
 
@@ -327,3 +331,33 @@ def test_kill_9_under_load_counts_everything_once(tmp_path: Path, cache: int) ->
     rig.stop()
     assert stores(rig, app) == before
     rig.close()
+
+
+@pytest.mark.parametrize("over", ["before the worker is stopped", "after that"])
+def test_a_restore_that_is_over_when_its_engine_is_dead_leaves_its_store_to_the_next(
+    disk_rig: Rig, over: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, app, begun, let_end = disk_rig, ledger(1), threading.Event(), threading.Event()
+    rig.start(app)
+    run = Takeover.run
+
+    def held(*args: Any) -> Shard:
+        shard = run(*args)
+        begun.set()
+        assert let_end.wait(30)
+        return shard
+
+    monkeypatch.setattr(Takeover, "run", held)
+    rig.log.judge = lambda _: "unknown, lost"
+    rig.publish("entries", ("a", 1))
+    rig.until(begun.is_set)
+    worker = rig.workers.pop()
+    rig.log.members.pop().die()
+    rig.until_failed(worker)
+    if over == "before the worker is stopped":
+        let_end.set()
+    worker.stop()
+    let_end.set()
+    monkeypatch.setattr(Takeover, "run", run)
+    rig.log.judge = lambda _: "pass"
+    rig.start(app)  # it could not, while somebody has the store

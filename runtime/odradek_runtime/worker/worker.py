@@ -30,7 +30,7 @@ from odradek_runtime.store.store_folder import MemoryStores, StoreFolder, Stores
 from odradek_runtime.worker.engine.engine import Engine, Input
 from odradek_runtime.worker.engine.rereader import ThreadedRereader
 from odradek_runtime.worker.restore.internal import Internal
-from odradek_runtime.worker.restore.ownership import Ownership
+from odradek_runtime.worker.restore.ownership import Ownership, Restored
 from odradek_runtime.worker.restore.startup import Making, prepare
 from odradek_runtime.worker.restore.takeover import Takeover
 from odradek_runtime.worker.steps.executor import StepEnded, StepExecutor
@@ -175,6 +175,14 @@ class Worker:
         self._executor.stop()
         for number in ownership.numbers:
             ownership.give_up(number)  # an engine that died has not closed its stores
+        self._close_unaccepted()
+
+    def _close_unaccepted(self) -> None:
+        """Shards whose restore was over when the engine died: nobody else closes their stores."""
+        while not self._queue.empty():
+            event = self._queue.get()
+            if isinstance(event, Restored):
+                event.shard.store.close()
 
     def _leave(self) -> None:
         """Finish the epoch, hand the shards over, leave the group. Blocks; whoever comes second waits for the first."""
@@ -294,7 +302,9 @@ class Worker:
         engine.turn_away()
         while not self._left.is_set():
             event = self._queue.get()
-            if isinstance(event, Losing):
+            if isinstance(event, Restored):
+                event.shard.store.close()
+            elif isinstance(event, Losing):
                 event.release()
             elif isinstance(event, Question):
                 event.answer(Reply("moved", event.request.invocation_id))

@@ -173,6 +173,8 @@ class Ownership:
                 self._failed(error)
                 break
             else:
+                if self._owned.get(number) is not owned:
+                    break
                 self._post(Restored(shard, owned.attempt, progress.set_aside))
                 return
             self._pause(delay_s)
