@@ -1,5 +1,8 @@
 """Idempotent steps: they start before their cause is durable; what follows from one is as safe as what follows from any other."""
 
+import asyncio
+import gc
+
 import pytest
 
 from odradek import App, Context, ObjectContext, State, step
@@ -281,3 +284,29 @@ def test_what_has_begun_to_wait_in_an_epoch_that_fails_begins_anew(stage: MakeSt
     here.step_ends(here.executor.submitted[1], 1)
     rest(here)
     assert here.machine.shards[0].read(b"stally/k/words") == b'"1"'
+
+
+def test_one_that_stood_in_line_and_awaits_what_is_refused_is_left_at_once(stage: MakeStage) -> None:
+    """Its `finally` runs where it ends, not when its coroutine happens to be collected."""
+    app, left = App("lines", shards=1), list[object]()
+
+    @app.object("one").on(app.topic("lines-in", value=int))
+    async def go(ctx: ObjectContext, number: int) -> None:
+        try:
+            if number == 2:
+                await asyncio.sleep(0)
+            await more(0)
+        finally:
+            left.append(number)
+
+    here = stage(app, epoch_linger_s=10.0, epoch_backlog_s=10.0)
+    rest(here)
+    here.publish("lines-in", ("k", 1), ("k", 2))
+    gc.disable()
+    try:
+        here.until(lambda: here.machine.lined_up == 1, commits=False)
+        here.step_ends(here.executor.submitted[0], 1)
+        here.until(lambda: not here.machine.shards[0].locks.held, commits=False)
+        assert left == [1, 2]
+    finally:
+        gc.enable()

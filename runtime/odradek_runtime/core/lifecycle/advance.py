@@ -104,6 +104,7 @@ class Advance:
         """Run an invocation that has (or will have) an entry in the journal, from its bytes: a call, or a replay."""
         if self._scope.poison and self.poisoned(live):
             return
+        live.last()  # its coroutine is its own, whatever becomes of it
         try:
             if live.subscription is not None:
                 live.context, live.coroutine = live.subscription.start(live, live.payload)
