@@ -20,6 +20,7 @@ PAGES = (
     "handlers",
     "topics",
     "recovery",
+    "control",
 )
 
 

@@ -9,7 +9,8 @@ from odradek import App, Context, ObjectContext, RetryPolicy, TerminalError
 from odradek_runtime.core.metrics import Standing
 from odradek_runtime.store.store import RocksStore, StoreError
 from odradek_runtime.worker.upkeep import census
-from odradek_runtime.worker.upkeep.census import KINDS, STATUSES
+from odradek_runtime.worker.upkeep.census import KINDS
+from odradek_runtime.worker.upkeep.sightings import STATUSES
 from odradek_runtime.worker.worker import Worker
 from tests.engine.harness import Rig
 

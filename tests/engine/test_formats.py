@@ -69,13 +69,13 @@ FIXED: dict[str, tuple[Format[Any], Any]] = {
             partition=2, offset=17, timestamp_ms=1_600_000_000_000, record_key=b"bob", caller_app="shop", caller_id="inv_b",
             caller_ref=3, retain_ms=86_400_000, created_ms=1_700_000_000_000, failed_ms=1_700_000_000_001, attempts=4,
             reason="ValueError: x", pause="divergence", python="3.11", result=b"7", failure=FAILURE, fingerprint=b"\x01" * 16,
-            replay="fix-7",
+            replay="fix-7", due_ms=1_700_000_000_002, unbegun="inboxed",
         ),
     ),
     "chunk": (
         CHUNK,
         Chunk([Entry("step", 0, "charge"), Entry("get", 1, "spent", None, b"5"), Entry("call", 2, "a/b", b"k", None, None, 12.5),
-               Entry("completion", 0, "", None, None, FAILURE)]),
+               Entry("completion", 0, "", None, None, FAILURE)], 1_700_000_000_000),
     ),
     "lock": (LOCK, Lock("inv_a", 3, 9)),
     "replay": (

@@ -12,8 +12,11 @@ import pytest
 
 from odradek import App, ObjectContext
 from odradek_runtime.configuration.settings import Settings
+from odradek_runtime.configuration.worker_file import read_worker_file
+from odradek_runtime.http.admin.client import RemoteLog
 from odradek_runtime.node.node import Node
 from odradek_runtime.routing import shard_of
+from odradek_runtime.worker.upkeep.sightings import JournalSeen, Roll
 from tests.ingress.conftest import until
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ def make_bank(name: str) -> App:
 class Running:
     node: Node
     http: httpx.Client
+    settings: Settings
 
 
 @contextmanager
@@ -55,7 +59,7 @@ def started(name: str, settings: Settings) -> Generator[Running]:
     node.start()
     try:
         with httpx.Client(base_url=node.url, timeout=60, trust_env=False) as http:
-            yield Running(node, http)
+            yield Running(node, http, settings)
     finally:
         node.stop()
 
@@ -100,3 +104,28 @@ def test_a_request_that_waits_survives_its_owners_leaving(pair: tuple[Running, R
     assert first.http.post(f"/account/{away}/later", json=3.0, headers=headers).json() == "slept"
     for key in KEYS:
         assert first.http.post(f"/account/{key}/deposit", json=1).json() == 1
+
+
+def admin(running: Running) -> RemoteLog:
+    found = read_worker_file(running.settings.data_dir)
+    assert found is not None
+    return RemoteLog(found.admin_url, found.token)
+
+
+def test_either_node_tells_of_every_invocation(pair: tuple[Running, Running]) -> None:
+    ids = {pair[0].http.post(f"/account/{key}/later/send", json=600).json()["invocationId"] for key in KEYS}
+    for running in pair:
+        remote = admin(running)
+
+        def roll(remote: RemoteLog = remote) -> Roll:
+            return remote.ask("GET", "/invocations", Roll)
+
+        until(lambda roll=roll: [each.status for each in roll().invocations] == ["suspended"] * len(ids))
+        told = roll()
+        assert {each.id for each in told.invocations} == ids
+        assert told.unknown_shards == []
+        assert {each.shard for each in told.invocations} == {0, 1, 2, 3}
+        for id_ in ids:
+            seen = remote.ask("GET", f"/invocations/{id_}/journal", JournalSeen)
+            assert (seen.invocation.id, [each.kind for each in seen.entries]) == (id_, ["sleep"])
+        remote.close()

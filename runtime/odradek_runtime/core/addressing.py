@@ -5,11 +5,13 @@ Stands between an invocation that calls or sends and the commands that go out.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from odradek import RetryableError, TerminalError
 from odradek._port import CallOf, SendOf
-from odradek_runtime.core.records.formats import Command, Header
+from odradek_runtime.core.records.formats import Command, Entry, Header
 from odradek_runtime.core.topics.unavailable import AbsentTopic
-from odradek_runtime.routing import derived_id, id_hash, key_hash, request_id
+from odradek_runtime.routing import derived_id, id_hash, key_hash
 
 from .scope import Scope
 
@@ -41,11 +43,23 @@ def resolve(scope: Scope, target: str, key: bytes | None) -> tuple[str, str]:
     return "", local
 
 
-def child_id(parent: str, ref: int, target: str, key: bytes, idempotency_key: str | None) -> str:
-    """The id of what an invocation starts: the same at each replay, and for each that uses the same idempotency key."""
-    if idempotency_key is not None:
-        return request_id(target, key, idempotency_key)
+def child_id(parent: str, ref: int, key: bytes) -> str:
+    """The id of what an invocation starts without an idempotency key: the same at each replay."""
     return derived_id(key_hash(key) if key else id_hash(parent), parent, ref)
+
+
+class Callee(NamedTuple):
+    """An invocation that another has started; `app`: of which app it is, "" for the same."""
+
+    app: str
+    id: str
+
+
+def callee_of(own: str, parent: str, entry: Entry) -> Callee:
+    """What an invocation of the app `own` has started, told from its entry: that has the id where an idempotency key decides it."""
+    app, _, rest = entry.name.partition("/")
+    known = entry.value.decode() if entry.value is not None else ""
+    return Callee(app if "/" in rest and app != own else "", known or child_id(parent, entry.ref, entry.key or b""))
 
 
 def invoke_command(scope: Scope, app: str, target: str, id_: str, key: bytes, asked: CallOf | SendOf) -> Command:

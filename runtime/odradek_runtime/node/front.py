@@ -17,7 +17,9 @@ from odradek_runtime.configuration.withheld import Withheld
 from odradek_runtime.core.disclosure import Disclosure
 from odradek_runtime.http.admin.access import Access, Blocking
 from odradek_runtime.http.admin.app import admin_app, sibling_routes
+from odradek_runtime.http.admin.everybody import Everybody
 from odradek_runtime.http.admin.exposition import Exposition
+from odradek_runtime.http.admin.invocations import InvocationRoutes
 from odradek_runtime.http.admin.jobs import JobRoutes
 from odradek_runtime.http.admin.peer import PrivatePort
 from odradek_runtime.http.admin.replays import ReplayRoutes
@@ -150,13 +152,15 @@ class Front:
         self._topics = TopicRoutes(log_, access, self._blocking)
         self._replays = replays = ReplayRoutes(app, worker, log_, access, self._blocking, peer, at.private_url)
         self._admin_owners = Owners(lambda: log_.peers(app.name))
+        everybody = Everybody(app.name, worker, log_, self._admin_owners, peer, self._blocking, at.private_url)
+        invocations = InvocationRoutes(worker, everybody, access, self._blocking)
         jobs = JobRoutes(worker, self._admin_owners, peer, access)
         exposition = Exposition(worker, lambda: self.dispatcher.waiting, self._doors["public"])
         admin = AdminRoutes(worker, exposition, siblings)
         resets = ResetRoutes(app, worker, log_, access, self._blocking)
-        self._admin = admin_app(admin, self._topics.table(), replays.table(), jobs.table(), resets.table())
+        self._admin = admin_app(admin, self._topics.table(), replays.table(), jobs.table(), resets.table(), invocations.table())
         private = PrivateRoutes(self.dispatcher, max_record_bytes=largest, budget=self._budget)
-        others = [*sibling_routes(admin), *replays.private_table(), *jobs.private_table()]
+        others = [*sibling_routes(admin), *replays.private_table(), *jobs.private_table(), *invocations.private_table()]
         self._private = private_app(private, others, self.credential)
 
     def start(self) -> None:

@@ -36,6 +36,7 @@ from odradek_runtime.worker.restore.takeover import Takeover
 from odradek_runtime.worker.steps.executor import StepEnded, StepExecutor
 from odradek_runtime.worker.upkeep.census import Census
 from odradek_runtime.worker.upkeep.housekeeping import Housekeeping
+from odradek_runtime.worker.upkeep.roll import Roll
 from odradek_runtime.worker.upkeep.upkeep import Upkeep
 
 from .reachability import Reachability
@@ -146,7 +147,8 @@ class Worker:
         engine = Engine(machine, self._member, self._executor, self._ownership, self._settings, self._clock, rereader)
         self._reachability = Reachability(self._log.ping, engine, self._ownership, self._stopping)
         self._engine = engine
-        self.upkeep = Upkeep(engine, self._ownership, self._stores, self._log, takeover, self._queue.put, self._stopping)
+        roll = Roll(self.app.name, lambda: here(engine), self._clock, self._stopping)
+        self.upkeep = Upkeep(engine, self._ownership, self._stores, self._log, takeover, self._queue.put, self._stopping, roll)
         self._census = Census(lambda: here(engine), self._clock, self._stopping)
         self._housekeeping = Housekeeping(self._log, self._engine, self._stopping, internal, self._settings.topics_watch_s)
         self._thread.start()

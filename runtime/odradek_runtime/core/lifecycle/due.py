@@ -91,6 +91,7 @@ class Due:
                     shard.put(key, raw)
                     return
                 shard.put(keys.invocation(stored.id), None)  # written again if it has to wait
+                stored.due_ms = 0
                 self._starts.admit(shard, stored)
             case "purge":
                 shard.put(keys.invocation(stored.id), None)
@@ -100,7 +101,7 @@ class Due:
     def retry(self, shard: Shard, stored: Stored) -> None:
         """Another attempt: replay what is recorded, then go on."""
         self._scope.targets.unavailable.ended(stored.id)
-        stored.status, stored.pause = "running", ""
+        stored.status, stored.pause, stored.due_ms = "running", "", 0
         shard.put(keys.invocation(stored.id), self._scope.sizes.entry(stored))
         shard.put(keys.paused(stored.id), None)
         self._scope.touch(shard)

@@ -122,9 +122,9 @@ class Ending:
         stored.status = "completed" if failure is None else "failed"
         stored.result, stored.failure = result, failure
         stored.payload, stored.headers = None, []
+        stored.due_ms = int(self._scope.now_ms) + stored.retain_ms
         shard.put(key, self._scope.sizes.entry(stored))
-        due_ms = int(self._scope.now_ms) + stored.retain_ms
-        shard.set_timer(keys.timer(due_ms, stored.id, keys.REF_PURGE), Timer("purge"))
+        shard.set_timer(keys.timer(stored.due_ms, stored.id, keys.REF_PURGE), Timer("purge"))
 
     def release(self, live: Live) -> None:
         """The key is free for the next in its inbox."""

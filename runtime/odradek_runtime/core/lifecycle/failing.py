@@ -114,10 +114,10 @@ class Failing:
         self._back_off(live, stored, due_ms)
 
     def _back_off(self, live: Live, stored: Stored, due_ms: float) -> None:
-        stored.status = "backing_off"
+        stored.status, stored.due_ms = "backing_off", int(due_ms)
         self._set_aside(live)
         timer = Timer("retry", created_ms=stored.created_ms)
-        live.shard.set_timer(keys.timer(int(due_ms), stored.id, keys.REF_RETRY), timer)
+        live.shard.set_timer(keys.timer(stored.due_ms, stored.id, keys.REF_RETRY), timer)
 
     def _exhausted(self, live: Live, stored: Stored, error: BaseException) -> None:
         what, first = f"gave up after {stored.attempts} attempts", stored.attempts == 1

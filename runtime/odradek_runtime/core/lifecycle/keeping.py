@@ -78,7 +78,7 @@ class Keeping:
         """Write what this epoch added to its journal."""
         self.journaled.pop(live, None)
         if live.journal.unwritten:
-            for chunk in live.journal.take_unwritten():
+            for chunk in live.journal.take_unwritten(self._scope.now_ms):
                 key = keys.chunk(live.id, live.shard.next_sequence())
                 live.journal.chunks.append(key)
                 live.shard.put(key, chunk)

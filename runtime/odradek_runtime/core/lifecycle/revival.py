@@ -69,6 +69,6 @@ class Revival:
         """Journal a completion of an invocation that cannot run now; its next attempt will find it."""
         journal = Journal()
         journal.add_completion(self._scope.sizes.completion("what it waits for", completion))
-        for chunk in journal.take_unwritten():
+        for chunk in journal.take_unwritten(self._scope.now_ms):
             shard.put(keys.chunk(id_, shard.next_sequence()), chunk)
         self._scope.touch(shard)

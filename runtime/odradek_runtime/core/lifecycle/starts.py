@@ -121,7 +121,7 @@ class Starts:
         self._scope.touch(shard)
         self._scope.epoch.count("started", stored.target)
         if at_ms > self._scope.now_ms:
-            stored.status = "scheduled"
+            stored.status, stored.due_ms = "scheduled", at_ms
             shard.put(keys.invocation(stored.id), self._scope.sizes.entry(stored))
             shard.set_timer(keys.timer(at_ms, stored.id, keys.REF_START), Timer("start"))
         else:

@@ -7,8 +7,9 @@ from typing import Any
 from odradek import TerminalError
 from odradek._future import Call
 from odradek._port import CallOf
-from odradek_runtime.core.addressing import child_id, invoke_command
-from odradek_runtime.core.records.formats import Command
+from odradek_runtime.core.addressing import Callee, callee_of, child_id, invoke_command
+from odradek_runtime.core.records.formats import Command, Entry
+from odradek_runtime.routing import request_id
 
 from .kind import Asker, Effects, Kind, Open
 
@@ -31,8 +32,9 @@ class CallKind(Kind):
                 "wait for itself for ever; use ctx.send, or an ordinary function",
                 code=409,
             )
-        noted = asker.note(self.name, asked.target, key)
-        id_ = child_id(asker.id, noted.ref, local, key, asked.idempotency_key)
+        shared = request_id(local, key, asked.idempotency_key) if asked.idempotency_key is not None else None
+        noted = asker.note(self.name, asked.target, key, value=shared.encode() if shared is not None else None)
+        id_ = shared or child_id(asker.id, noted.ref, key)
         call: Call[Any] = Call(loop=asker.scope.loop, seq=noted.ref, invocation_id=id_)
         if asker.closed:
             return call
@@ -46,6 +48,9 @@ class CallKind(Kind):
             command.caller_app, command.caller_id, command.ref = asker.scope.app.name, asker.id, noted.ref
         asker.open(Open(self, noted.ref, command, call, asked.decode), fresh=noted.fresh)
         return call
+
+    def callee(self, app: str, id_: str, entry: Entry) -> Callee:
+        return callee_of(app, id_, entry)
 
     def begin(self, op: Open, effects: Effects) -> None:
         effects.route(op.what)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol
 from odradek import TerminalError
 from odradek._definition import Handler
 from odradek._future import Future
+from odradek_runtime.core.addressing import Callee
 from odradek_runtime.core.epoch import StepRun
 from odradek_runtime.core.records.formats import Command, Entry, Timer
 from odradek_runtime.core.scope import Scope
@@ -59,8 +60,11 @@ class Asker(Protocol):
     @property
     def replaying(self) -> bool: ...
 
-    def note(self, kind: str, name: str, key: bytes | None, at_ms: float = 0.0) -> Noted:
-        """Journal the operation, or find it in the journal. Raises Diverged, or the TerminalError that it was refused with."""
+    def note(self, kind: str, name: str, key: bytes | None, at_ms: float = 0.0, value: bytes | None = None) -> Noted:
+        """Journal the operation, or find it in the journal. Raises Diverged, or the TerminalError that it was refused with.
+
+        `value`: what it is known by later, which no replay compares.
+        """
         ...
 
     def outlive(self) -> None:
@@ -148,6 +152,10 @@ class Kind:
         """The key of the timer that it has while it is open, told from its entry alone."""
         return None
 
+    def callee(self, app: str, id_: str, entry: Entry) -> Callee | None:
+        """The invocation that it has started, told from its entry alone. `app`, `id_`: of the one that asked for it."""
+        return None
+
     def begin(self, op: Open, effects: Effects) -> None:
         """Its segment has become part of the epoch. Never at a replay."""
         raise NotImplementedError
@@ -163,8 +171,13 @@ class Recorded:
 
     name: str
     outside: bool = False
+    word: str = ""
 
     def timer(self, id_: str, entry: Entry) -> bytes | None:
+        """It has none."""
+        return None
+
+    def callee(self, app: str, id_: str, entry: Entry) -> Callee | None:
         """It has none."""
         return None
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from odradek import TerminalError
 from odradek._port import SendOf
-from odradek_runtime.core.addressing import child_id, invoke_command
+from odradek_runtime.core.addressing import Callee, callee_of, child_id, invoke_command
+from odradek_runtime.core.records.formats import Entry
+from odradek_runtime.routing import request_id
 
 from .kind import Asker, Effects, Kind, Open
 
@@ -18,8 +20,9 @@ class SendKind(Kind):
     def ask(self, asker: Asker, asked: SendOf) -> str:
         app, local = asker.resolve(asked.target, asked.key)
         key = asked.key or b""
-        noted = asker.note(self.name, asked.target, key)
-        id_ = child_id(asker.id, noted.ref, local, key, asked.idempotency_key)
+        shared = request_id(local, key, asked.idempotency_key) if asked.idempotency_key is not None else None
+        noted = asker.note(self.name, asked.target, key, value=shared.encode() if shared is not None else None)
+        id_ = shared or child_id(asker.id, noted.ref, key)
         if noted.fresh and not asker.closed:
             try:
                 command = invoke_command(asker.scope, app, local, id_, key, asked)
@@ -29,6 +32,9 @@ class SendKind(Kind):
             command.at_ms = asked.at_ms or delay_ms
             asker.open(Open(self, noted.ref, command), fresh=True)
         return id_
+
+    def callee(self, app: str, id_: str, entry: Entry) -> Callee:
+        return callee_of(app, id_, entry)
 
     def begin(self, op: Open, effects: Effects) -> None:
         effects.route(op.what)

@@ -102,6 +102,8 @@ class Stored(msgspec.Struct):
     failure: Failure | None = None
     fingerprint: bytes = b""
     replay: str = ""
+    due_ms: int = 0
+    unbegun: str = ""
 
 
 class Entry(msgspec.Struct):
@@ -120,6 +122,7 @@ class Chunk(msgspec.Struct):
     """What one epoch added to a journal (schemas/chunk.avsc)."""
 
     entries: list[Entry]
+    at_ms: int = 0
 
 
 class Lock(msgspec.Struct):

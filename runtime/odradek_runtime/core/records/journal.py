@@ -100,8 +100,8 @@ class Journal:
         self.unwritten.append(completion)
         self.held_bytes += _size(completion)
 
-    def take_unwritten(self, most_bytes: int = CHUNK_BYTES) -> list[bytes]:
-        """What this epoch adds, in chunks that the log takes."""
+    def take_unwritten(self, at_ms: float, most_bytes: int = CHUNK_BYTES) -> list[bytes]:
+        """What this epoch, of that time, adds: in chunks that the log takes."""
         entries = self._settle()
         self.unwritten = []
         chunks: list[bytes] = []
@@ -109,10 +109,10 @@ class Journal:
         for index, entry in enumerate(entries):
             added = _size(entry)
             if size and size + added > most_bytes:
-                chunks.append(CHUNK.encode(Chunk(entries[begin:index])))
+                chunks.append(CHUNK.encode(Chunk(entries[begin:index], int(at_ms))))
                 begin, size = index, 0
             size += added
-        chunks.append(CHUNK.encode(Chunk(entries[begin:])))
+        chunks.append(CHUNK.encode(Chunk(entries[begin:], int(at_ms))))
         return chunks
 
     def command(self, ref: int) -> Entry | None:
@@ -120,6 +120,11 @@ class Journal:
         if ref >= len(self.commands):
             self.unwritten = [*self._settle()]
         return self.commands[ref] if ref < len(self.commands) else None
+
+    def unanswered(self) -> list[Entry]:
+        """The commands that have no result yet, and were not refused."""
+        self.unwritten = [*self._settle()]
+        return [entry for entry in self.commands if entry.failure is None and entry.ref not in self.completed]
 
     def _settle(self) -> list[Entry]:
         """Entries of all that is unwritten, in the order in which it came; its commands have their places from now on."""

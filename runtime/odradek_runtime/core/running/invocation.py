@@ -275,12 +275,12 @@ class Live:
 
     # --- what a kind of operation asks ---
 
-    def note(self, kind: str, name: str, key: bytes | None, at_ms: float = 0.0) -> Noted:
+    def note(self, kind: str, name: str, key: bytes | None, at_ms: float = 0.0, value: bytes | None = None) -> Noted:
         """Journal one operation, or replay it."""
         if self.journal.replaying:
             entry = self._replay(kind, name, key)
             return Noted(entry.ref, entry.at_ms, fresh=False)
-        self.commands.append((kind, name, key, None, at_ms))
+        self.commands.append((kind, name, key, value, at_ms))
         return Noted(self.journal.length + len(self.commands) - 1, at_ms, fresh=True)
 
     def outlive(self) -> None:

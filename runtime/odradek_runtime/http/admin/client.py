@@ -14,7 +14,7 @@ from odradek_runtime.http.admin import wire
 from odradek_runtime.log.port import LogError, Member, Message, Output, Partition, Peer, Publisher, TopicInfo
 
 T = TypeVar("T")
-Query = Mapping[str, str | int]
+Query = Mapping[str, str | int | Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import msgspec
 
 from odradek_runtime.recovery.replay_report import ReplayReport
 from odradek_runtime.worker.upkeep.jobs import Job, Kind
+from odradek_runtime.worker.upkeep.sightings import JournalSeen
 
 JSON = "application/json"
 MSGPACK = "application/msgpack"
@@ -179,6 +180,19 @@ class WantedJob(msgspec.Struct):
     kind: Kind
     shard: int
     asked_by: str
+
+
+class WantedInvocation(msgspec.Struct):
+    """One invocation, as one worker asks another for it."""
+
+    shard: int
+    id: str
+
+
+class SeenInvocation(msgspec.Struct):
+    """It, and its journal; None: there is none."""
+
+    seen: JournalSeen | None
 
 
 class Jobs(msgspec.Struct):

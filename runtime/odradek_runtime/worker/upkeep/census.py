@@ -19,14 +19,14 @@ from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.formats import COMMAND, INVOCATION, TIMER, FormatError
 from odradek_runtime.store.store import StoreError
 
+from .sightings import STATUSES
+
 if TYPE_CHECKING:
     from odradek_runtime.clock import Clock
     from odradek_runtime.core.shard import Shard
 
 logger = logging.getLogger("odradek")
 
-STATUSES: tuple[str, ...] = ("running", "suspended", "backing_off", "paused", "inboxed", "scheduled")
-"""Of invocations that have not ended. `running`: one of its steps is at work, or waits for a thread; `suspended`: it waits."""
 KINDS: tuple[str, ...] = ("sleep", "step", "retry", "start", "timeout", "purge")
 """Of timers. `step`: the next attempt of a step; a step that is at work has none."""
 EVERY_S = 2.0

@@ -21,6 +21,7 @@ from odradek_runtime.worker.restore.progress import Cancelled, Progress
 from odradek_runtime.worker.restore.takeover import Takeover
 
 from .jobs import Findings, Job, Kind, Stage
+from .roll import Roll
 from .verification import Paced, Verification
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ class Upkeep:
         takeover: Takeover,
         post: Callable[[Discard], None],
         stopping: threading.Event,
+        roll: Roll,
     ) -> None:
+        self.roll = roll
         self._engine = engine
         self._ownership = ownership
         self._stores = stores
