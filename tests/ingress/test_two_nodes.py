@@ -14,6 +14,8 @@ from odradek import App, ObjectContext
 from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.configuration.worker_file import read_worker_file
 from odradek_runtime.http.admin.client import RemoteLog
+from odradek_runtime.http.admin.wire import Controlled
+from odradek_runtime.log.port import LogError
 from odradek_runtime.node.node import Node
 from odradek_runtime.routing import shard_of
 from odradek_runtime.worker.upkeep.sightings import JournalSeen, Roll
@@ -128,4 +130,24 @@ def test_either_node_tells_of_every_invocation(pair: tuple[Running, Running]) ->
         for id_ in ids:
             seen = remote.ask("GET", f"/invocations/{id_}/journal", JournalSeen)
             assert (seen.invocation.id, [each.kind for each in seen.entries]) == (id_, ["sleep"])
+        remote.close()
+
+
+def test_either_node_takes_orders_for_every_invocation(pair: tuple[Running, Running]) -> None:
+    ids = [pair[0].http.post(f"/account/{key}/later/send", json=600).json()["invocationId"] for key in KEYS]
+    remotes = [admin(running) for running in pair]
+    until(lambda: len(remotes[0].ask("GET", "/invocations", Roll).invocations) == len(ids))
+    for number, id_ in enumerate(ids):
+        body = {"asked_by": "ann@desk", "order": f"k{number}"}
+        told = remotes[number % 2].ask("POST", f"/invocations/{id_}/kill", Controlled, body)
+        assert (told.order, told.new, told.ordered) == (f"k{number}", True, [id_])
+    until(lambda: remotes[0].ask("GET", "/invocations", Roll).invocations == [])
+    for number, key in enumerate(KEYS):
+        reply = pair[number % 2].http.post(f"/account/{key}/deposit", json=10)
+        assert (reply.status_code, reply.json()) == (200, 10), "its key is free"
+        reply = pair[number % 2].http.get(f"/odradek/invocations/{ids[number]}/attach")
+        assert (reply.status_code, reply.json()["message"]) == (409, "account/later was killed")
+    with pytest.raises(LogError, match="it has ended"):
+        remotes[1].ask("POST", f"/invocations/{ids[0]}/kill", Controlled)
+    for remote in remotes:
         remote.close()

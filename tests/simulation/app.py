@@ -14,7 +14,7 @@ from odradek import App, Context, ObjectContext, RetryPolicy, SharedContext, Ter
 from odradek._definition import OnError
 
 from .model import Wrong, of_steps
-from .program import APP, BRIEF, FAR, HELD, OBJECTS, OTHER, TIMEOUT_S, Program, Task
+from .program import APP, BRIEF, DOOMED, FAR, HELD, OBJECTS, OTHER, TIMEOUT_S, Program, Task
 from .replaying import renamed
 
 
@@ -260,6 +260,8 @@ def build(program: Program, outside: Outside) -> App:
         _object(app, name, program, outside, out)
     if program.held:
         _held(app, program, outside, out)
+    if program.doomed:
+        _doomed(app, program, outside, out)
 
     async def serve(ctx: Context, task: dict[str, Any]) -> list[Any]:
         return await Performance(outside, program, out, ctx, _named(ctx, task)).play()
@@ -295,6 +297,15 @@ def build_other(program: Program, outside: Outside) -> App:
 
     far.handler(name="do")(do)
     return app
+
+
+def _doomed(app: App, program: Program, outside: Outside, out: Any) -> None:
+    """The object some of whose tasks are killed."""
+
+    async def do(ctx: ObjectContext, task: dict[str, Any]) -> list[Any]:
+        return await Performance(outside, program, out, ctx, task).play()
+
+    app.object(DOOMED).handler(name="do")(do)
 
 
 def _held(app: App, program: Program, outside: Outside, out: Any) -> None:

@@ -271,7 +271,7 @@ DEFECTS = (
     ),
     Defect(
         "named-apart", "an idempotency key is another one when its handler is named with its app", "core/operations/call.py",
-        "noted.ref, local, key", "noted.ref, asked.target, key",
+        "request_id(local, key,", "request_id(asked.target, key,",
     ),
     Defect(
         "anew-unseen", "an input that is made again while the app runs is read on from the old position",
@@ -370,5 +370,13 @@ DEFECTS = (
     Defect(
         "replay-untallied", "what a replay's invocations came to is that of one epoch alone", "core/lifecycle/replays.py",
         "            setattr(tally, what, getattr(tally, what) + number)\n", "            setattr(tally, what, number)\n",
+    ),
+    Defect(
+        "kill-stays", "what a killed invocation waits for is not killed", "core/lifecycle/killing.py",
+        '        self.tell_callees(shard, live, "kill")\n', "",
+    ),
+    Defect(
+        "killed-is-written", "what was killed in line is written there when the epoch closes", "core/lifecycle/keeping.py",
+        "        if isinstance(queued, Live) and queued.closed:\n            return\n", "",
     ),
 )

@@ -17,9 +17,11 @@ APP, OTHER = "sim", "other"
 OBJECTS = ("a", "b")
 HELD = "held"
 """An object whose bad records pause their key. Only records come to it: what is paused would be waited for, for ever."""
+DOOMED = "doomed"
+"""An object whose tasks, some of them, never end of themselves (`controlling`)."""
 FAR = "far"
 """The object of the other app. It calls no object: two keys could wait for each other."""
-KEYED = (*OBJECTS, HELD, FAR)
+KEYED = (*OBJECTS, HELD, FAR, DOOMED)
 KEYS = ("k0", "k1", "k2", "k3")
 TOP = len(OBJECTS) * len(KEYS)
 Task = dict[str, Any]
@@ -105,6 +107,8 @@ class Program:
     """Records come by a topic that deletes what is old, read or not."""
     far_shards: int = 0
     """There is a second app, with so many shards."""
+    doomed: bool = False
+    """Some of its tasks never end, and are killed."""
     large: bool = False
     """The app's own topics take records of LIMIT_BYTES, and some are larger."""
     entries: list[Entry] = field(default_factory=list[Entry])

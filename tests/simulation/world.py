@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from random import Random
 
 import msgspec
 
@@ -24,6 +25,7 @@ from .app import Outside, build, build_other
 from .audit import Audit
 from .client import Client
 from .clocks import Clocks
+from .controlling import OFTEN, Controls, doom
 from .deployment import Deployment
 from .disruptions import Disruptions
 from .faults import START_MS, Faults
@@ -75,6 +77,10 @@ class World:
         self.scheduler = Scheduler(seed, START_MS)
         self.faults = Faults(seed, kinds)
         self.program = Generator(seed, steps, poison).program
+        fate = Random(f"{seed}/doom")
+        self.program.doomed = fate.random() < OFTEN and not self.program.large
+        if self.program.doomed:
+            doom(self.program, fate, 5_000.0)
         if entries is not None:
             self.program.entries = [entry for n, entry in enumerate(self.program.entries) if n in entries]
         self.outside = Outside()
@@ -125,6 +131,7 @@ class World:
         self.start_ms = START_MS
         self.replays = Replays(self)
         self.resets = Resets(self)
+        self.controls = Controls(self)
 
     # --- making it ---
 
@@ -234,6 +241,7 @@ class World:
         self.clocks.begin()
         self.replays.begin(self._calm_ms)
         self.resets.begin(self._calm_ms)
+        self.controls.begin()
         while not (self.faults.calm and self.scheduler.count % 20 == 0 and self._done()):
             if self.scheduler.count + 1 == self.until:
                 breakpoint()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from odradek_runtime.cli import call, consume, jobs, ps, publish, replay, reset, serve, show, topics
+from odradek_runtime.cli import call, consume, control, jobs, ps, publish, replay, reset, serve, show, topics
 from odradek_runtime.cli.errors import CommandError, explain
 from odradek_runtime.cli.release import installed_version
 from odradek_runtime.log.port import LogError
@@ -90,6 +90,7 @@ cli.command(epilog=call.EXAMPLES, context_settings={"ignore_unknown_options": Tr
 cli.command(epilog=topics.EXAMPLES)(topics.topics)
 cli.command(epilog=ps.EXAMPLES)(ps.ps)
 cli.command(epilog=show.EXAMPLES)(show.show)
+cli.command(epilog=control.KILL_EXAMPLES)(control.kill)
 cli.command(epilog=replay.EXAMPLES)(replay.replay)
 cli.command(epilog=replay.LIST_EXAMPLES)(replay.replays)
 cli.command(epilog=jobs.VERIFY_EXAMPLES)(jobs.verify)

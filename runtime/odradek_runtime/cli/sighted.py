@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -39,9 +40,9 @@ def table(found: Sequence[Sighting], now_ms: float | None = None) -> Table:
     return shown
 
 
-def print_table(shown: Table) -> None:
+def print_table(shown: Table, console: Console | None = None) -> None:
     """As wide as the terminal; wide enough for a line each where there is none."""
-    console = out()
+    console = console or out()
     if not console.is_terminal:
         console.width = PIPED_WIDTH
     console.print(shown)

@@ -108,7 +108,9 @@ class Locks:
             self._shard.put(slot_key, None)
             held.head += 1
             held.holder = SLOT.decode(raw).id
-            return held.holder
+            if self._shard.read(keys.invocation(held.holder)) is not None:  # else it was killed in line
+                return held.holder
+            continue
         if held.behind:
             held.holder = held.behind.popleft()
             self.lined_up -= 1

@@ -17,6 +17,7 @@ from odradek_runtime.core.lifecycle.ending import Ending
 from odradek_runtime.core.lifecycle.failing import Failing
 from odradek_runtime.core.lifecycle.inspection import REMEDY, Inspection
 from odradek_runtime.core.lifecycle.keeping import Keeping
+from odradek_runtime.core.lifecycle.killing import Killing
 from odradek_runtime.core.lifecycle.limits import Limits
 from odradek_runtime.core.lifecycle.living import Living
 from odradek_runtime.core.lifecycle.outbox import Outbox
@@ -67,6 +68,7 @@ class Machine(Scope):
         self.due = Due(self, self.living, keeping, limits, failing, revival, advance, self.starts)
         self.replays = Replays(self, self._delivery, rejection)
         self.resets = Resets(self)
+        self._killing = Killing(self, self.living, limits, outward, ending, failing)
         self._inspection = Inspection(self, self.living)
         self._lanes = {
             topic: Lane(self, advance, subscriptions[0], partial(self._delivery.deliver, subscriptions[0]), self.settle)
@@ -214,6 +216,8 @@ class Machine(Scope):
                 self._advance.complete(shard, command.id, entry)
             case "forward":
                 self._forwarded(shard, command)
+            case "kill":
+                self._killing.kill(shard, command)
             case "replay":
                 self.replays.begin(shard, command)
             case "cancel_replay":

@@ -17,6 +17,7 @@ from odradek_runtime.configuration.withheld import Withheld
 from odradek_runtime.core.disclosure import Disclosure
 from odradek_runtime.http.admin.access import Access, Blocking
 from odradek_runtime.http.admin.app import admin_app, sibling_routes
+from odradek_runtime.http.admin.controls import ControlRoutes
 from odradek_runtime.http.admin.everybody import Everybody
 from odradek_runtime.http.admin.exposition import Exposition
 from odradek_runtime.http.admin.invocations import InvocationRoutes
@@ -154,11 +155,13 @@ class Front:
         self._admin_owners = Owners(lambda: log_.peers(app.name))
         everybody = Everybody(app.name, worker, log_, self._admin_owners, peer, self._blocking, at.private_url)
         invocations = InvocationRoutes(worker, everybody, access, self._blocking)
+        controls = ControlRoutes(app.name, log_, invocations, access, self._blocking)
         jobs = JobRoutes(worker, self._admin_owners, peer, access)
         exposition = Exposition(worker, lambda: self.dispatcher.waiting, self._doors["public"])
         admin = AdminRoutes(worker, exposition, siblings)
         resets = ResetRoutes(app, worker, log_, access, self._blocking)
-        self._admin = admin_app(admin, self._topics.table(), replays.table(), jobs.table(), resets.table(), invocations.table())
+        tables = (self._topics, replays, jobs, resets, invocations, controls)
+        self._admin = admin_app(admin, *(each.table() for each in tables))
         private = PrivateRoutes(self.dispatcher, max_record_bytes=largest, budget=self._budget)
         others = [*sibling_routes(admin), *replays.private_table(), *jobs.private_table(), *invocations.private_table()]
         self._private = private_app(private, others, self.credential)

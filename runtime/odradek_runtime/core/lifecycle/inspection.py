@@ -66,6 +66,7 @@ class Inspection:
             "replay": self._replay,
             "cancel_replay": self._cancel_replay,
             "reset": self._reset,
+            "kill": self._order,
         }
 
     def flaw(self, shard: Shard, command: Command) -> Flaw | None:
@@ -199,6 +200,13 @@ class Inspection:
             said = f"{command.topic}[{command.partition}] ends at {end}, and {command.offset} is beyond it"
             return Flaw("offset", f"{said}: records that are yet to come would be skipped")
         return None
+
+    def _order(self, shard: Shard, command: Command) -> Flaw | None:
+        """About one invocation: by an operator, or by the one that waits for it. Whether that one may is seen where it is done."""
+        flaw = self._id(shard, command.id) or _caller(command)
+        if flaw is None and command.caller_id and command.ref < 0:
+            return Flaw("ref", f"{command.ref} is no entry of the journal of {command.caller_id}")
+        return flaw
 
     def _id(self, shard: Shard, id_: str) -> Flaw | None:
         try:

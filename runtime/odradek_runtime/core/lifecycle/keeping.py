@@ -114,7 +114,9 @@ class Keeping:
         self._scope.touch(live.shard)
 
     def put_in_line(self, shard: Shard, queued: Queued) -> None:
-        """The epoch ends before it has come to have its key: its entry is written."""
+        """The epoch ends before it has come to have its key: its entry is written, unless it was killed in line."""
+        if isinstance(queued, Live) and queued.closed:
+            return
         stored = queued.endure()
         stored.status = "inboxed"
         shard.put(keys.invocation(stored.id), self._scope.sizes.entry(stored))

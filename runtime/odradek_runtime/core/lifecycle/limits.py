@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.formats import Stored
 from odradek_runtime.core.running.invocation import Live
 from odradek_runtime.core.scope import Scope
 from odradek_runtime.core.shard import Shard
@@ -45,6 +46,13 @@ class Limits:
     def waits(self, shard: Shard, id_: str) -> bool:
         """Whether it has its place in memory already: its timer, loaded late, must not start it a second time."""
         return (shard.number, id_) in self._waits
+
+    def leave(self, shard: Shard, stored: Stored) -> None:
+        """It does not wait for its turn any more, if it did."""
+        place = shard.number, stored.id
+        if place in self._waits:
+            self._waits.discard(place)
+            self._waiting[stored.target].remove((shard, stored.id))
 
     def began(self, live: Live) -> None:
         """It has to wait for something, so it counts."""

@@ -43,6 +43,10 @@ class Living:
         """None: it has no coroutine here, whether or not there is such an invocation."""
         return self._shards[shard.number].get(id_)
 
+    def in_line(self, shard: Shard, id_: str) -> Live | None:
+        """One that waits for its key, and has no entry in the store yet."""
+        return self._queued[shard.number].get(id_)
+
     def of(self, number: int) -> list[Live]:
         """All of one shard."""
         return list(self._shards[number].values())

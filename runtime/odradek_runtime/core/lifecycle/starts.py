@@ -149,8 +149,14 @@ class Starts:
     def start_apart(self, shard: Shard, following: Queued | str) -> None:
         """As `start_next`, as an event of its own: while a poisonous record is looked for, no event runs two invocations."""
         if isinstance(following, Live):
+            if following.closed:
+                self._pass_over(shard, following)
+                return
             self._keeping.put_in_line(shard, following)
             self._keeping.hold_key(following)
+        elif isinstance(following, str) and not self._waits(shard, following):
+            self._pass_over(shard, following)
+            return
         id_ = following if isinstance(following, str) else following.id
         shard.set_timer(keys.timer(0, id_, keys.REF_START), Timer("start"))
         self._scope.touch(shard)
@@ -159,7 +165,10 @@ class Starts:
         """It was in an inbox and holds the key now, or its turn has come under its handler's limit."""
         if isinstance(following, Live):
             self._living.unqueue(shard, following)
-            self._start(following)
+            if following.closed:
+                self._pass_over(shard, following)
+            else:
+                self._start(following)
         elif isinstance(following, str):
             self._start_stored(shard, following)
 
@@ -178,15 +187,25 @@ class Starts:
         self._keeping.anchor(live)
         self._advance.start(live)
 
-    def _pass_over(self, shard: Shard, id_: str) -> None:
-        """What waits in an inbox waits in the journal, too, unless somebody else has written there: the next has its turn."""
-        logger.error("shard %d: %s is to begin, and is not waiting: it is passed over", shard.number, id_)
-        locks = shard.locks
-        base = next((base for base, held in locks.held.items() if held.holder == id_), None)
-        following = locks.pass_on(base) if base is not None else None
-        if following is not None:
-            self._scope.ready.append((shard, following))
+    def _pass_over(self, shard: Shard, following: Queued | str) -> None:
+        """It was killed before its turn came, or somebody else has written its place: the next has its turn."""
+        locks, id_ = shard.locks, following if isinstance(following, str) else following.id
+        logger.info("shard %d: %s is to begin, and is not waiting: it is passed over", shard.number, id_)
+        if isinstance(following, Live):
+            held = locks.held.get(following.base)
+            base = following.base if held is not None and held.is_of(following) else None
+        else:
+            base = next((base for base, held in locks.held.items() if held.holder == id_), None)
+        after = locks.pass_on(base) if base is not None else None
+        if after is not None:
+            self._scope.ready.append((shard, after))
+        self._limits.resume()  # a turn may have been its own
         self._scope.touch(shard)
+
+    def _waits(self, shard: Shard, id_: str) -> bool:
+        """Whether it is to begin still."""
+        stored = self._living.stored(shard, id_)
+        return stored is not None and stored.status not in ("running", *ENDED)
 
     def request(self, shard: Shard, request: Request, pending: Pending) -> None:
         """From HTTP. Every answer waits for the commit of the epoch it was found in (invariant 4)."""

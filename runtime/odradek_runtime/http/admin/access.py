@@ -73,10 +73,12 @@ def answer(request: HttpRequest, value: object) -> Response:
     return Response(wire.encode(value, media_type), media_type=media_type)
 
 
-async def body_of(request: HttpRequest, kind: type[T], most_bytes: int) -> T:
-    """The request's body. Raises HttpError 400 that names the field, 413."""
+async def body_of(request: HttpRequest, kind: type[T], most_bytes: int, empty: T | None = None) -> T:
+    """The request's body. `empty`: what it means that there is none. Raises HttpError 400 that names the field, 413."""
     media_type = request.headers.get("content-type", wire.JSON).partition(";")[0].strip()
     body = await read_body(request, most_bytes)
+    if not body and empty is not None:
+        return empty
     try:
         return wire.decode(body, media_type, kind)
     except ValueError as error:

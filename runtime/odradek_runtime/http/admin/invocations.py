@@ -13,7 +13,7 @@ from odradek_runtime.http.ingress.errors import HttpError, bad_field, unavailabl
 from odradek_runtime.http.ingress.table import route
 from odradek_runtime.routing import id_hash
 from odradek_runtime.worker.upkeep.roll import NotHere
-from odradek_runtime.worker.upkeep.sightings import ENDED, STATUSES, JournalSeen, RollPart, Wanted, whole
+from odradek_runtime.worker.upkeep.sightings import ENDED, STATUSES, JournalSeen, Roll, RollPart, Wanted, whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from odradek_runtime.http.admin.access import Access, Blocking
     from odradek_runtime.http.admin.everybody import Everybody
     from odradek_runtime.http.ingress.port import Answering
-    from odradek_runtime.worker.upkeep.roll import Roll
+    from odradek_runtime.worker.upkeep.roll import Roll as LocalRoll
 
 CALL_PATH = "/odradek/private/roll"
 ONE_PATH = "/odradek/private/sighting"
@@ -59,9 +59,7 @@ class InvocationRoutes:
     async def all(self, request: HttpRequest) -> Response:
         """`GET /invocations?service=&handler=&key=&status=&older_s=&younger_s=&limit=&id=`: the oldest first."""
         self._access.admit(request)
-        wanted = wanted_of(request)
-        parts = [await self._here(wanted), *await self._everybody.all(CALL_PATH, RollPart, wanted)]
-        return answer(request, whole(parts, self._worker.shards, wanted.limit))
+        return answer(request, await self.called(wanted_of(request)))
 
     async def one(self, request: HttpRequest) -> Response:
         """`GET /invocations/{id}`."""
@@ -85,6 +83,11 @@ class InvocationRoutes:
             raise HttpError(421, f"shard {wanted.shard} is not here")
         return answer(request, found)
 
+    async def called(self, wanted: Wanted) -> Roll:
+        """Those that are wanted, of all shards."""
+        parts = [await self._here(wanted), *await self._everybody.all(CALL_PATH, RollPart, wanted)]
+        return whole(parts, self._worker.shards, wanted.limit)
+
     async def seen(self, id_: str) -> JournalSeen:
         """One invocation, wherever it is. Raises HttpError 404."""
         shard = self.shard_of(id_)
@@ -104,7 +107,7 @@ class InvocationRoutes:
 
     # --- inside ---
 
-    def _roll(self) -> Roll:
+    def _roll(self) -> LocalRoll:
         upkeep = self._worker.upkeep
         if upkeep is None:
             raise unavailable("the worker has not started yet")

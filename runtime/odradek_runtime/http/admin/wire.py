@@ -195,6 +195,24 @@ class SeenInvocation(msgspec.Struct):
     seen: JournalSeen | None
 
 
+class WantedControl(msgspec.Struct):
+    """What is to be done with invocations. `order`: its id; the same one again does nothing. Empty: made up."""
+
+    ids: list[str] = []
+    asked_by: str = ""
+    order: str = ""
+
+
+class Controlled(msgspec.Struct):
+    """Of which invocations it is ordered, of which it cannot be (and why), and which there are not. `new`: not ordered before."""
+
+    order: str
+    new: bool
+    ordered: list[str] = []
+    refused: dict[str, str] = {}
+    unknown: list[str] = []
+
+
 class Jobs(msgspec.Struct):
     """What has been begun, or was under way."""
 

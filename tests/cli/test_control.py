@@ -1,0 +1,49 @@
+"""What is done with invocations from a shell: by id and by filter, with a preview, and what cannot be done."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.cli.test_ps import call, desk, listed
+from tests.cli.workers import until
+
+NOBODY = "inv_aaaaaaaaaaaaaaaaaaaaaaaaaa"
+assert callable(desk)
+
+
+@pytest.mark.usefixtures("desk")
+def test_one_is_killed_by_its_id_with_what_it_waits_for(run: Run) -> None:
+    parent = call(run, "ticket/bob/solve")
+    until(lambda: len(listed(run)) == 2, "caller and callee")
+    said = run("kill", parent, NOBODY, ok=False)
+    assert said.stdout == "1 invocation killed\n"
+    assert f"{NOBODY}: there is none" in said.stderr
+    until(lambda: listed(run) == [], "both have ended")
+    assert "409 ticket/solve was killed" in run("show", parent).stdout
+    assert "it has ended (failed)" in run("kill", parent, ok=False).stderr
+
+
+@pytest.mark.usefixtures("desk")
+def test_those_that_filters_find_are_shown_before(run: Run) -> None:
+    for key in ("a", "b", "c"):
+        call(run, f"ticket/{key}/remind")
+    call(run, "ticket/d/close")
+    until(lambda: len(listed(run)) == 4, "all four")
+
+    said = run("kill", "--handler", "remind", ok=False, stdin="n\n")
+    assert said.exit_code == 2
+    assert said.stderr.count("ticket/remind") == 3
+    assert "nothing was killed" in said.stderr
+    assert len(listed(run)) == 4
+    assert run("kill", "--handler", "remind", "--key", "a", stdin="y\n").stdout.endswith("1 invocation killed\n")
+    assert run("kill", "--handler", "remind", "--yes").stdout == "2 invocations killed\n"
+    assert [each["status"] for each in listed(run)] == ["paused"]
+    assert "no such invocations" in run("kill", "--handler", "remind", "--yes").stdout
+
+
+@pytest.mark.usefixtures("desk")
+def test_what_is_meant_must_be_said(run: Run) -> None:
+    assert "nothing says which are to be killed" in run("kill", ok=False).stderr
+    assert "ids and filters" in run("kill", NOBODY, "--key", "a", ok=False).stderr
+    assert "is not an invocation id" in run("kill", "bob", ok=False).stderr

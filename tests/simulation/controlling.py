@@ -1,0 +1,95 @@
+"""Controls of a world: tasks that never end of themselves, each of which somebody kills, and what comes for their keys after them.
+
+Doomed tasks wait for everything that one can wait for, and note nothing before their waits. So whenever a kill comes, what must be
+seen of one is the same: nothing but that whoever waits for it is told so, and that its key is free.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+from odradek_runtime.core.records.formats import COMMAND
+from odradek_runtime.core.records.order import order
+from odradek_runtime.log.port import Output
+from odradek_runtime.routing import id_hash
+
+from .program import DOOMED, KEYS, Entry, Op, Program, Task
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .world import World
+
+OFTEN = 0.25
+NEVER_MS = 10**10
+DEPTH = 2
+AGAIN_MS = 6_000.0
+"""An order that has come too early, for the invocation was not there yet, is given again."""
+
+
+def doom(program: Program, rng: Random, span_ms: float) -> None:
+    """Add tasks that never end, and behind them some that do."""
+    for number in range(rng.randint(1, 5)):
+        key, at_ms = rng.choice(KEYS), rng.uniform(0, span_ms)
+        delay_ms = NEVER_MS if rng.random() < 0.15 else 0
+        task: Task = {"id": f"d{number}", "ops": _waits(rng, f"d{number}", key, DEPTH), "doomed": True}
+        program.entries.append(Entry(at_ms, f"{DOOMED}/do", key, task, delay_ms=delay_ms, wait=rng.random() < 0.5))
+        heir: Task = {"id": f"h{number}", "ops": [{"op": "note"}]}
+        program.entries.append(Entry(at_ms + rng.uniform(0, 50), f"{DOOMED}/do", key, heir))
+
+
+def _waits(rng: Random, name: str, key: str, depth: int) -> list[Op]:
+    """Something, perhaps, and then something that never ends."""
+    ops: list[Op] = [{"op": "nap", "ms": rng.choice((0, 30))}] if rng.random() < 0.3 else []
+    if rng.random() < 0.2:
+        ops.append({"op": "step", "fails": 0, "later": False, "sync": False})
+    kinds = ("sleep", "step", "fail", "call", "call", "limited") if depth else ("sleep", "step", "fail")
+    for index in range(rng.choice((1, 1, 2))):
+        sub: Task = {"id": f"{name}.{index}", "ops": [], "doomed": True}
+        match rng.choice(kinds):
+            case "sleep":
+                ops.append({"op": "sleep", "ms": NEVER_MS, "later": True})
+            case "step":
+                ops.append({"op": "step", "fails": 10**9, "later": True, "sync": False})
+            case "fail":
+                ops.append({"op": "fail", "times": 10**9})
+            case "call":
+                other = rng.choice([each for each in KEYS if each != key])  # its own key would be refused
+                sub["ops"] = _waits(rng, sub["id"], other, depth - 1)
+                ops.append({"op": "call", "to": f"{DOOMED}/do", "key": other, "task": sub, "later": True})
+            case _:
+                sub["ops"] = [{"op": "sleep", "ms": NEVER_MS, "later": False}]
+                ops.append({"op": "limited", "to": "lim/do", "key": "", "task": sub, "later": True})
+    return ops
+
+
+class Controls:
+    """What is ordered in one world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._rng = Random(f"{world.seed}/controls")
+        self._written = 0
+
+    def begin(self) -> None:
+        """Each doomed task is killed a while after it was asked for."""
+        for entry in self._world.program.entries:
+            if entry.task.get("doomed"):
+                at_ms = entry.at_ms + self._rng.choice((1.0, 100.0, 3_000.0)) * self._rng.random()
+                self._world.scheduler.later(at_ms, f"somebody kills {entry.task['id']}", lambda entry=entry: self._kill(entry))
+
+    def _kill(self, entry: Entry) -> None:
+        client = next((each for each in self._world.clients if each.entry is entry), None)
+        if client is not None and client.done:
+            return
+        again_ms = self._rng.uniform(0.5, 1.0) * AGAIN_MS
+        self._world.scheduler.later(again_ms, f"somebody kills {entry.task['id']} again", lambda: self._kill(entry))
+        if client is not None:
+            self._order("kill", client)
+
+    def _order(self, kind: str, client: Client) -> None:
+        main = self._world.main
+        value = COMMAND.encode(order(kind, client.id, "somebody"))
+        self._written += 1
+        output = Output(f"{main.name}.commands", id_hash(client.id) % main.shards, None, value)
+        self._world.log.write("controls", [output], self._written)
