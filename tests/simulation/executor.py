@@ -38,6 +38,8 @@ class SimExecutor:
 
     def took(self, event: StepEnded) -> None:
         """Results have no bound here."""
+        self._load -= 1
+        self._load_bytes -= event.run.held_bytes
 
     def submit(self, runs: Sequence[StepRun]) -> None:
         world = self._worker.world
@@ -66,8 +68,6 @@ class SimExecutor:
 
         if not self._worker.alive:
             return
-        self._load -= 1
-        self._load_bytes -= run.held_bytes
         self._running.discard(_identity(run))
         try:
             self._worker.effect("a step runs")

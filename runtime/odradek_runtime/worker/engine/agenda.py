@@ -17,6 +17,8 @@ from odradek_runtime.worker.steps.executor import StepEnded
 SHARE = 50
 """Of each kind so many events a turn: a request waits for no more than these, some milliseconds."""
 
+ENDS = 5 * SHARE
+"""Steps' ends, which is as many as records are taken in a turn: what has begun ends before more begins."""
 URGENT = 4 * SHARE
 """An epoch whose commit somebody waits for takes no more timers than these: what it carries is what they wait for."""
 
@@ -82,7 +84,7 @@ class Agenda:
     def end_steps(self) -> None:
         """One by one, as far as the epoch has room: a step's end is an event like any other; its invocation may be a culprit."""
         machine = self._machine
-        for _ in range(SHARE):
+        for _ in range(ENDS):
             if not self.ended or self._full():
                 return
             event = self.ended.popleft()

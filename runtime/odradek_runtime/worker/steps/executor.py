@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 from odradek._current import STEP_KEY
@@ -61,7 +60,7 @@ class Executor(Protocol):
 
     @property
     def load(self) -> int:
-        """Steps that run or wait to run."""
+        """Steps that run, or wait to run, or whose results have not been taken."""
         ...
 
     @property
@@ -89,8 +88,8 @@ class StepExecutor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._submitted = 0
         self._submitted_bytes = 0
-        self._ended = 0
-        self._ended_bytes = 0
+        self._taken = 0
+        self._released_bytes = 0
         self._loop = asyncio.new_event_loop()
         self._threads = StepThreads(self._loop, threads)
         self._lifespan: Lifespan | None = None
@@ -125,11 +124,11 @@ class StepExecutor:
 
     @property
     def load(self) -> int:
-        return self._submitted - self._ended
+        return self._submitted - self._taken
 
     @property
     def load_bytes(self) -> int:
-        return self._submitted_bytes - self._ended_bytes
+        return self._submitted_bytes - self._released_bytes
 
     @property
     def results_bytes(self) -> int:
@@ -142,6 +141,8 @@ class StepExecutor:
         self._loop.call_soon_threadsafe(self._enqueue, runs)
 
     def took(self, event: StepEnded) -> None:
+        self._taken += 1
+        self._released_bytes += event.run.held_bytes
         self._taken_bytes += len(event.value or b"")
         if self._waiting:  # or the loop looks after it has put something there
             self._loop.call_soon_threadsafe(self._fill)
@@ -186,16 +187,14 @@ class StepExecutor:
             run = self._waiting.popleft()
             task = self._loop.create_task(self._run(run))
             self._tasks.add(task)
-            task.add_done_callback(partial(self._ended_one, run.held_bytes))
+            task.add_done_callback(self._ended)
 
     def _has_room(self) -> bool:
         held_bytes, running = self.results_bytes, len(self._tasks)
         return held_bytes + running * self._usual_bytes < self._most_bytes or held_bytes + running == 0
 
-    def _ended_one(self, held_bytes: int, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._ended += 1
-        self._ended_bytes += held_bytes
         self._fill()
 
     async def _run(self, run: StepRun) -> None:
