@@ -25,6 +25,9 @@ _CONTAINERS = (
     list, dict, tuple, set, frozenset, bytearray, deque, array.array, UserDict, UserList, ChainMap, io.BytesIO, io.StringIO,
     types.SimpleNamespace, functools.partial,
 )  # fmt: skip
+_COPYING = ("__copy__", "__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__",
+            "__getnewargs_ex__", "__new__")  # fmt: skip
+"""By these a type says how its objects are copied."""
 _KINDS_KEPT = 4096
 
 Nature = Literal["data", "copies itself", "tool"]
@@ -40,9 +43,27 @@ def bound(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, An
     >>> call(), call()
     (3, 3)
     """
+    if type(fn) is types.FunctionType and not kwargs:
+        if len(args) == 1 and _is_flat(args[0]):  # as a rule, and copying it takes a tenth of what follows
+            return _BoundFlat(fn, args[0])
+        if _PLAIN.issuperset(map(type, args)):
+            return functools.partial(fn, *args)
     if not any(_changes(value) for value in (fn, *args, *kwargs.values())):
         return functools.partial(fn, *args, **kwargs)
     return _Bound(fn, args, kwargs)
+
+
+class _BoundFlat:
+    """A call with one argument, an object of fields that cannot change."""
+
+    __slots__ = ("_fn", "_kept")
+
+    def __init__(self, fn: Callable[..., Any], value: object) -> None:
+        self._fn = fn
+        self._kept = _flat_copy(value)
+
+    def __call__(self) -> Any:
+        return self._fn(_flat_copy(self._kept))
 
 
 class _Bound:
@@ -130,6 +151,38 @@ def _changes(value: object) -> bool:
     return kind not in _PLAIN and _nature(kind) != "tool"
 
 
+def _is_flat(value: object) -> bool:
+    """Whether a shallow copy of an object is as good as a deep one: it is plain data, and so are all of its fields."""
+    kind: type[object] = type(value)
+    fields = _flat_fields(kind)
+    if fields is None:
+        return False
+    if isinstance(value, msgspec.Struct):
+        return all(type(getattr(value, name, None)) in _PLAIN for name in fields)
+    return _PLAIN.issuperset(map(type, value.__dict__.values()))
+
+
+def _flat_copy(value: object) -> object:
+    """As `copy.copy`, of what is flat; of a dataclass in a fifth of the time."""
+    if isinstance(value, msgspec.Struct):
+        return copy.copy(value)
+    copied = object.__new__(type(value))
+    copied.__dict__.update(value.__dict__)
+    return copied
+
+
+def _flat_fields_of(kind: type[object]) -> tuple[str, ...] | None:
+    """The fields of a Struct or of a dataclass, if its objects are copied as any are: nothing of its own has a say in it."""
+    if issubclass(kind, msgspec.Struct):
+        own = any(name in vars(base) for base in kind.__mro__[:-2] for name in _COPYING if base is not msgspec.Struct)
+        return None if own or "__dict__" in dir(kind) else kind.__struct_fields__
+    if "__dataclass_fields__" not in vars(kind) or any(hasattr(base, "__slots__") for base in kind.__mro__[:-1]):
+        return None
+    if issubclass(kind, _CONTAINERS) or any(getattr(kind, name, None) is not getattr(object, name, None) for name in _COPYING):
+        return None
+    return ()
+
+
 def _nature_of(kind: type[object]) -> Nature:
     marks = ("__dataclass_fields__", "__attrs_attrs__", "__pydantic_validator__")
     if issubclass(kind, (*_CONTAINERS, msgspec.Struct)) or any(hasattr(kind, mark) for mark in marks):
@@ -138,3 +191,6 @@ def _nature_of(kind: type[object]) -> Nature:
 
 
 _nature = cast("Callable[[type[object]], Nature]", functools.lru_cache(_KINDS_KEPT)(cast("Any", _nature_of)))
+_flat_fields = cast(
+    "Callable[[type[object]], tuple[str, ...] | None]", functools.lru_cache(_KINDS_KEPT)(cast("Any", _flat_fields_of))
+)

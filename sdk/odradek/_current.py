@@ -1,25 +1,33 @@
 """What "here" means: the context of the handler that is running, and the step whose body is running.
 
-The runtime sets CURRENT while it drives a handler's coroutine, and STEP_KEY while it runs a step's body (where CURRENT
+The runtime sets CURRENT while it drives a handler's coroutine, and STEP while it runs a step's body (where CURRENT
 is not set, so that a step called by a step is an ordinary function). This is the one piece of ambient state.
 """
 
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TypeVar, overload
+from typing import Protocol, TypeVar, overload
 
 from odradek._context import Context
 
+
+class Keyed(Protocol):
+    """A step whose body runs. Its key is made when it is asked for: most bodies never ask."""
+
+    @property
+    def key(self) -> str: ...
+
+
 CURRENT: ContextVar[Context | None] = ContextVar("odradek.current", default=None)
-STEP_KEY: ContextVar[str | None] = ContextVar("odradek.step_key", default=None)
+STEP: ContextVar[Keyed | None] = ContextVar("odradek.step", default=None)
 
 C = TypeVar("C", bound=Context)
 
 
 def running() -> Context | None:
     """Give the context of the running handler; None elsewhere, the body of a step included."""
-    return CURRENT.get() if STEP_KEY.get() is None else None
+    return CURRENT.get() if STEP.get() is None else None
 
 
 @overload
@@ -60,7 +68,7 @@ def idempotency_key() -> str:
     Traceback (most recent call last):
     RuntimeError: idempotency_key(): no step is running here; ...
     """
-    key = STEP_KEY.get()
-    if key is None:
+    step = STEP.get()
+    if step is None:
         raise RuntimeError("idempotency_key(): no step is running here; call it in a @step function, or one given to ctx.run")
-    return key
+    return step.key

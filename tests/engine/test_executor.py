@@ -1,6 +1,7 @@
 """The executor by itself and in a worker: threads, timeouts, what bodies raise, and an end in time whatever they do."""
 
 import asyncio
+import contextvars
 import os
 import signal
 import threading
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from odradek import App, Context, RetryPolicy, TerminalError
+from odradek import App, Context, RetryPolicy, TerminalError, idempotency_key
 from odradek_runtime.worker.steps import executor
 from odradek_runtime.worker.steps.lifespan import LifespanError
 from tests.engine.harness import PATIENCE_S, Rig
@@ -252,3 +253,41 @@ def test_a_process_that_a_body_forks_ends_where_the_body_does(rig: Rig, kind: st
         os.waitpid(children[0], 0)
         raise
     assert os.waitstatus_to_exitcode(ended[0]) == 7
+
+
+def test_a_body_that_cancels_itself_is_retried_by_policy(rig: Rig) -> None:
+    app, runs = App("itself", shards=1), list[int]()
+
+    async def body() -> int:
+        runs.append(1)
+        task = asyncio.current_task()
+        if len(runs) < 3 and task is not None:
+            task.cancel()
+            await asyncio.sleep(PATIENCE_S)
+        return len(runs)
+
+    @app.handler
+    async def go(ctx: Context) -> int:
+        return await ctx.run(body, retry=QUICK)
+
+    rig.start(app)
+    assert rig.call("itself/go") == 3
+
+
+def test_bodies_share_no_context(rig: Rig) -> None:
+    app, mark = App("apart", shards=1), contextvars.ContextVar("mark", default=0)
+
+    async def body(number: int) -> list[object]:
+        before = mark.get()
+        mark.set(number)
+        return [before, idempotency_key()]
+
+    @app.handler
+    async def go(ctx: Context) -> list[list[object]]:
+        asked = [ctx.run(body, number, idempotent=True) for number in range(1, 200)]
+        return [await each for each in asked]
+
+    rig.start(app)
+    found = rig.call("apart/go")
+    assert [before for before, _ in found] == [0] * 199
+    assert len({key for _, key in found}) == 199

@@ -38,7 +38,7 @@ from odradek_runtime.worker.engine.rereader import RereaderAtOnce
 from odradek_runtime.worker.restore.ownership import Ownership
 from odradek_runtime.worker.restore.startup import prepare
 from odradek_runtime.worker.restore.takeover import Takeover
-from odradek_runtime.worker.steps.executor import StepEnded
+from odradek_runtime.worker.steps.executor import StepEnded, StepsEnded
 from tests.records import committed
 
 PATIENCE_S = 15.0
@@ -295,10 +295,10 @@ class Stage:
         return replies
 
     def step_ends(self, run: StepRun, value: Any) -> None:
-        self._queue.put(StepEnded(run, msgspec.json.encode(value), None))
+        self._queue.put(StepsEnded([StepEnded(run, msgspec.json.encode(value), None)]))
 
     def step_fails(self, run: StepRun, error: BaseException) -> None:
-        self._queue.put(StepEnded(run, None, error))
+        self._queue.put(StepsEnded([StepEnded(run, None, error)]))
 
     # --- what is there ---
 

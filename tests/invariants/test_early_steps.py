@@ -7,7 +7,7 @@ import pytest
 
 from odradek import App, Context, ObjectContext, State, step
 from odradek_runtime.core.records import keys
-from odradek_runtime.worker.engine.throttle import DRAIN_MS
+from odradek_runtime.worker.engine.throttle import DRAIN_MS, DRAINED_MS
 from tests.invariants.conftest import MakeStage
 from tests.invariants.stage import Stage
 
@@ -221,6 +221,23 @@ def test_an_epoch_stays_open_a_little_for_steps_that_run_to_end_within_it(stage:
     here.executor.load = 0
     here.step_ends(here.executor.submitted[0], 1)
     assert here.held().journal[0] == [(keys.POSITIONS, here.held().journal[0][0][1])]
+
+
+def test_it_stays_open_while_one_after_the_other_ends_but_not_for_ever(stage: MakeStage) -> None:
+    here = counting(stage)
+    here.publish("sums-in", *[(f"k{number}", 1) for number in range(8)])
+    here.until(lambda: len(here.executor.submitted) == 8, commits=False)
+    here.executor.load = 8
+    here.later(10_001)
+    here.turn()
+    for number in range(7):
+        assert here.member.held is None, f"{number} have ended, each within {DRAIN_MS} ms of the last"
+        here.later(DRAIN_MS - 5)
+        here.step_ends(here.executor.submitted[number], 1)
+        here.turn()
+    here.later(DRAIN_MS - 5)
+    assert 7 * (DRAIN_MS - 5) < DRAINED_MS + DRAIN_MS
+    assert sum(key[:1] == b"i" for key in dict(here.held().journal[0])) == 1, "and what has not ended by then is written"
 
 
 def test_it_does_not_where_steps_are_too_slow_for_that(stage: MakeStage) -> None:

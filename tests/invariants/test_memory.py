@@ -14,7 +14,7 @@ from odradek_runtime.configuration.memory import Shares
 from odradek_runtime.core.epoch import StepRun
 from odradek_runtime.log.port import Partition
 from odradek_runtime.store.store import RocksStore, StoreMemory
-from odradek_runtime.worker.steps.executor import StepEnded, StepExecutor
+from odradek_runtime.worker.steps.executor import StepEnded, StepExecutor, StepsEnded
 from tests.invariants.conftest import MakeStage
 from tests.invariants.counting import counting
 from tests.invariants.stage import Stage
@@ -131,9 +131,9 @@ class Results:
         self.executor = StepExecutor(self._end, running=100, threads=1, results_bytes=results_bytes)
         self.executor.start()
 
-    def _end(self, run: StepRun, value: bytes | None, error: BaseException | None) -> None:
-        assert error is None
-        self.made.append(StepEnded(run, value, error))
+    def _end(self, told: StepsEnded) -> None:
+        assert all(each.error is None for each in told.ended)
+        self.made.extend(told.ended)
 
     def submit(self, count: int, size: int) -> None:
         async def body() -> bytes:
@@ -159,17 +159,17 @@ def test_no_step_begins_while_results_that_wait_hold_too_much(results: Results) 
     results.submit(60, 100_000)  # of which nobody knows yet how large their results are
     eventually(lambda: len(results.made) == 60)
     results.submit(40, 100_000)
-    eventually(lambda: results.executor.load_bytes == 40_000)  # the last one's end is told before it is reckoned
+    assert (results.executor.load, results.executor.load_bytes) == (100, 100_000), "results that wait count, too"
     results.take(50)
-    eventually(lambda: results.executor.load == 40)
+    assert (results.executor.load, results.executor.load_bytes) == (50, 50_000)
     assert results.began == 60, "ten results of 100,000 bytes wait still"
     for taken in range(1, 41):
         results.take(1)
         eventually(lambda least=60 + taken: results.began >= least)
         assert results.began <= 61 + taken
+    eventually(lambda: len(results.made) == 10)
     results.take(10)
-    eventually(lambda: results.executor.load == 0)
-    assert (results.began, results.executor.load_bytes) == (100, 0)
+    assert (results.began, results.executor.load, results.executor.load_bytes) == (100, 0, 0)
 
 
 def test_small_results_hold_up_nobody(results: Results) -> None:

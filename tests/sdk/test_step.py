@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from odradek import Context, RetryPolicy, TerminalError, current, idempotency_key, step
-from odradek._current import CURRENT, STEP_KEY
+from odradek._current import CURRENT, STEP
 from odradek._port import StepBody
 
 from .notes import Notes
@@ -97,7 +97,7 @@ def test_a_step_inside_a_step_is_part_of_it() -> None:
 def test_a_body_does_not_depend_on_the_executor_to_be_out_of_its_handler() -> None:
     async def main() -> Receipt:
         CURRENT.set(Context(Notes(), "test/handler"))
-        STEP_KEY.set("key-1")
+        STEP.set(Running("key-1"))
         return await outer()
 
     assert asyncio.run(main()) == Receipt("1 EUR")
@@ -198,12 +198,19 @@ class Opaque:
     pass
 
 
+@dataclass
+class Running:
+    """A step whose body runs."""
+
+    key: str
+
+
 def test_the_idempotency_key_is_the_steps() -> None:
     with pytest.raises(RuntimeError, match="no step is running here; call it in a @step function"):
         idempotency_key()
-    token = STEP_KEY.set("key-1")
+    token = STEP.set(Running("key-1"))
     assert idempotency_key() == "key-1"
-    STEP_KEY.reset(token)
+    STEP.reset(token)
 
 
 def test_current_is_the_running_handlers_context() -> None:
@@ -213,10 +220,10 @@ def test_current_is_the_running_handlers_context() -> None:
         current()
     token = CURRENT.set(context := Context(Notes(), "a/b"))
     assert current() is current(Context) is context
-    in_body = STEP_KEY.set("key-1")
+    in_body = STEP.set(Running("key-1"))
     with pytest.raises(RuntimeError, match="no handler is running here"):
         current()
-    STEP_KEY.reset(in_body)
+    STEP.reset(in_body)
     with pytest.raises(RuntimeError, match=r"current\(ObjectContext\): the running handler has a Context"):
         current(ObjectContext)
     CURRENT.reset(token)

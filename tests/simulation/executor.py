@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from odradek._current import STEP_KEY
+from odradek._current import STEP
 from odradek_runtime.core.epoch import StepRun
 from odradek_runtime.core.running.invocation import Live
 from odradek_runtime.worker.steps.executor import StepEnded
@@ -74,7 +74,7 @@ class SimExecutor:
         except Crashed:
             self._worker.world.crash(self._worker)
             return
-        token = STEP_KEY.set(run.key)
+        token = STEP.set(run)
         try:
             value = run.body.encode(_value(run, fails=self._worker.world.faults.hit("step_fails")))
         except Exception as error:  # noqa: BLE001  (a step may raise anything; its policy decides)
@@ -82,7 +82,7 @@ class SimExecutor:
         else:
             self._worker.step_ended(run, value, None)
         finally:
-            STEP_KEY.reset(token)
+            STEP.reset(token)
 
 
 def _identity(run: StepRun) -> tuple[int, int, str, int]:

@@ -24,7 +24,7 @@ from odradek_runtime.worker.engine.engine import Engine, Input
 from odradek_runtime.worker.restore.internal import Internal
 from odradek_runtime.worker.restore.ownership import Ownership, Restored
 from odradek_runtime.worker.restore.takeover import Takeover
-from odradek_runtime.worker.steps.executor import StepEnded
+from odradek_runtime.worker.steps.executor import StepEnded, StepsEnded
 from odradek_runtime.worker.upkeep.housekeeping import Housekeeping
 
 from .executor import SimExecutor
@@ -248,7 +248,7 @@ class SimWorker:
         self.post(event)
 
     def step_ended(self, run: StepRun, value: bytes | None, error: BaseException | None) -> None:
-        self.post(StepEnded(run, value, error))
+        self.post(StepsEnded([StepEnded(run, value, error)]))
 
 
 class Tapped:

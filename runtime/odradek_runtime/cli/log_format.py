@@ -10,7 +10,7 @@ import logging
 from datetime import datetime
 
 from odradek import SharedContext
-from odradek._current import STEP_KEY, running
+from odradek._current import STEP, running
 from odradek_runtime.cli.flood import ours
 from odradek_runtime.cli.printable import printable
 
@@ -86,8 +86,8 @@ def _where(record: logging.LogRecord) -> dict[str, str]:
     found = {} if told is None else {"invocation": str(told)}
     if ours(record):
         return found
-    if (step := STEP_KEY.get()) is not None:
-        return {"invocation": step.rpartition("-")[0], "step": step}
+    if (step := STEP.get()) is not None:
+        return {"invocation": step.key.rpartition("-")[0], "step": step.key}
     if (context := running()) is not None:
         found["invocation"] = context.invocation_id
         found["handler"] = context._target  # pyright: ignore[reportPrivateUsage]

@@ -16,7 +16,6 @@ from functools import partial
 from odradek import App
 from odradek_runtime.clock import SYSTEM, Clock
 from odradek_runtime.configuration.settings import Settings
-from odradek_runtime.core.epoch import StepRun
 from odradek_runtime.core.handler_loop import handler_loop, inhabited
 from odradek_runtime.core.machine import Machine
 from odradek_runtime.core.metrics import Metrics, Restore, Snapshot, Standing
@@ -33,7 +32,7 @@ from odradek_runtime.worker.restore.internal import Internal
 from odradek_runtime.worker.restore.ownership import Ownership, Restored
 from odradek_runtime.worker.restore.startup import Making, prepare
 from odradek_runtime.worker.restore.takeover import Takeover
-from odradek_runtime.worker.steps.executor import StepEnded, StepExecutor
+from odradek_runtime.worker.steps.executor import StepExecutor
 from odradek_runtime.worker.upkeep.census import Census
 from odradek_runtime.worker.upkeep.housekeeping import Housekeeping
 from odradek_runtime.worker.upkeep.roll import Roll
@@ -117,7 +116,7 @@ class Worker:
         prepared()
         self._member = self._log.member(self.app.name, self.shards, self._url)
         self._executor = StepExecutor(
-            self._step_done,
+            self._queue.put,
             running=self._settings.steps_running,
             threads=self._settings.step_threads,
             results_bytes=self._shares.results_bytes,
@@ -342,9 +341,6 @@ class Worker:
             return
 
     # --- what runs beside it ---
-
-    def _step_done(self, run: StepRun, value: bytes | None, error: BaseException | None) -> None:
-        self._queue.put(StepEnded(run, value, error))
 
     def _background(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, name="odradek-restore", daemon=True).start()

@@ -31,7 +31,7 @@ from odradek_runtime.log.port import (
 )
 from odradek_runtime.routing import id_hash
 from odradek_runtime.worker.restore.ownership import Asked, Discard, Ownership, Restored
-from odradek_runtime.worker.steps.executor import Executor, StepEnded
+from odradek_runtime.worker.steps.executor import Executor, StepsEnded
 
 from .agenda import Agenda
 from .flags import Flags
@@ -55,7 +55,7 @@ HOUR_MS = 1_800_000
 """Every owned offset is committed again at least this often (invariant 10)."""
 
 
-Input = Event | Reread | StepEnded | Question | Restored | Discard
+Input = Event | Reread | StepsEnded | Question | Restored | Discard
 
 
 class Engine:
@@ -105,8 +105,8 @@ class Engine:
                 self.intake.add(event)
             case Reread():
                 self._replaying.add(event)
-            case StepEnded():
-                self._agenda.ended.append(event)
+            case StepsEnded():
+                self._agenda.ended.extend(event.ended)
             case Question():
                 self._question(event)
             case Committed():

@@ -19,7 +19,9 @@ from .intake import Intake
 HELD_MS = 100.0
 """How long records wait before their partitions are paused: that drops what the client library has fetched ahead."""
 DRAIN_MS = 20.0
-"""How long an epoch that nobody waits for stays open for steps that run already to end within it."""
+"""How long an epoch that nobody waits for stays open for the next of the steps that run already to end within it."""
+DRAINED_MS = 100.0
+"""And for all of them."""
 UNDRAINED = 16
 """So many epochs do not, after one for which most of them did not end in time."""
 
@@ -40,8 +42,9 @@ class Throttle:
         self._closed_ms = 0.0
         self._drains = 0
         """The number of the epoch that takes nothing in any more."""
-        self._drains_ms = 0.0
-        self._drained = self._undrained = 0
+        self._drains_ms = self._ended_ms = 0.0
+        """Since when, and when it last had fewer of them."""
+        self._drained = self._left = self._undrained = 0
 
     def holds(self, inflight: Epoch | None) -> bool:
         """Whether records have to wait: enough runs, or stands in line for its key, or the epoch is about to close."""
@@ -68,11 +71,14 @@ class Throttle:
         epoch, unanchored = self._machine.epoch, self._machine.keeping.unanchored
         if not unanchored:
             return True
+        now_ms = self._machine.steady_ms
         if self._drains != epoch.number:
             if self._undrained:
                 self._undrained -= 1
                 return True
-            self._drains, self._drains_ms, self._drained = epoch.number, self._machine.steady_ms, unanchored
+            self._drains, self._drains_ms, self._drained, self._left = epoch.number, now_ms, unanchored, unanchored + 1
+        if unanchored < self._left:
+            self._left, self._ended_ms = unanchored, now_ms
         if self.drain_ms > 0.0:
             return False
         if unanchored > self._drained // 2:
@@ -84,7 +90,7 @@ class Throttle:
         """How long the epoch may still wait for that; 0 while it does not."""
         if self._drains != self._machine.epoch.number:
             return 0.0
-        return max(self._drains_ms + DRAIN_MS - self._machine.steady_ms, 0.0)
+        return max(min(self._ended_ms + DRAIN_MS, self._drains_ms + DRAINED_MS) - self._machine.steady_ms, 0.0)
 
     def regulate(self, inflight: Epoch | None) -> None:
         """Too many steps, or starts under a limit, wait, or hold too much: the inputs pause, nothing is dropped (invariant 7)."""

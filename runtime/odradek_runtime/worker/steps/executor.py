@@ -16,7 +16,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from odradek._current import STEP_KEY
+from odradek._current import STEP
 from odradek_runtime.core.epoch import StepRun
 
 from .lifespan import Lifespan
@@ -33,16 +33,27 @@ MARGIN_S = 1.0
 USUAL_OF = 16
 """One large result among many small ones says little of the next."""
 
-Done = Callable[[StepRun, bytes | None, BaseException | None], None]
+TOLD = 64
+"""Of steps that end at the same time so many are told of at once: each word wakes the engine."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StepEnded:
-    """What the engine hears of a step that has run: the value's bytes, or the error."""
+    """A step that has run: the value's bytes, or the error."""
 
     run: StepRun
     value: bytes | None
     error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepsEnded:
+    """What the engine hears of steps: those that have ended since it last heard."""
+
+    ended: Sequence[StepEnded]
+
+
+Done = Callable[[StepsEnded], None]
 
 
 class StepTimeoutError(TimeoutError):
@@ -50,7 +61,7 @@ class StepTimeoutError(TimeoutError):
 
 
 class Executor(Protocol):
-    """The port: the engine submits, `done` is called (in any thread) once per submitted step."""
+    """The port: the engine submits; each submitted step ends in one word to `done`, from any thread."""
 
     def submit(self, runs: Sequence[StepRun]) -> None: ...
 
@@ -85,6 +96,7 @@ class StepExecutor:
         self._usual_bytes = 0.0
         """Of a result: a mean that follows the last few dozen."""
         self._waiting: deque[StepRun] = deque()
+        self._untold: list[StepEnded] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._submitted = 0
         self._submitted_bytes = 0
@@ -93,7 +105,7 @@ class StepExecutor:
         self._loop = asyncio.new_event_loop()
         self._threads = StepThreads(self._loop, threads)
         self._lifespan: Lifespan | None = None
-        self._stopped = False
+        self._closing = self._stopped = False
         self._thread = threading.Thread(target=self._serve, name="odradek-steps", daemon=True)
 
     def start(self, lifespan: Callable[[], AbstractAsyncContextManager[None]] | None = None) -> None:
@@ -167,6 +179,7 @@ class StepExecutor:
         self._loop.close()
 
     async def _close(self) -> None:
+        self._closing = True
         self._waiting.clear()
         for task in self._tasks:
             task.cancel()
@@ -184,37 +197,49 @@ class StepExecutor:
 
     def _fill(self) -> None:
         while self._waiting and len(self._tasks) < self._limit and self._has_room():
-            run = self._waiting.popleft()
-            task = self._loop.create_task(self._run(run))
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
+            self._tasks.add(self._loop.create_task(self._run(self._waiting.popleft())))
 
     def _has_room(self) -> bool:
         held_bytes, running = self.results_bytes, len(self._tasks)
         return held_bytes + running * self._usual_bytes < self._most_bytes or held_bytes + running == 0
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._fill()
-
     async def _run(self, run: StepRun) -> None:
-        STEP_KEY.set(run.key)
+        task = asyncio.current_task()
+        assert task is not None, "it is one"
+        STEP.set(run)
         process = os.getpid()
         value, error = await self._outcome(run)
         if os.getpid() != process:
             end_fork(error)
+        self._tasks.discard(task)
         made_bytes = len(value or b"")
         self._made_bytes += made_bytes
         self._usual_bytes += (made_bytes - self._usual_bytes) / USUAL_OF
-        self._done(run, value, error)
+        self._tell(StepEnded(run, value, error))
+        if self._waiting:
+            self._fill()
+
+    def _tell(self, ended: StepEnded) -> None:
+        """Once all that ends in this pass of the loop has, or much of it."""
+        if not self._untold:
+            self._loop.call_soon(self._tell_all)
+        self._untold.append(ended)
+        if len(self._untold) == TOLD:
+            self._tell_all()
+
+    def _tell_all(self) -> None:
+        untold, self._untold = self._untold, []
+        if untold:
+            self._done(StepsEnded(untold))
 
     async def _outcome(self, run: StepRun) -> tuple[bytes | None, BaseException | None]:
         """The value's bytes or the error. Raises CancelledError when the worker stops."""
+        body = run.body
         try:
-            return run.body.encode(await self._value(run)), None
+            plain = body.is_async and body.timeout_s is None
+            return body.encode(await (body.run() if plain else self._value(run))), None
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if self._closing:
                 raise
             return None, error
         except BaseException as error:  # noqa: BLE001  (a step may raise anything, SystemExit too; its retry policy decides)
@@ -241,5 +266,5 @@ async def _result(ended: asyncio.Future[Outcome]) -> Any:
 
 
 def _in_thread(run: StepRun) -> Any:
-    STEP_KEY.set(run.key)
+    STEP.set(run)
     return run.body.run()
