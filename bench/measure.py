@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from bench.workload import PARTITIONS, admin_client
@@ -37,8 +38,7 @@ class StableOffsets:
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
         self.samples: list[Sample] = []
         self._admin = admin_client(bootstrap_servers)
-        latest: Any = OffsetSpec.latest  # untyped in the client
-        self._wanted = {TopicPartition(topic, partition): latest() for partition in range(PARTITIONS)}
+        self._topic = topic
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stable-offsets", daemon=True)
 
@@ -67,13 +67,20 @@ class StableOffsets:
 
     def _run(self) -> None:
         while not self._stopping.wait(SAMPLE_EVERY_S):
-            asked = self._admin.list_offsets(self._wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=10)
             try:
-                by_partition = {at.partition: future.result().offset for at, future in asked.items()}
+                offsets = stable_offsets(self._admin, self._topic)
             except KafkaException:
                 continue  # a topic just created may have no leader yet; who waits for progress sees a lasting failure
-            offsets = tuple(by_partition[partition] for partition in range(PARTITIONS))
             self.samples.append(Sample(time.perf_counter(), offsets))
+
+
+def stable_offsets(admin: AdminClient, topic: str) -> tuple[int, ...]:
+    """Up to where a read_committed reader comes now, by partition. Raises KafkaException."""
+    latest: Any = OffsetSpec.latest  # untyped in the client
+    wanted = {TopicPartition(topic, partition): latest() for partition in range(PARTITIONS)}
+    asked = admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=10)
+    found = {at.partition: future.result().offset for at, future in asked.items()}
+    return tuple(found[partition] for partition in range(PARTITIONS))
 
 
 @dataclass(slots=True)
@@ -131,6 +138,7 @@ def read_output(bootstrap_servers: str, topic: str) -> Output:
         }
     )
     consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
+    ends = stable_offsets(admin_client(bootstrap_servers), topic)
     output, ended, give_up_at = Output(), set[int](), time.perf_counter() + READ_TIMEOUT_S
     while len(ended) < PARTITIONS:
         if time.perf_counter() > give_up_at:
@@ -138,10 +146,10 @@ def read_output(bootstrap_servers: str, topic: str) -> Output:
         messages: list[Any] = consumer.consume(10_000, 0.1)  # Any: a consumed record has what the stub doubts
         for message in messages:
             error = message.error()
-            if error is None:
+            if error is None and message.offset() < ends[message.partition()]:
                 output.add(message.partition(), message)
-            elif error.code() == KafkaError._PARTITION_EOF:
-                ended.add(message.partition())
+            elif error is None or error.code() == KafkaError._PARTITION_EOF:
+                ended.add(message.partition())  # one who still writes may be so quick that it never comes to the end
             else:
                 raise RuntimeError(f"reading {topic}: {error}")
     consumer.close()

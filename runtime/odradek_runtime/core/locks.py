@@ -66,6 +66,8 @@ class Locks:
         """To be looked at by anybody, and changed here alone."""
         self.lined_up = 0
         """How many have come in the open epoch and wait."""
+        self.standing = 0
+        """How many wait in the inboxes of the journal."""
         self._shard = shard
         self._written: set[bytes] = set()
         """Those that the journal has."""
@@ -107,6 +109,7 @@ class Locks:
                 continue
             self._shard.put(slot_key, None)
             held.head += 1
+            self.standing -= 1
             held.holder = SLOT.decode(raw).id
             if self._shard.read(keys.invocation(held.holder)) is not None:  # else it was killed in line
                 return held.holder
@@ -126,7 +129,9 @@ class Locks:
         first, end = keys.slot(lock_key, held.head), keys.slot(lock_key, held.tail)
         logger.error("shard %d: place %d in the inbox of %r is empty: it is passed over", self._shard.number, held.head, base[1:])
         following = next(self._shard.scan(first, end), None)
-        held.head = held.tail if following is None else int.from_bytes(following[0][-8:], "big")
+        head = held.tail if following is None else int.from_bytes(following[0][-8:], "big")
+        self.standing -= head - held.head
+        held.head = head
 
     # --- the epoch ---
 
@@ -139,6 +144,7 @@ class Locks:
                 self.lined_up -= 1
                 self._shard.put(keys.slot(keys.lock(base), held.tail), SLOT.encode(Slot(invocation.id)))
                 held.tail += 1
+                self.standing += 1
                 self._changed[base] = None
                 yield invocation
         self._queued.clear()
@@ -164,6 +170,7 @@ class Locks:
         for key, value in pairs:
             lock, base = LOCK.decode(value), keys.STATE + key[1:]
             self.held[base] = Held(lock.holder, lock.head, lock.tail)
+            self.standing += max(lock.tail - lock.head, 0)
             self._written.add(base)
 
     def free_of_strangers(self) -> list[str]:

@@ -88,6 +88,11 @@ class Machine(Scope):
         """How many have come in the open epoch for a key that is held."""
         return sum(shard.locks.lined_up for shard in self.shards.values())
 
+    @property
+    def standing(self) -> int:
+        """How many wait for a key since before it."""
+        return sum(shard.locks.standing for shard in self.shards.values())
+
     def settle(self) -> None:
         """Hand over local commands and start what waits for a key; what is left after so many goes on beside everything else."""
         handed, ready = self.outward.handed, self.ready

@@ -98,7 +98,11 @@ class Advance:
         """Its first wait: it becomes an invocation that may outlive its epoch."""
         live.context, live.coroutine = context, coroutine
         live.last()
-        self._apply(live, self._runner.run_on(live, waits_for or BARE_YIELD))
+        if self._runner.comes_later(live, waits_for):
+            live.waits_for = waits_for
+            self._waits(live)
+        else:
+            self._apply(live, self._runner.run_on(live, waits_for or BARE_YIELD))
 
     def start(self, live: Live) -> None:
         """Run an invocation that has (or will have) an entry in the journal, from its bytes: a call, or a replay."""
@@ -149,13 +153,12 @@ class Advance:
             if live is None:
                 self._revival.note(shard, id_, completion)
                 return
-        self.go_on(live, completion)
+        self.go_on(live, self._scope.sizes.completion("what it waits for", completion))
 
     def go_on(self, live: Live, completion: Entry) -> None:
-        """As `complete`, for one whose coroutine, or whose journal, is here."""
+        """As `complete`, for one whose coroutine, or whose journal, is here; the journal takes the completion."""
         if completion.ref in live.journal.completed:
             return
-        completion = self._scope.sizes.completion("what it waits for", completion)
         live.journal.add_completion(completion)
         self._scope.epoch.bytes += len(completion.value or b"")
         self._keeping.journal(live)

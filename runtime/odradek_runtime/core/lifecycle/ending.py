@@ -58,8 +58,8 @@ class Ending:
         self._count(live, failure)
         if live.begun:  # what nobody will wait for does not begin
             live.begun = [op for op in live.begun if op.kind.parting]
-        live.commands, live.refusals = [], None  # nobody will replay it
-        self._keeping.merge(live)
+        self._keeping.merge_effects(live)
+        self._scope.touch(shard)
         if live.lasting:
             self._clear_journal(live)
             self._keeping.forget(live)
@@ -83,13 +83,15 @@ class Ending:
 
     def _clear_journal(self, live: Live) -> None:
         shard, epoch = live.shard, self._scope.epoch
-        live.journal.unwritten = []
+        self._keeping.journaled.pop(live, None)
         if (epoch.steps or epoch.early) and live.ops:  # those that were yet to start have nobody left who waits for them
             unheard = [run for run in (*epoch.steps, *epoch.early) if _is_of(run, live)]
             epoch.steps = [run for run in epoch.steps if not _is_of(run, live)]
             epoch.early = [run for run in epoch.early if not _is_of(run, live)]
             shard.running.difference_update((run.id, run.ref) for run in unheard if live.anchored)
-        self._keeping.journaled.pop(live, None)
+        if not live.anchored:
+            return
+        live.journal.unwritten = []
         for key in live.journal.chunks:
             shard.put(key, None)
         for timer in (live.deadline, *(op.timer for op in live.ops.values()), *_timers_ahead(live)):

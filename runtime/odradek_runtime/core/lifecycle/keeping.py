@@ -126,6 +126,12 @@ class Keeping:
 
     def merge(self, live: Live) -> None:
         """The segment becomes part of the epoch."""
+        if live.lasting:
+            self._merge_journal(live)
+        self.merge_effects(live)
+
+    def merge_effects(self, live: Live) -> None:
+        """As `merge`, of one that nobody will replay: without its commands."""
         epoch = self._scope.epoch
         if self._scope.splitting:
             epoch.roots.append(live.id)
@@ -136,7 +142,7 @@ class Keeping:
         epoch.bytes += live.size
         live.size = 0
         if live.lasting:
-            self._merge_journal(live)
+            live.writes, live.outputs = {}, []
         if live.begun:
             begun, live.begun = live.begun, None
             effects = _Begun(self._scope, self, self._outward, live, beside=len(begun))
@@ -145,7 +151,7 @@ class Keeping:
 
     def _merge_journal(self, live: Live) -> None:
         live.journal.add_commands(live.commands, live.refusals)
-        live.commands, live.writes, live.outputs, live.refusals = [], {}, [], None
+        live.commands, live.refusals = [], None
         if live.journal.unwritten:
             self.journal(live)
         self._scope.touch(live.shard)
@@ -181,9 +187,8 @@ class Keeping:
         """It waits: keep what it did, and the coroutine for as long as there is room. It is written when the epoch closes."""
         if not live.anchored:
             self._begin_to_wait(live)
-        seen_all = live.journal.delivered == len(live.journal.completions)
-        if seen_all and live.stored is not None and live.stored.attempts:  # it got further: what failed before no longer counts
-            live.stored.attempts, live.stored.failed_ms, live.stored.reason = 0, 0, ""
+        if live.stored is not None and live.stored.attempts and live.journal.delivered == len(live.journal.completions):
+            live.stored.attempts, live.stored.failed_ms, live.stored.reason = 0, 0, ""  # it got further than it had
             self.persist(live)
         self.merge(live)
         let_ask(live.context, waiting(live))

@@ -21,21 +21,21 @@ from odradek_runtime.core.scope import Scope
 from .invocation import Live
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Waits:
     """For what nothing has come back for yet: a future, or whatever else the handler has awaited."""
 
     future: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Returned:
     """With this value."""
 
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Raised:
     """This error."""
 
@@ -69,6 +69,11 @@ class Runner:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
+
+    def comes_later(self, live: Live, waits_for: Any) -> bool:
+        """Whether this is what it waits for at first, as a rule: a future of ours that is not there yet."""
+        ours = type(waits_for) is Future and waits_for.get_loop() is self._scope.loop and not waits_for.done()
+        return ours and not live.refused and live.unwritten is None
 
     def run_on(self, live: Live, waits_for: Any) -> Outcome:
         """Go on until it ends or waits for something that has not happened yet. `waits_for` None: it has yet to begin."""

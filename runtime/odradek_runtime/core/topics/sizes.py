@@ -34,6 +34,8 @@ AROUND_ENTRY_BYTES = 4 * AROUND_BYTES
 """The same of an invocation's entry, which says more."""
 GROWTH_BYTES = 512
 """Kept free in an invocation's entry for what it says later: its status, how often it failed, a short reason."""
+UTF8_BYTES = 4
+"""A character takes no more."""
 _STAMP = (("odradek", b"0" * 40),)
 """At least as large as the header of a state record, which says what epoch wrote it."""
 
@@ -119,6 +121,8 @@ class Sizes:
     def why_unjournaled(self, commands: Sequence[Act]) -> str:
         """Why the journal does not take what a handler did. "" if it does."""
         for kind, name, key, value, _ in commands:
+            if (len(key) if key else 0) + (len(value) if value else 0) + UTF8_BYTES * len(name) <= SMALL_BYTES - AROUND_BYTES:
+                continue
             over = self._over(_held(key, value, name) + AROUND_BYTES, self._journal)
             if over:
                 return f"{kind} {name}: the entry {over}"

@@ -201,6 +201,8 @@ class Engine:
         waits_ms.append(self._agenda.wait_ms(steady_ms))
         if not self.flags.stopping:
             waits_ms.append(self._replaying.wait_ms(steady_ms))
+        if self.intake.waiting and self._throttle.clear_ms > 0.0:
+            waits_ms.append(self._throttle.clear_ms)
         if self.inflight is None and not self.machine.epoch.empty:
             waits_ms.append(max(self._linger_ms(), self._throttle.drain_ms))
         return min(max(min(waits_ms, default=500.0), 0.0), 500.0) / 1000 if not self._full() else 0.5

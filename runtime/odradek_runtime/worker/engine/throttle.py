@@ -20,10 +20,16 @@ HELD_MS = 100.0
 """How long records wait before their partitions are paused: that drops what the client library has fetched ahead."""
 DRAIN_MS = 20.0
 """How long an epoch that nobody waits for stays open for the next of the steps that run already to end within it."""
-DRAINED_MS = 100.0
+DRAINED_MS = 200.0
 """And for all of them."""
+PACE_MS = 100.0
+"""Over how long it is reckoned how fast lines move."""
+QUICK_PER_MS = 1.0
+"""The worker has its hands full with lines of which so many a millisecond come to have their key."""
+STANDING_PART = 8
+"""Such a line counts from an eighth of what may be under way."""
 UNDRAINED = 16
-"""So many epochs do not, after one for which most of them did not end in time."""
+"""So many epochs do not, after one for which few of them ended in time."""
 
 
 class Throttle:
@@ -45,11 +51,37 @@ class Throttle:
         self._drains_ms = self._ended_ms = 0.0
         """Since when, and when it last had fewer of them."""
         self._drained = self._left = self._undrained = 0
+        self._standing = self._moved = 0
+        """Who stands in line for a key since an earlier epoch, and how many of them have come to have it since `_paced_ms`."""
+        self._moved_ms = -DRAIN_MS
+        """When the last of them did."""
+        self._pace = self._paced_ms = 0.0
+        """In the stretch before: so many a millisecond."""
 
     def holds(self, inflight: Epoch | None) -> bool:
         """Whether records have to wait: enough runs, or stands in line for its key, or the epoch is about to close."""
         self._look(inflight)
-        return self._closed or self._drains == self._machine.epoch.number
+        return self._closed or self._drains == self._machine.epoch.number or self.clear_ms > 0.0
+
+    @property
+    def clear_ms(self) -> float:
+        """How long records wait at least for long lines at keys that move quickly.
+
+        What is taken in meanwhile would only make the lines longer, and each that an epoch leaves is written, and read again. Keys
+        that do not get on, or slowly, hold up nobody else.
+        """
+        self._watch_lines()
+        quick = self._standing >= self._least // STANDING_PART and self._pace >= QUICK_PER_MS
+        return max(self._moved_ms + DRAIN_MS - self._machine.steady_ms, 0.0) if quick else 0.0
+
+    def _watch_lines(self) -> None:
+        standing, now_ms = self._machine.standing, self._machine.steady_ms
+        if standing < self._standing:
+            self._moved += self._standing - standing
+            self._moved_ms = now_ms
+        self._standing = standing
+        if now_ms - self._paced_ms >= PACE_MS:
+            self._pace, self._moved, self._paced_ms = self._moved / (now_ms - self._paced_ms), 0, now_ms
 
     def _look(self, inflight: Epoch | None) -> None:
         machine, epoch = self._machine, self._machine.epoch
@@ -68,20 +100,22 @@ class Throttle:
         """
         if not self._executor.load:
             return True
-        epoch, unanchored = self._machine.epoch, self._machine.keeping.unanchored
-        if not unanchored:
+        machine, epoch = self._machine, self._machine.epoch
+        left = machine.keeping.unanchored + machine.lined_up
+        if not left:
             return True
-        now_ms = self._machine.steady_ms
+        left += machine.standing
+        now_ms = machine.steady_ms
         if self._drains != epoch.number:
             if self._undrained:
                 self._undrained -= 1
                 return True
-            self._drains, self._drains_ms, self._drained, self._left = epoch.number, now_ms, unanchored, unanchored + 1
-        if unanchored < self._left:
-            self._left, self._ended_ms = unanchored, now_ms
+            self._drains, self._drains_ms, self._drained, self._left = epoch.number, now_ms, left, left + 1
+        if left < self._left:
+            self._left, self._ended_ms = left, now_ms
         if self.drain_ms > 0.0:
             return False
-        if unanchored > self._drained // 2:
+        if left > self._drained * 3 // 4:
             self._undrained = UNDRAINED
         return True
 
@@ -95,6 +129,7 @@ class Throttle:
     def regulate(self, inflight: Epoch | None) -> None:
         """Too many steps, or starts under a limit, wait, or hold too much: the inputs pause, nothing is dropped (invariant 7)."""
         self._look(inflight)
+        self._watch_lines()
         machine, flags = self._machine, self._flags
         waiting = len(machine.targets.unavailable.waiting)
         load, half = self._executor.load + machine.limits.backlog + waiting, 2 if flags.paused else 1
