@@ -19,6 +19,10 @@ _KNOWN_KEYS = 65_536
 _KNOWN: dict[bytes, int] = {}
 _UNPACK: dict[int, Callable[[bytes], tuple[int, ...]]] = {}
 _PREFIX = "inv_"
+_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
+_LETTER_PAIRS = [first + second for first in _LETTERS for second in _LETTERS]
+"""By ten bits: two letters of base32 (RFC 4648) at a time, in a third of the time that base64.b32encode takes."""
+_SHIFTS = range(120, -1, -10)
 _ID = re.compile(r"inv_[a-z2-7]{26}")
 
 
@@ -78,8 +82,8 @@ def invocation_id(hash_: int, identity: bytes) -> str:
     >>> id_hash(invocation_id(77, b"123456789012"))
     77
     """
-    raw = hash_.to_bytes(4, "big") + identity[:12]
-    return _PREFIX + base64.b32encode(raw).decode().rstrip("=").lower()
+    bits = (hash_ << 96 | int.from_bytes(identity[:12], "big")) << 2
+    return _PREFIX + "".join([_LETTER_PAIRS[bits >> shift & 0x3FF] for shift in _SHIFTS])
 
 
 def id_hash(id_: str) -> int:
@@ -91,12 +95,9 @@ def id_hash(id_: str) -> int:
 
 def derived_id(hash_: int, *parts: str | bytes | int) -> str:
     """The id that follows from its cause alone: the same parts always give the same invocation."""
-    digest = hashlib.blake2b(digest_size=12)
-    for part in parts:
-        raw = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape")
-        digest.update(len(raw).to_bytes(4, "big"))
-        digest.update(raw)
-    return invocation_id(hash_, digest.digest())
+    raw = [part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape") for part in parts]
+    told = b"".join([len(each).to_bytes(4, "big") + each for each in raw])
+    return invocation_id(hash_, hashlib.blake2b(told, digest_size=12).digest())
 
 
 def request_id(target: str, key: bytes, idempotency_key: str) -> str:
