@@ -47,3 +47,19 @@ def test_what_is_meant_must_be_said(run: Run) -> None:
     assert "nothing says which are to be killed" in run("kill", ok=False).stderr
     assert "ids and filters" in run("kill", NOBODY, "--key", "a", ok=False).stderr
     assert "is not an invocation id" in run("kill", "bob", ok=False).stderr
+
+
+@pytest.mark.usefixtures("desk")
+def test_what_is_paused_is_resumed(run: Run) -> None:
+    sleeper = call(run, "ticket/bob/remind")
+    until(lambda: listed(run), "one")
+    assert run("pause", sleeper).stdout == "1 invocation paused\n"
+    assert [each["pause"] for each in listed(run)] == ["operator"]
+    assert "it does not go on (paused)" in run("pause", sleeper, ok=False).stderr
+    assert run("resume", "--status", "paused", "--yes").stdout == "1 invocation resumed\n"
+    assert [each["status"] for each in listed(run)] == ["suspended"]
+    assert "it is not paused (suspended)" in run("resume", sleeper, ok=False).stderr
+    stubborn = call(run, "ticket/ann/close")
+    until(lambda: listed(run, "--status", "paused"), "one that has given up")
+    said = run("resume", stubborn, ok=False)
+    assert f"{stubborn}: not resumed yet: paused" in said.stderr

@@ -104,7 +104,7 @@ class Audit:
         self._note(f"    committed: {id_} {stored.target} {stored.key.decode()} {stored.status} {stored.payload!r:.60}")
         self._rule(stored.pause != "divergence", f"{id_} {stored.target} diverged: {stored.reason}")
         held = stored.target.startswith(f"{HELD}/") and stored.status in ("paused", "inboxed")
-        may_pause = held and stored.pause == "bad_input"
+        may_pause = (held and stored.pause == "bad_input") or (not held and stored.pause == "operator")
         self._rule(stored.status != "paused" or may_pause, f"{id_} {stored.target} is paused: {stored.reason}")
         self.held.pop(id_, None)
         if held:

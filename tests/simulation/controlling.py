@@ -1,7 +1,8 @@
 """Controls of a world: tasks that never end of themselves, each of which somebody kills, and what comes for their keys after them.
 
 Doomed tasks wait for everything that one can wait for, and note nothing before their waits. So whenever a kill comes, what must be
-seen of one is the same: nothing but that whoever waits for it is told so, and that its key is free.
+seen of one is the same: nothing but that whoever waits for it is told so, and that its key is free. And whatever is under way is
+paused, and resumed a while later: nothing of that must be seen at all.
 """
 
 from __future__ import annotations
@@ -9,18 +10,19 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
-from odradek_runtime.core.records.formats import COMMAND
+from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.formats import COMMAND, INVOCATION, Stored
 from odradek_runtime.core.records.order import order
 from odradek_runtime.log.port import Output
 from odradek_runtime.routing import id_hash
 
-from .program import DOOMED, KEYS, Entry, Op, Program, Task
+from .program import DOOMED, HELD, KEYS, Entry, Op, Program, Task
 
 if TYPE_CHECKING:
-    from .client import Client
     from .world import World
 
 OFTEN = 0.25
+PAUSES = 0.2
 NEVER_MS = 10**10
 DEPTH = 2
 AGAIN_MS = 6_000.0
@@ -70,9 +72,13 @@ class Controls:
         self._world = world
         self._rng = Random(f"{world.seed}/controls")
         self._written = 0
+        self._pauses = self._rng.random() < PAUSES
 
     def begin(self) -> None:
         """Each doomed task is killed a while after it was asked for."""
+        if self._pauses:
+            self._world.scheduler.later(self._rng.uniform(0.0, 2_000.0), "somebody pauses", self._pause)
+            self._world.scheduler.later(self._rng.uniform(0.0, 4_000.0), "somebody resumes", self._resume)
         for entry in self._world.program.entries:
             if entry.task.get("doomed"):
                 at_ms = entry.at_ms + self._rng.choice((1.0, 100.0, 3_000.0)) * self._rng.random()
@@ -85,11 +91,35 @@ class Controls:
         again_ms = self._rng.uniform(0.5, 1.0) * AGAIN_MS
         self._world.scheduler.later(again_ms, f"somebody kills {entry.task['id']} again", lambda: self._kill(entry))
         if client is not None:
-            self._order("kill", client)
+            self._order("kill", client.id)
 
-    def _order(self, kind: str, client: Client) -> None:
+    def _pause(self) -> None:
+        """Some of what is under way, but where others pause keys of their own."""
+        world, rng = self._world, self._rng
+        if world.faults.calm:
+            return
+        world.scheduler.later(rng.uniform(10.0, 3_000.0), "somebody pauses", self._pause)
+        under_way = [stored.id for stored in self._stored() if not stored.target.startswith(f"{HELD}/")]
+        for id_ in rng.sample(under_way, min(len(under_way), rng.randint(1, 3))):
+            self._order("pause", id_)
+
+    def _resume(self) -> None:
+        """All that somebody has paused, or some of it; also what waits for its next attempt. In the end all of it."""
+        world, rng = self._world, self._rng
+        world.scheduler.later(rng.uniform(10.0, 4_000.0), "somebody resumes", self._resume)
+        for stored in self._stored():
+            if stored.pause == "operator" or (stored.status == "backing_off" and rng.random() < 0.1):
+                self._order("resume", stored.id)
+
+    def _stored(self) -> list[Stored]:
+        """What has not ended, as it is committed."""
+        audit = self._world.main.audit
+        found = [view.get(keys.invocation(id_)) for id_ in sorted(audit.unfinished) for view in audit.views.values()]
+        return [INVOCATION.decode(raw) for raw in found if raw is not None]
+
+    def _order(self, kind: str, id_: str) -> None:
         main = self._world.main
-        value = COMMAND.encode(order(kind, client.id, "somebody"))
+        value = COMMAND.encode(order(kind, id_, "somebody"))
         self._written += 1
-        output = Output(f"{main.name}.commands", id_hash(client.id) % main.shards, None, value)
+        output = Output(f"{main.name}.commands", id_hash(id_) % main.shards, None, value)
         self._world.log.write("controls", [output], self._written)

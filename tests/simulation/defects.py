@@ -379,4 +379,24 @@ DEFECTS = (
         "killed-is-written", "what was killed in line is written there when the epoch closes", "core/lifecycle/keeping.py",
         "        if isinstance(queued, Live) and queued.closed:\n            return\n", "",
     ),
+    Defect(
+        "resumed-too-early", "a delayed start that was paused begins when it is resumed", "core/lifecycle/pausing.py",
+        "            stored.due_ms = due_ms if due_ms > self._scope.now_ms else 0\n", "            stored.due_ms = 0\n",
+    ),
+    Defect(
+        "paused-begins", "what is paused in line begins when its turn has come", "core/lifecycle/starts.py",
+        "        if stored.unbegun:  #", "        if not stored:  #",
+    ),
+    Defect(
+        "paused-loses-its-place", "what is resumed while it waits in line begins at once", "core/lifecycle/pausing.py",
+        '        if unbegun == "inboxed" and not self._has_key(shard, stored):\n', "        if not unbegun:\n",
+    ),
+    Defect(
+        "paused-keeps-its-turn", "what is paused keeps its turn under a limit", "core/lifecycle/pausing.py",
+        "            self._limits.ended(self._killing.shell(shard, stored))\n", "            pass\n",
+    ),
+    Defect(
+        "mark-stays", "the mark of a paused invocation stays when it ends by its timeout", "core/lifecycle/ending.py",
+        '            if stored.status == "paused":  #', "            if not stored:  #",
+    ),
 )

@@ -40,6 +40,22 @@ KILL_EXAMPLES = """
 No code of it runs any more, not even clean-up; whoever waits for it gets a TerminalError of code 409; its key is free.
 What it has sent goes on. A record that started it goes where its subscription says, by default to the dead letters.
 """
+PAUSE_EXAMPLES = """
+[bold]Examples[/]
+
+  odradek pause inv_aaaae26s7w2qyqxkgkqp54ay2m
+  odradek pause --handler charge --yes                    all that have begun, or wait to begin
+  odradek resume --handler charge                         after the fix is deployed
+
+It keeps its key and its place in line, and nothing that it waits for is lost: a step that runs goes on, and its result is kept.
+"""
+RESUME_EXAMPLES = """
+[bold]Examples[/]
+
+  odradek resume inv_aaaae26s7w2qyqxkgkqp54ay2m           whatever has paused it
+  odradek resume --status paused                          shows which, and asks
+  odradek resume --status backing_off --yes               the next attempt now, of all that wait for one
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +72,8 @@ def _over(seen: Sighting | None) -> bool:
 
 
 KILL = Verb("kill", "killed", _over)
+PAUSE = Verb("pause", "paused", lambda seen: _over(seen) or (seen is not None and seen.status == "paused"))
+RESUME = Verb("resume", "resumed", lambda seen: seen is None or seen.status not in ("paused", "backing_off"))
 
 
 def kill(
@@ -73,6 +91,40 @@ def kill(
     """End invocations without running any more of their code, whatever they wait for, and free their keys."""
     which = filters.Filters(service, handler, key, status or [], older, younger)
     carry_out(KILL, ids or [], which, options.settings(bootstrap_servers=bootstrap_servers, data_dir=data_dir), yes=yes)
+
+
+def pause(
+    ids: Ids = None,
+    service: filters.Service = "",
+    handler: filters.Handler = "",
+    key: filters.Key = None,
+    status: filters.Status = None,
+    older: filters.Older = None,
+    younger: filters.Younger = None,
+    yes: Yes = False,
+    bootstrap_servers: options.BootstrapServers = None,
+    data_dir: options.DataDir = None,
+) -> None:
+    """Have invocations stand still until they are resumed; they keep their keys."""
+    which = filters.Filters(service, handler, key, status or [], older, younger)
+    carry_out(PAUSE, ids or [], which, options.settings(bootstrap_servers=bootstrap_servers, data_dir=data_dir), yes=yes)
+
+
+def resume(
+    ids: Ids = None,
+    service: filters.Service = "",
+    handler: filters.Handler = "",
+    key: filters.Key = None,
+    status: filters.Status = None,
+    older: filters.Older = None,
+    younger: filters.Younger = None,
+    yes: Yes = False,
+    bootstrap_servers: options.BootstrapServers = None,
+    data_dir: options.DataDir = None,
+) -> None:
+    """Have invocations go on that are paused, whatever the reason, or that wait for their next attempt."""
+    which = filters.Filters(service, handler, key, status or [], older, younger)
+    carry_out(RESUME, ids or [], which, options.settings(bootstrap_servers=bootstrap_servers, data_dir=data_dir), yes=yes)
 
 
 def carry_out(verb: Verb, ids: Sequence[str], which: filters.Filters, settings: Settings, *, yes: bool) -> None:

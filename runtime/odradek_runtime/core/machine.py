@@ -22,6 +22,7 @@ from odradek_runtime.core.lifecycle.limits import Limits
 from odradek_runtime.core.lifecycle.living import Living
 from odradek_runtime.core.lifecycle.outbox import Outbox
 from odradek_runtime.core.lifecycle.outward import Outward
+from odradek_runtime.core.lifecycle.pausing import Pausing
 from odradek_runtime.core.lifecycle.rejection import Rejection
 from odradek_runtime.core.lifecycle.replays import Replays
 from odradek_runtime.core.lifecycle.resets import Resets
@@ -66,9 +67,10 @@ class Machine(Scope):
         self._delivery = Delivery(self, self.living, limits, outward, rejection, failing, advance)
         self.starts = Starts(self, self.living, keeping, limits, outward, failing, revival, advance)
         self.due = Due(self, self.living, keeping, limits, failing, revival, advance, self.starts)
+        self._killing = killing = Killing(self, self.living, limits, outward, ending, failing)
+        self._pausing = Pausing(self, self.living, limits, failing, killing, self.due)
         self.replays = Replays(self, self._delivery, rejection)
         self.resets = Resets(self)
-        self._killing = Killing(self, self.living, limits, outward, ending, failing)
         self._inspection = Inspection(self, self.living)
         self._lanes = {
             topic: Lane(self, advance, subscriptions[0], partial(self._delivery.deliver, subscriptions[0]), self.settle)
@@ -223,6 +225,10 @@ class Machine(Scope):
                 self._forwarded(shard, command)
             case "kill":
                 self._killing.kill(shard, command)
+            case "pause":
+                self._pausing.pause(shard, command)
+            case "resume":
+                self._pausing.resume(shard, command)
             case "replay":
                 self.replays.begin(shard, command)
             case "cancel_replay":

@@ -65,6 +65,8 @@ class Ending:
             self._keeping.forget(live)
             self._limits.ended(live)
         if stored is not None:
+            if stored.status == "paused":  # by its timeout
+                shard.put(keys.paused(stored.id), None)
             self._report(shard, stored, result, failure)
             self._keep(live, stored, result, failure)
             self._scope.targets.unavailable.ended(stored.id)

@@ -155,6 +155,7 @@ class Failing:
         self._keeping.anchor(live)
         self._keeping.persist(live)
         self._keeping.flush(live)
+        self._keeping.hold_back(live)
         self._keeping.forget(live)
         self._limits.ended(live)
 

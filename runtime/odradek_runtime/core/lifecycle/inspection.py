@@ -67,6 +67,8 @@ class Inspection:
             "cancel_replay": self._cancel_replay,
             "reset": self._reset,
             "kill": self._order,
+            "pause": self._operators,
+            "resume": self._operators,
         }
 
     def flaw(self, shard: Shard, command: Command) -> Flaw | None:
@@ -207,6 +209,12 @@ class Inspection:
         if flaw is None and command.caller_id and command.ref < 0:
             return Flaw("ref", f"{command.ref} is no entry of the journal of {command.caller_id}")
         return flaw
+
+    def _operators(self, shard: Shard, command: Command) -> Flaw | None:
+        """About one invocation, by an operator: no invocation may order it."""
+        if command.caller_id:
+            return Flaw("caller_id", f"{_shown(command.caller_id)}: no invocation orders this of another")
+        return self._id(shard, command.id)
 
     def _id(self, shard: Shard, id_: str) -> Flaw | None:
         try:

@@ -118,7 +118,8 @@ class Keeping:
         if isinstance(queued, Live) and queued.closed:
             return
         stored = queued.endure()
-        stored.status = "inboxed"
+        if stored.status != "paused":
+            stored.status = "inboxed"
         shard.put(keys.invocation(stored.id), self._scope.sizes.entry(stored))
         self._living.unqueue(shard, queued)
 
@@ -173,6 +174,15 @@ class Keeping:
             epoch.steps.append(run)
             epoch.urgent = True
         self._scope.touch(shard)
+
+    def hold_back(self, live: Live) -> None:
+        """It goes on later: steps that were to start at once wait for the commit of their cause, as all others do."""
+        epoch = self._scope.epoch
+        early = [run for run in epoch.early if run.owner is live]
+        if early:
+            epoch.early = [run for run in epoch.early if run.owner is not live]
+            epoch.steps += early
+            epoch.urgent = True
 
     def _bring_back(self, live: Live, op: Open, run: StepRun) -> None:
         """Until the result of a step is recorded it is a timer that is due: a crash runs it again."""

@@ -103,6 +103,10 @@ class Killing:
 
     # --- without its code ---
 
+    def base(self, stored: Stored) -> bytes:
+        """What the state keys of its object begin with, also of one that the app has lost."""
+        return keys.state_prefix(stored.target.partition("/")[0]) + keys.escape(stored.key)
+
     def shell(self, shard: Shard, stored: Stored) -> Live:
         """It as it lives, or else a shell of it with its journal, which is never run."""
         live = self._living.find(shard, stored.id) or self._living.in_line(shard, stored.id)
@@ -110,18 +114,13 @@ class Killing:
             live.last()
             return live
         handler = self._scope.handlers.get(stored.target) or _lost(stored.target)
-        live = Live(self._scope, shard, handler, stored.key, _base(stored), stored.payload)
+        live = Live(self._scope, shard, handler, stored.key, self.base(stored), stored.payload)
         found = [each for each in self._scope.subscriptions.get(stored.topic, ()) if each.handler.target == stored.target]
         live.subscription = found[0] if found else None
         live.be(stored)
         live.journal = _journal(shard, stored)
         live.anchored = True
         return live
-
-
-def _base(stored: Stored) -> bytes:
-    """What the state keys of its object begin with, also of one that the app has lost."""
-    return keys.state_prefix(stored.target.partition("/")[0]) + keys.escape(stored.key)
 
 
 def _journal(shard: Shard, stored: Stored) -> Journal:

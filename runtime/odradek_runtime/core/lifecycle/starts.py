@@ -167,6 +167,8 @@ class Starts:
             self._living.unqueue(shard, following)
             if following.closed:
                 self._pass_over(shard, following)
+            elif following.stored is not None and following.stored.status == "paused":
+                self._keeping.hold_key(following)  # paused in line: it has its key from now on, and waits to be resumed
             else:
                 self._start(following)
         elif isinstance(following, str):
@@ -176,6 +178,9 @@ class Starts:
         stored = self._living.stored(shard, id_)
         if stored is None or stored.status in ("running", *ENDED):
             self._pass_over(shard, id_)
+            return
+        if stored.unbegun:  # paused before its turn came: it has its key from now on, and waits to be resumed
+            self._limits.resume()
             return
         live = self._revival.revive(shard, stored)
         if live is None:

@@ -38,9 +38,13 @@ BODY_BYTES = 1024 * 1024
 IDS = 10_000
 NAMED = 5
 ORDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,59}")
-FITS: Mapping[str, tuple[str, ...]] = {"kill": STATUSES}
+FITS: Mapping[str, tuple[str, ...]] = {
+    "kill": STATUSES,
+    "pause": tuple(each for each in STATUSES if each != "paused"),
+    "resume": ("paused", "backing_off"),
+}
 """What can be ordered, and in which statuses."""
-INSTEAD: Mapping[str, str] = {"kill": "it has ended"}
+INSTEAD: Mapping[str, str] = {"kill": "it has ended", "pause": "it does not go on", "resume": "it is not paused"}
 """What is said of one in another status."""
 
 
