@@ -86,11 +86,21 @@ def invocation_id(hash_: int, identity: bytes) -> str:
     return _PREFIX + "".join([_LETTER_PAIRS[bits >> shift & 0x3FF] for shift in _SHIFTS])
 
 
-def id_hash(id_: str) -> int:
-    """The routing hash inside an invocation id. Raises ValueError when it is none."""
+def written_id(raw: bytes) -> str:
+    """The id of 16 bytes: 4 of its hash, 12 of its identity."""
+    return invocation_id(int.from_bytes(raw[:4], "big"), raw[4:])
+
+
+def raw_id(id_: str) -> bytes:
+    """The 16 bytes of an invocation id. Raises ValueError when it is none."""
     if _ID.fullmatch(id_) is None:
         raise ValueError(f"{id_[:100]!r} is not an invocation id (inv_ and 26 letters a to z, 2 to 7)")
-    return int.from_bytes(base64.b32decode(id_[4:].upper() + "======")[:4], "big")
+    return base64.b32decode(id_[4:].upper() + "======")
+
+
+def id_hash(id_: str) -> int:
+    """The routing hash inside an invocation id. Raises ValueError when it is none."""
+    return int.from_bytes(raw_id(id_)[:4], "big")
 
 
 def derived_id(hash_: int, *parts: str | bytes | int) -> str:

@@ -281,11 +281,11 @@ class Calls(Generic[C, W]):
     def _attach_workflow(self, workflow: str, key: bytes, decode: Decode) -> Call[Any]:
         self._later("attach in a handler", "keep the result in the state of an object, and call for it")
 
-    def _complete(self, awakeable_id: str, value: bytes) -> None:
-        self._later("resolve in a handler", AWAITED)
+    @abstractmethod
+    def _complete(self, awakeable_id: str, value: bytes) -> None: ...
 
-    def _fail(self, awakeable_id: str, message: str, code: int) -> None:
-        self._later("reject in a handler", AWAITED)
+    @abstractmethod
+    def _fail(self, awakeable_id: str, message: str, code: int) -> None: ...
 
     def _later(self, what: str, instead: str) -> NoReturn:
         """Say that there is no such word yet, and what does until there is."""

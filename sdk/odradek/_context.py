@@ -18,9 +18,9 @@ from typing_extensions import TypeForm
 from odradek._bad_input import DECODE_ERRORS, explain
 from odradek._body import step_body
 from odradek._calls import AWAITED, Calls, Target
-from odradek._errors import UNSET, Misuse, RefusedValue, Seconds, seconds, unix_ms
+from odradek._errors import UNSET, Misuse, RefusedValue, Seconds, error_code, seconds, unix_ms
 from odradek._logger import ContextLogger
-from odradek._port import CallOf, SendOf, Sleep
+from odradek._port import AwakeableOf, CallOf, ResolveOf, SendOf, Sleep
 from odradek._serde import decode_key, describe, encode_any, encode_headers, serde_for
 from odradek._state import Name, State
 from odradek._topic import Record, Topic
@@ -227,8 +227,18 @@ class Context(Calls["Context", "WorkflowContext"]):
         )
 
     def awakeable(self, type: TypeForm[T], /) -> Awakeable[T]:
-        """Wait for a value from outside, given by `resolve(awakeable.id, value)`."""
-        self._later("ctx.awakeable", AWAITED)
+        """Wait for a value from outside, which is given by whoever has the id of what this gives.
+
+        Over HTTP, `POST /odradek/awakeables/{id}/resolve`, by `odradek resolve ID VALUE`, or by `ctx.resolve(id, value)` in a
+        handler of any app. The first who gives one is heard, also before it is awaited. `type` is what the value must be.
+
+        Example::
+
+            paid = ctx.awakeable(Paid)
+            await create_intent(order, paid.id)
+            receipt = await paid
+        """
+        return self._ops.begin(AwakeableOf(serde_for("ctx.awakeable: type", type).load))
 
     def signal(self, name: Name[T], /) -> Future[T]:
         """Wait for a value sent to this invocation under a name."""
@@ -248,6 +258,12 @@ class Context(Calls["Context", "WorkflowContext"]):
 
     def _later(self, what: str, instead: str) -> NoReturn:
         self._ops.refuse(f"{what} comes in a later release of odradek: until then, {instead}")
+
+    def _complete(self, awakeable_id: str, value: bytes) -> None:
+        self._ops.begin(ResolveOf(awakeable_id, value))
+
+    def _fail(self, awakeable_id: str, message: str, code: int) -> None:
+        self._ops.begin(ResolveOf(awakeable_id, b"", error_code("reject: code", code), message))
 
     def _call(self, target: Target, idempotency_key: str | None, headers: Mapping[str, str]) -> Call[Any]:
         return self._ops.begin(CallOf(target.name, target.key, target.payload, target.decode, idempotency_key, headers))

@@ -61,9 +61,7 @@ class TerminalError(Exception):
 
     def __init__(self, message: str, *, code: int = 500, metadata: Mapping[str, str] = NOTHING) -> None:
         super().__init__(message)
-        if type(code) is not int or not 400 <= code <= 599:
-            raise Misuse(f"TerminalError: code must be an HTTP error status, 400 to 599, not {code!r}")
-        self.code = code
+        self.code = error_code("TerminalError: code", code)
         self.message = message
         self.metadata = dict(metadata)
 
@@ -109,6 +107,13 @@ class RefusedValue(Misuse):
     def __init__(self, what: str, field: str, reason: str) -> None:
         super().__init__(f"{what}: {field}: {reason}")
         self.field = field
+
+
+def error_code(what: str, code: int) -> int:
+    """Give an error's code back. Raises Misuse, which names `what`, when it is none."""
+    if type(code) is not int or not 400 <= code <= 599:
+        raise Misuse(f"{what} must be an HTTP error status, 400 to 599, not {code!r}")
+    return code
 
 
 class Refused(BaseException):

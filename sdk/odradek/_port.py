@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, Protocol, TypeVar
 
-from ._future import Call, Future
+from ._future import Awakeable, Call, Future
 
 if TYPE_CHECKING:
     from ._retry import RetryPolicy
@@ -104,6 +104,25 @@ class SendOf(Asked[str]):
     idempotency_key: str | None
     headers: Mapping[str, str]
     word: ClassVar[str] = "send"
+
+
+@dataclass(frozen=True, slots=True)
+class AwakeableOf(Asked[Awakeable[Any]]):
+    """A value is awaited that whoever has its id gives, from wherever."""
+
+    decode: Callable[[bytes], Any]
+    word: ClassVar[str] = "awakeable"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveOf(Asked[None]):
+    """The awakeable of this id, of this app or of another, is given a value, or if `code` is not 0 an error of that code."""
+
+    awakeable_id: str
+    value: bytes
+    code: int = 0
+    message: str = ""
+    word: ClassVar[str] = "resolve"
 
 
 class Operations(Protocol):

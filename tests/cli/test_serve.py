@@ -15,6 +15,23 @@ from tests.cli.conftest import SHOP, Run, odradek
 from tests.cli.workers import Serving, alive, until
 from tests.engine.damage import flip, tables
 
+HOOKS = """
+from pathlib import Path
+
+from odradek import App, Context, TerminalError
+
+app = App("hooks")
+
+@app.handler
+async def wait(ctx: Context, order: str) -> str:
+    hook = ctx.awakeable(int)
+    await ctx.run(Path(order).write_text, hook.id, name="tell", returns=int)
+    try:
+        return str(await hook)
+    except TerminalError as error:
+        return f"{error.code} {error.message}"
+"""
+
 
 def total(run: Run, customer: str) -> int:
     return int(run("call", f"customer/{customer}/total").stdout)
@@ -42,6 +59,24 @@ def test_the_other_commands_work_beside_it(run: Run, folder: Path) -> None:
     assert not (folder / ".odradek" / "worker.json").exists()
     # What it left is there for commands that open the log themselves.
     assert len(run("consume", "invoices").stdout.splitlines()) == 3
+
+
+def test_resolve_and_reject(run: Run, folder: Path) -> None:
+    (folder / "hooks.py").write_text(HOOKS)
+    with Serving("dev", "hooks:app", "--no-reload") as serving:
+        serving.worker()
+        for order in ("one", "two", "three"):
+            run("call", "hooks/wait", f'"{order}"', "--send", "--idempotency-key", order)
+        until(lambda: all((folder / order).exists() for order in ("one", "two", "three")), "the ids")
+        ids = {order: (folder / order).read_text() for order in ("one", "two", "three")}
+        assert "Settled" in run("resolve", ids["one"], "-7").stderr
+        assert "Settled" in run("reject", ids["two"], "no more", "--code", "402").stderr
+        assert "Settled" in run("resolve", ids["three"], "-", stdin="8").stderr
+        heard = [run("call", "hooks/wait", f'"{order}"', "--idempotency-key", order).stdout for order in ids]
+        assert heard == ['"-7"\n', '"402 no more"\n', '"8"\n']
+        assert "404: nobody waits" in run("resolve", ids["one"], "9", ok=False).stderr
+        assert "400: id" in run("reject", "awk_x", ok=False).stderr
+        assert "is not JSON" in run("resolve", ids["one"], "{", ok=False).stderr
 
 
 def test_call(run: Run, folder: Path) -> None:

@@ -21,6 +21,7 @@ PAGES = (
     "topics",
     "recovery",
     "control",
+    "awakeables",
 )
 
 

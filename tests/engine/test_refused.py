@@ -340,7 +340,6 @@ async def run_flow(ctx: WorkflowContext, request: str) -> int:
 
 
 LATER: dict[str, Callable[[Any], Any]] = {
-    "ctx.awakeable": lambda ctx: ctx.awakeable(int),
     "ctx.signal": lambda ctx: ctx.signal(Name("s", int)),
     "ctx.promise": lambda ctx: ctx.promise(Name("p", int)),
     "ctx.compensate": lambda ctx: ctx.compensate(blocking),
@@ -348,8 +347,6 @@ LATER: dict[str, Callable[[Any], Any]] = {
     "cancel": lambda ctx: ctx.cancel("inv"),
     "attach in a handler": lambda ctx: ctx.attach("inv", returns=int),
     "attach in a handler, of a workflow": lambda ctx: ctx.attach(run_flow, key="k"),
-    "resolve in a handler": lambda ctx: ctx.resolve("id", 1),
-    "reject in a handler": lambda ctx: ctx.reject("id", "no"),
 }
 
 

@@ -17,7 +17,7 @@ def echo(request: Request) -> Reply:
     """Completed with the payload; accepted when nobody waits."""
     if isinstance(request, Attach):
         return Reply("not_found", request.invocation_id)
-    return Reply("completed" if request.wait else "accepted", request.invocation_id, request.payload)
+    return Reply("completed" if request.wait else "accepted", request.invocation_id, request.payload or b"")
 
 
 class ScriptedWorker:

@@ -236,13 +236,13 @@ POOLS: dict[str, tuple[Any, ...]] = {
 
 def valid(draw: st.DrawFn, ids: dict[str, str]) -> Command:
     """One that nothing is wrong with."""
-    kind = draw(st.sampled_from(("invoke", "invoke", "complete", "complete", "forward", "barrier")))
+    kind = draw(st.sampled_from(("invoke", "invoke", "complete", "complete", "awakeable", "forward", "barrier")))
     if kind == "barrier":
         return Command(kind, id=draw(st.sampled_from(("1.1", "1.2", "", "99.1", "1"))))
     if kind == "forward":
         return Command(kind, target="tally/seen", key=b"a", payload=b"-2", topic="open-in", partition=0, offset=0, timestamp_ms=1)
     id_ = ids[draw(st.sampled_from(STATES))]
-    if kind == "complete":
+    if kind in ("complete", "awakeable"):
         return Command(kind, id=id_, ref=draw(st.sampled_from((0, 1))), payload=b"-3")
     new = derived_id(key_hash(b"a"), draw(st.integers(0, 2**30)))
     id_ = draw(st.sampled_from((new, id_)))

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from odradek import Call, Future
 from odradek._errors import Refused
-from odradek._port import Asked, CallOf, Headers, Origin, SendOf, Sleep, StepBody
+from odradek._port import Asked, AwakeableOf, CallOf, Headers, Origin, ResolveOf, SendOf, Sleep, StepBody
 
 
 class Notes:
@@ -26,6 +26,7 @@ class Notes:
         self.sleeps: list[float] = []
         self.calls: list[tuple[Any, ...]] = []
         self.sends: list[tuple[Any, ...]] = []
+        self.others: list[Asked[Any]] = []
         self.futures: list[Future[Any]] = []
 
     def refuse(self, message: str) -> NoReturn:
@@ -74,6 +75,9 @@ class Notes:
                 once = (asked.delay_s, asked.at_ms, asked.idempotency_key, dict(asked.headers))
                 self.sends.append((asked.target, asked.key, asked.payload, *once))
                 return "inv-3"
+            case AwakeableOf() | ResolveOf():
+                self.others.append(asked)
+                return None
             case _:
                 raise AssertionError(f"these notes do not know {asked}")
 

@@ -27,7 +27,7 @@ from odradek import (
     WorkflowContext,
 )
 from odradek._errors import Refused
-from odradek._port import Origin
+from odradek._port import AwakeableOf, Origin, ResolveOf
 
 from .notes import Notes
 
@@ -327,16 +327,27 @@ def test_what_comes_later_says_so() -> None:
     ctx = WorkflowContext(Notes(), "a/b")
     words: list[Callable[[], object]] = [
         lambda: ctx.compensate(refund, Order("1", 2)),
-        lambda: ctx.awakeable(int),
         lambda: ctx.signal(Name("s", int)),
         lambda: ctx.promise(Name("p", int)),
         lambda: ctx.patched("x"),
         lambda: ctx.cancel("inv-1"),
         lambda: ctx.attach("inv-1", returns=int),
         lambda: ctx.attach(run, key="k"),
-        lambda: ctx.resolve("id", 1),
-        lambda: ctx.reject("id", "no"),
     ]
     for word in words:
         with pytest.raises(Refused, match="comes in a later release of odradek: until then, "):
             word()
+
+
+def test_awakeables_are_asked_for_and_resolved() -> None:
+    notes = Notes()
+    ctx = Context(notes, "a/b")
+    ctx.awakeable(int)
+    ctx.resolve("awk", Order("1", 2))
+    ctx.reject("awk", "no", code=422)
+    assert [type(asked) for asked in notes.others] == [AwakeableOf, ResolveOf, ResolveOf]
+    awakeable, *resolved = notes.others
+    assert isinstance(awakeable, AwakeableOf) and awakeable.decode(b"7") == 7
+    assert resolved == [ResolveOf("awk", b'{"id":"1","amount":2}'), ResolveOf("awk", b"", 422, "no")]
+    with pytest.raises(TypeError, match=r"ctx\.awakeable: type"):
+        ctx.awakeable(object())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

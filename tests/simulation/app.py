@@ -172,6 +172,16 @@ class Performance:
     async def _frail(self, index: int, op: Task) -> Any:
         return await self._call(index, op)
 
+    async def _awakeable(self, index: int, op: Task) -> Any:
+        hook, value = self.ctx.awakeable(str), f"given to {self.task['id']}:{index}"
+        if op["way"] == "self":
+            give(self.ctx, hook.id, value, op["code"])
+            give(self.ctx, hook.id, "too late", 0)
+        else:
+            delay = op["delay_ms"] / 1000 if op["delay_ms"] else None
+            current().send(self._to("svc/give"), {"id": hook.id, "value": value, "code": op["code"]}, delay=delay)
+        return hook
+
     async def _own(self, index: int, op: Task) -> Any:
         if not isinstance(self.ctx, ObjectContext):
             return
@@ -240,6 +250,14 @@ class Performance:
                 self.told[slot] = error.code
 
 
+def give(ctx: Any, id_: str, value: str, code: int) -> None:
+    """An awakeable is given a value, or an error of this code."""
+    if code:
+        ctx.reject(id_, value, code=code)
+    else:
+        ctx.resolve(id_, value)
+
+
 def _named(ctx: Context, task: Task) -> Task:
     """The task as it is called where its record was delivered again."""
     try:
@@ -278,7 +296,11 @@ def build(program: Program, outside: Outside) -> App:
     async def frail(ctx: Context, task: dict[str, Any]) -> list[Any]:
         return await Performance(outside, program, out, ctx, _named(ctx, task)).play()
 
+    async def given(ctx: Context, given: dict[str, Any]) -> None:
+        give(ctx, given["id"], given["value"], given["code"])
+
     service.handler(name="do")(serve)
+    service.handler(name="give")(given)
     service.on(app.topic("in-svc", value=dict[str, Any]))(served)
     app.service("lim").handler(name="do", concurrency=program.limit)(limited)
     app.service("frail").handler(name="do", retry=RetryPolicy(max_attempts=2))(frail)

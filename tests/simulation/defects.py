@@ -205,6 +205,22 @@ DEFECTS = (
         "            value = self.committing.get(key, ABSENT)\n", "            value = ABSENT\n",
     ),
     Defect(
+        "resolve-dropped", "an awakeable is not resolved by one that ends at once", "core/operations/resolve.py",
+        "    parting = True\n", "    parting = False\n",
+    ),
+    Defect(
+        "resolve-stays-home", "a value for another app's awakeable is looked for in this one", "core/operations/resolve.py",
+        ", failure=failure, name=app)", ", failure=failure)",
+    ),
+    Defect(
+        "given-while-aside", "a value that comes while its invocation backs off is not kept", "core/lifecycle/settling.py",
+        "        if stored.status in UNBEGUN:\n", '        if stored.status in (*UNBEGUN, "backing_off"):\n',
+    ),
+    Defect(
+        "given-unread", "whether an evicted invocation waits is not told from its journal", "core/lifecycle/settling.py",
+        "        entry = journal.command(ref)\n", "        entry = journal.command(ref) if live is not None else None\n",
+    ),
+    Defect(
         "delay-forgotten", "a delayed start is not written down as a timer", "core/lifecycle/starts.py",
         "            shard.set_timer(keys.timer(at_ms, stored.id, keys.REF_START), Timer(\"start\"))\n", "",
     ),

@@ -14,7 +14,7 @@ from typing import Any
 from .program import HELD, KEYED, LIMIT_BYTES, Entry, Op, Program, Task
 
 Key = tuple[str, str]
-AWAITED = ("step", "exhausted", "sleep", "call", "shared", "late", "frail")
+AWAITED = ("step", "exhausted", "sleep", "call", "shared", "late", "frail", "awakeable")
 """Operations with a result that the task is told."""
 
 
@@ -120,6 +120,8 @@ class Expected:
                 return 500
             case "sleep":
                 return None
+            case "awakeable":
+                return op["code"] or f"given to {task['id']}:{index}"
             case "shared":
                 return "peeked True"
             case _:

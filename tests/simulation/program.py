@@ -50,6 +50,10 @@ WEIGHTS = {
 }
 MORE = {"stumble": 4, "abroad": 8, "burst": 8}
 """Operations of what is added to some programs (see `Generator.widen`)."""
+LIVELY = 0.35
+"""In so many of the programs tasks wait for what others give them."""
+GIVEN = {"awakeable": 8}
+"""Operations of what is added to those (see `Generator.enliven`)."""
 SENDING = ("call", "send", "burst", "limited", "late", "frail", "abroad")
 """Operations with tasks of their own."""
 BRIEF = "in-brief"
@@ -165,6 +169,9 @@ class Generator:
         self.rng = Random(f"{seed}/size")
         if self.rng.random() < LARGE:
             self.enlarge(span_ms)
+        self.rng = Random(f"{seed}/given")
+        if self.rng.random() < LIVELY:
+            self.enliven(span_ms)
         self.program.entries.sort(key=lambda entry: entry.at_ms)
 
     def widen(self, span_ms: float) -> None:
@@ -189,6 +196,13 @@ class Generator:
         for _ in range(rng.randint(3, 10) if program.brief else 0):
             self._budget = 1
             program.entries.append(self._brief(rng.uniform(0, span_ms)))
+
+    def enliven(self, span_ms: float) -> None:
+        """Add tasks that wait for what others give them."""
+        self._more = {**self._more, **GIVEN}
+        for _ in range(self.rng.randint(1, 5)):
+            self._budget = self.rng.randint(2, 6)
+            self.program.entries.append(self._entry(self.rng.uniform(0, span_ms)))
 
     def enlarge(self, span_ms: float) -> None:
         """Add what is large: tasks that make such things, by record and by request, and records that are."""
@@ -374,6 +388,11 @@ class Generator:
         if self.rng.random() < 0.6:
             return {**op, "later": self.rng.random() < 0.4}
         return {**op, "delay_ms": self.rng.choice((0, 0, 100, 3_000))}
+
+    def _awakeable(self, rank: int, depth: int) -> Op | None:
+        """It waits for what itself, or the service, gives it: a value, or with a code an error; a second one is not heard."""
+        way, code = self.rng.choice(("self", "sent", "sent", "sent")), self.rng.choice((0, 0, 0, 418))
+        return {"way": way, "code": code, "delay_ms": self.rng.choice((0, 0, 1, 100, 3_000)), "later": self.rng.random() < 0.5}
 
     def _terminate(self, rank: int, depth: int) -> Op | None:
         return {"code": self.rng.choice((409, 418))}

@@ -13,6 +13,7 @@ import typer
 from odradek_runtime.cli import connect, options
 from odradek_runtime.cli.errors import FAILED, USAGE, CommandError, err
 from odradek_runtime.cli.printable import printable
+from odradek_runtime.configuration.settings import Settings
 
 EXAMPLES = """
 [bold]Examples[/]
@@ -41,20 +42,25 @@ def call(
 ) -> None:
     """Call a handler and print its result."""
     settings = options.settings(data_dir=data_dir)
-    base = (_url(url) or connect.worker_url(settings) or f"http://127.0.0.1:{settings.port}").rstrip("/")
-    body = _body(argument)
+    base, body = worker_url(url, settings), body_of(argument)
     headers = {"content-type": "application/json"} if body else {}
     if idempotency_key is not None:
         headers["idempotency-key"] = idempotency_key
     path = _path(target) + ("/send" if send or delay else "")
+    show(post(base + path + (f"?delay={quote(delay)}" if delay else ""), body, headers, timeout), sent=bool(send or delay))
+
+
+def worker_url(url: str | None, settings: Settings) -> str:
+    """Where the worker is that is asked: the one named, else the one that runs here. Raises CommandError."""
+    return (_url(url) or connect.worker_url(settings) or f"http://127.0.0.1:{settings.port}").rstrip("/")
+
+
+def post(url: str, body: bytes, headers: dict[str, str], timeout: float | None = None) -> httpx.Response:
+    """The worker's answer. Raises CommandError when there is none."""
+    parts = httpx.URL(url)
+    base = f"{parts.scheme}://{parts.netloc.decode()}"
     try:
-        reply = httpx.post(
-            base + path,
-            content=body,
-            headers=headers,
-            params={"delay": delay} if delay else None,
-            timeout=httpx.Timeout(timeout, connect=5),
-        )
+        return httpx.post(url, content=body, headers=headers, timeout=httpx.Timeout(timeout, connect=5))
     except (httpx.ConnectError, httpx.ConnectTimeout):
         raise CommandError(f"no worker answers at {base}", "start one: odradek dev MODULE:APP, or say where it is: --url") from None
     except httpx.ReadTimeout:
@@ -63,7 +69,6 @@ def call(
         ) from None
     except httpx.HTTPError as error:
         raise CommandError(f"{base}: {error or type(error).__name__}", "the worker went away: try again") from None
-    _show(reply, sent=path.endswith("/send"))
 
 
 def _url(url: str | None) -> str | None:
@@ -95,7 +100,8 @@ def _path(target: str) -> str:
     return f"/{quote(parts[0], safe='')}/{key}/{quote(parts[-1], safe='')}"
 
 
-def _body(argument: str | None) -> bytes:
+def body_of(argument: str | None) -> bytes:
+    """The argument as JSON, from the line or from standard input. Raises CommandError."""
     if argument is None:
         return b""
     body = sys.stdin.buffer.read() if argument == "-" else argument.encode()
@@ -113,7 +119,8 @@ def _body(argument: str | None) -> bytes:
     return body
 
 
-def _show(reply: httpx.Response, *, sent: bool) -> None:
+def show(reply: httpx.Response, *, sent: bool) -> None:
+    """Print what came back. Raises CommandError for an error."""
     if reply.is_success:
         body = reply.content
         if sent:

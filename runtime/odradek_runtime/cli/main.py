@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from odradek_runtime.cli import call, consume, control, jobs, ps, publish, replay, reset, serve, show, topics
+from odradek_runtime.cli import call, consume, control, jobs, ps, publish, replay, reset, serve, settle, show, topics
 from odradek_runtime.cli.errors import CommandError, explain
 from odradek_runtime.cli.release import installed_version
 from odradek_runtime.log.port import LogError
@@ -87,6 +87,8 @@ cli.command(epilog=publish.EXAMPLES)(publish.publish)
 cli.command(epilog=consume.EXAMPLES)(consume.consume)
 # A negative number is an argument of `call`, not an option that it does not know.
 cli.command(epilog=call.EXAMPLES, context_settings={"ignore_unknown_options": True})(call.call)
+cli.command(epilog=settle.EXAMPLES, context_settings={"ignore_unknown_options": True})(settle.resolve)
+cli.command(epilog=settle.EXAMPLES)(settle.reject)
 cli.command(epilog=topics.EXAMPLES)(topics.topics)
 cli.command(epilog=ps.EXAMPLES)(ps.ps)
 cli.command(epilog=show.EXAMPLES)(show.show)

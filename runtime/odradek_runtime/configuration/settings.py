@@ -43,6 +43,8 @@ class Settings:
     """Where peers reach this worker's private HTTP port; empty = http://<host>:<private port chosen at start>."""
     private_token: str = field(default="", repr=False)
     """What the app's workers know each other by, the same at all of them; empty = a secret in the app's own topic <app>.secret."""
+    awakeable_secret: str = field(default="", repr=False)
+    """Seals the ids of awakeables, so that none can be guessed. Several, spaces between: the first seals, each still opens."""
     group_protocol: str = "classic"
     group_instance_id: str = ""
     session_timeout_s: float = 6.0

@@ -27,10 +27,11 @@ from odradek_runtime.core.lifecycle.rejection import Rejection
 from odradek_runtime.core.lifecycle.replays import Replays
 from odradek_runtime.core.lifecycle.resets import Resets
 from odradek_runtime.core.lifecycle.revival import Revival
+from odradek_runtime.core.lifecycle.settling import Entries, Settling
 from odradek_runtime.core.lifecycle.starts import Starts
 from odradek_runtime.core.records.formats import COMMAND, Command, Entry, FormatError, Stored
 from odradek_runtime.core.records.inward import Forwarded, is_barrier, origin_of
-from odradek_runtime.core.records.request import Failure
+from odradek_runtime.core.records.request import Failure, Pending, Settle
 from odradek_runtime.core.running.coroutine_cache import CoroutineCache
 from odradek_runtime.core.running.runner import Runner
 from odradek_runtime.core.topics.targets import Targets
@@ -71,7 +72,9 @@ class Machine(Scope):
         self._pausing = Pausing(self, self.living, limits, failing, killing, self.due)
         self.replays = Replays(self, self._delivery, rejection)
         self.resets = Resets(self)
-        self._inspection = Inspection(self, self.living)
+        entries = Entries(self.living)
+        self._settling = Settling(self, entries, advance)
+        self._inspection = Inspection(self, self.living, entries)
         self._lanes = {
             topic: Lane(self, advance, subscriptions[0], partial(self._delivery.deliver, subscriptions[0]), self.settle)
             for topic, subscriptions in self.subscriptions.items()
@@ -145,6 +148,16 @@ class Machine(Scope):
     def stored(self, shard: Shard, id_: str) -> Stored | None:
         """The entry of an invocation as it is now; None: there is none."""
         return self.living.stored(shard, id_)
+
+    # --- requests ---
+
+    def request(self, shard: Shard, pending: Pending) -> None:
+        """What somebody asks of an invocation of this shard, from outside the log."""
+        request = pending.request
+        if isinstance(request, Settle):
+            self._settling.request(shard, request, pending)
+        else:
+            self.starts.request(shard, request, pending)
 
     # --- records ---
 
@@ -221,6 +234,8 @@ class Machine(Scope):
             case "complete":
                 entry = Entry("completion", command.ref, value=command.payload, failure=command.failure)
                 self._advance.complete(shard, command.id, entry)
+            case "awakeable":
+                self._settling.awakeable(shard, command)
             case "forward":
                 self._forwarded(shard, command)
             case "kill":

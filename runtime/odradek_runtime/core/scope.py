@@ -12,6 +12,7 @@ from odradek import App
 from odradek._definition import Handler, Subscription
 from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.awakeable_ids import AwakeableIds
 from odradek_runtime.core.records.dead_letter import letters
 from odradek_runtime.core.records.formats import Command
 from odradek_runtime.core.topics.sizes import Sizes
@@ -34,6 +35,7 @@ class Scope:
         self.targets = targets
         self.max_record_bytes = settings.max_record_bytes
         self.disclosure = Disclosure(shown=settings.errors_shown)
+        self.awakeable_ids = AwakeableIds(app.name, settings.awakeable_secret.split())
         self.sizes = Sizes(app.name, targets, settings.max_record_bytes, lambda: self.steady_ms)
         self.metrics = metrics
         self.loop = loop

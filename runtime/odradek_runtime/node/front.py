@@ -31,6 +31,7 @@ from odradek_runtime.http.admin.topics import TopicRoutes
 from odradek_runtime.http.ingress.acceptance import CommandsTopic, publisher_name
 from odradek_runtime.http.ingress.address import Directory
 from odradek_runtime.http.ingress.app import private_app, public_app
+from odradek_runtime.http.ingress.awakeables import AwakeableRoutes
 from odradek_runtime.http.ingress.bridge import Bridge
 from odradek_runtime.http.ingress.budget import Budget
 from odradek_runtime.http.ingress.credential import Credential
@@ -146,7 +147,8 @@ class Front:
             disclosure=Disclosure(shown=settings.errors_shown),
             withheld=Withheld(settings.headers_withheld),
         )
-        self._public = public_app(routes)
+        awakeables = AwakeableRoutes(app.name, self.dispatcher, max_record_bytes=largest, budget=self._budget)
+        self._public = public_app(routes, awakeables)
         peer = PrivatePort(self._admin_client, self.credential)
         siblings = Siblings(place, settings.data_dir, peer)
         access, self._blocking = Access(token, siblings.tokens), Blocking()

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from odradek._bad_input import BadInput
 from odradek._service import NAME
 from odradek_runtime.core.epoch import RESET
-from odradek_runtime.core.operations.table import KINDS
 from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.answers import completion
-from odradek_runtime.core.records.formats import ENDED, REPLAY, UNBEGUN, Command, FormatError
+from odradek_runtime.core.records.formats import REPLAY, Command, FormatError
 from odradek_runtime.core.records.inward import Forwarded
-from odradek_runtime.core.records.journal import Journal, describe
+from odradek_runtime.core.records.journal import describe
 from odradek_runtime.core.records.request import Failure
 from odradek_runtime.core.records.sieve import FAR, REPLAY_ID, NotOurs, Sieve
 from odradek_runtime.core.scope import Scope
@@ -28,11 +27,10 @@ from odradek_runtime.routing import id_hash, shard_of
 
 from .living import Living
 from .resets import RESET_ID
+from .settling import Entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from odradek_runtime.core.records.formats import Stored
 
 INT32 = 2**31
 INT64 = 2**63
@@ -55,12 +53,14 @@ class Flaw(NamedTuple):
 class Inspection:
     """Of the commands of one machine's shards."""
 
-    def __init__(self, scope: Scope, living: Living) -> None:
+    def __init__(self, scope: Scope, living: Living, entries: Entries) -> None:
         self._scope = scope
         self._living = living
+        self._entries = entries
         self._kinds: dict[str, Callable[[Shard, Command], Flaw | None]] = {
             "invoke": self._invoke,
             "complete": self._complete,
+            "awakeable": self._awakeable,
             "forward": self._forward,
             "barrier": self._barrier,
             "replay": self._replay,
@@ -122,24 +122,22 @@ class Inspection:
     def _complete(self, shard: Shard, command: Command) -> Flaw | None:
         return self._id(shard, command.id) or _result(command) or self._awaited(shard, command)
 
+    def _awakeable(self, shard: Shard, command: Command) -> Flaw | None:
+        flaw = self._id(shard, command.id) or _result(command)
+        if flaw is None and not self._scope.awakeable_ids.good(command.id, command.ref, command.key or b""):
+            flaw = Flaw("key", "it is not the seal of an awakeable of this app (setting awakeable_secret)")
+        return flaw or self._awaited(shard, command)
+
     def _awaited(self, shard: Shard, command: Command) -> Flaw | None:
-        """A result comes for a call that waits for it. For what has ended, or a call that has its result, it comes too late."""
-        live = self._living.find(shard, command.id)
-        stored = self._living.stored(shard, command.id)
-        if stored is None or stored.status in ENDED:
-            return None
-        if stored.status in UNBEGUN:
-            return Flaw("id", f"{command.id} has not begun: it is {stored.status}, and waits for no result")
-        journal = live.journal if live is not None else _read(shard, stored)
-        if journal is None:
-            return None
-        entry = journal.command(command.ref)
-        if entry is None:
-            return Flaw("ref", f"{command.id} has no entry {command.ref} in its journal: it has made no such call")
-        kind = KINDS.get(entry.kind)
-        if kind is None or not kind.outside or entry.failure is not None:
+        """A result comes for what waits for it. For what has ended, or has its result, it comes too late."""
+        found, entry = self._entries.waiting(shard, command.id, command.ref, command.kind)
+        if found == "unbegun":
+            return Flaw("id", f"{command.id} has not begun, and waits for no result")
+        if found == "no_entry":
+            return Flaw("ref", f"{command.id} has no entry {command.ref} in its journal: it has asked for no such thing")
+        if found == "another" and entry is not None:
             done = describe(entry.kind, entry.name, entry.key)
-            return Flaw("ref", f"entry {command.ref} of {command.id} is {done}, which waits for no result")
+            return Flaw("ref", f"entry {command.ref} of {command.id} is {done}, which waits for no such result")
         return None
 
     def _forward(self, shard: Shard, command: Command) -> Flaw | None:
@@ -261,14 +259,6 @@ def _result(command: Command) -> Flaw | None:
     if not 400 <= command.failure.code <= 599:
         return Flaw("failure.code", f"{command.failure.code} is not between 400 and 599")
     return None
-
-
-def _read(shard: Shard, stored: Stored) -> Journal | None:
-    """The journal of an invocation that has no coroutine; None if it cannot be read, which is for those to say who run it."""
-    try:
-        return Journal.load(shard.scan_chunks(keys.chunks(stored.id)))
-    except FormatError:
-        return None
 
 
 def _shown(text: str | bytes) -> str:

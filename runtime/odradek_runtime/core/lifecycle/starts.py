@@ -12,7 +12,7 @@ from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.answers import reply_of
 from odradek_runtime.core.records.fingerprint import differ, fingerprint
 from odradek_runtime.core.records.formats import COMMAND, ENDED, Command, Header, Stored, Timer
-from odradek_runtime.core.records.request import Attach, Failure, Invoke, Pending, Reply, Request
+from odradek_runtime.core.records.request import Attach, Failure, Invoke, Pending, Reply
 from odradek_runtime.core.running.invocation import PYTHON, Live
 from odradek_runtime.core.scope import Scope
 from odradek_runtime.core.shard import Shard
@@ -212,7 +212,7 @@ class Starts:
         stored = self._living.stored(shard, id_)
         return stored is not None and stored.status not in ("running", *ENDED)
 
-    def request(self, shard: Shard, request: Request, pending: Pending) -> None:
+    def request(self, shard: Shard, request: Invoke | Attach, pending: Pending) -> None:
         """From HTTP. Every answer waits for the commit of the epoch it was found in (invariant 4)."""
         self._scope.touch(shard)
         self._scope.epoch.urgent = True
@@ -233,7 +233,7 @@ class Starts:
         else:
             self._reply(pending, Reply("running", id_))
 
-    def _hidden(self, request: Request, stored: Stored | None) -> bool:
+    def _hidden(self, request: Invoke | Attach, stored: Stored | None) -> bool:
         """Whether its handler is none of HTTP's business: then there is nothing, as under an id that never was.
 
         The worker that keeps an invocation judges, by the code that it runs, whichever worker the client has asked. An id alone
@@ -246,7 +246,7 @@ class Starts:
             return True
         return isinstance(request, Attach) and stored is not None and found is None
 
-    def _unknown(self, shard: Shard, request: Request, pending: Pending) -> None:
+    def _unknown(self, shard: Shard, request: Invoke | Attach, pending: Pending) -> None:
         """There is no such invocation: it begins, if that was asked for."""
         id_ = request.invocation_id
         if isinstance(request, Attach):

@@ -20,7 +20,7 @@ class CallKind(Kind):
     name = "call"
     word = "ctx.call"
     unawaited = "the call is made, and what comes of it is lost; write `await`, or ctx.send where that is meant"
-    outside = True
+    outside = "complete"
     parting = True
 
     def ask(self, asker: Asker, asked: CallOf) -> Call[Any]:

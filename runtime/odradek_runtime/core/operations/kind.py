@@ -79,6 +79,10 @@ class Asker(Protocol):
         """(other app or "", service/handler): see `addressing.resolve`. What cannot be looked at now ends the attempt."""
         ...
 
+    def reach(self, app: str) -> None:
+        """Raises TerminalError when there is no such app. What cannot be looked at now ends the attempt."""
+        ...
+
     def refuse_entry(self, error: TerminalError) -> NoReturn:
         """The operation just noted does not happen, in this run and in each replay: raise this."""
         ...
@@ -139,8 +143,8 @@ class Kind:
     """What the handler has written to ask for it, where the result is to be awaited."""
     unawaited: ClassVar[str] = ""
     """What it means that nobody awaits it."""
-    outside: ClassVar[bool] = False
-    """Its result comes as a command, from another invocation."""
+    outside: ClassVar[str] = ""
+    """By commands of which kind its result comes, if it comes by one: no other kind settles it."""
     parting: ClassVar[bool] = False
     """It happens also if its invocation ends in the segment that asked for it."""
 
@@ -170,7 +174,7 @@ class Recorded:
     """A kind that is only recorded: it is there at once, and nothing of it is waited for."""
 
     name: str
-    outside: bool = False
+    outside: str = ""
     word: str = ""
 
     def timer(self, id_: str, entry: Entry) -> bytes | None:

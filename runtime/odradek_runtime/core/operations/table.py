@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from odradek._port import Asked, CallOf, SendOf, Sleep, StepBody
+from odradek._port import Asked, AwakeableOf, CallOf, ResolveOf, SendOf, Sleep, StepBody
 
+from .awakeable import AwakeableKind
 from .call import CallKind
 from .kind import Kind, Recorded
+from .resolve import ResolveKind
 from .send import SendKind
 from .sleep import SleepKind
 from .step import StepKind
 
-ASKED: Mapping[type[Asked[Any]], Kind] = {StepBody: StepKind(), Sleep: SleepKind(), CallOf: CallKind(), SendOf: SendKind()}
+ASKED: Mapping[type[Asked[Any]], Kind] = {
+    StepBody: StepKind(), Sleep: SleepKind(), CallOf: CallKind(), SendOf: SendKind(),
+    AwakeableOf: AwakeableKind(), ResolveOf: ResolveKind(),
+}  # fmt: skip
 """By what a handler asks for."""
 RECORDED = tuple(Recorded(name) for name in ("get", "set", "clear", "names", "publish", "now"))
 """State, records and the clock: hot, and done where they are asked for (`invocation`); their entries alone are kinds."""

@@ -103,7 +103,19 @@ class Attach:
     wait: bool
 
 
-Request = Invoke | Attach
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """An awakeable, entry `ref` of an invocation, is given a value or an error. `seal`: of its id."""
+
+    invocation_id: str
+    ref: int
+    seal: bytes
+    payload: bytes | None
+    failure: Failure | None = None
+    wait: bool = False
+
+
+Request = Invoke | Attach | Settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +126,15 @@ class Reply:
     running: an `Attach(wait=False)` to one that has not ended. not_found: no such invocation, or its handler is not public.
     refused: it is too large to be kept, so there is none; `failure` says why. other_body: the idempotency key has started this
     invocation with another body.
+    settled: the awakeable has its value; settled_before: it had one; nobody_waits: there is no such awakeable, or no longer.
     moved: the shard is not (any longer) this worker's, ask its owner again with the same invocation id; `doubtful` then says that
     the request may have been taken into an epoch that committed.
     """
 
     status: Literal[
-        "accepted", "previously_accepted", "completed", "failed", "running", "not_found", "other_body", "refused", "moved"
-    ]
+        "accepted", "previously_accepted", "completed", "failed", "running", "not_found", "other_body", "refused", "moved",
+        "settled", "settled_before", "nobody_waits",
+    ]  # fmt: skip
     invocation_id: str
     value: bytes = b""
     failure: Failure | None = None

@@ -182,7 +182,7 @@ class Sieve:
     def _owed(self, key: bytes, value: bytes) -> None:
         self._is(key[-9:-8] == b"/" and NAME.fullmatch(key[1:-9].decode()) is not None, "its form")
         waiting = COMMAND.decode(value)
-        self._is(waiting.kind in ("invoke", "complete"), f"a command {waiting.kind}")
+        self._is(waiting.kind in ("invoke", "complete", "awakeable"), f"a command {waiting.kind}")
         id_hash(waiting.id)
         self._is(-(2**31) <= waiting.ref < 2**31, f"of entry {waiting.ref}")
 

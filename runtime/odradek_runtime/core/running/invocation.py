@@ -31,7 +31,7 @@ from odradek_runtime.core.records.request import Failure
 from odradek_runtime.core.scope import Scope
 from odradek_runtime.core.shard import ABSENT, Shard
 from odradek_runtime.core.topics.sizes import kept_for_certain
-from odradek_runtime.core.topics.unavailable import Unavailable
+from odradek_runtime.core.topics.unavailable import AbsentTopic, Unavailable
 from odradek_runtime.log.parts import headers_of
 from odradek_runtime.log.port import LogError, Message, Outgoing
 from odradek_runtime.routing import derived_id, key_hash
@@ -317,6 +317,15 @@ class Live:
         """Which handler a name means."""
         try:
             return resolve(self.scope, target, key)
+        except (Unavailable, LogError) as error:
+            self._not_now(error)
+
+    def reach(self, app: str) -> None:
+        """Look whether another app is there."""
+        try:
+            self.scope.targets.partitions(f"{app}.commands", self.scope.steady_ms)
+        except AbsentTopic as error:
+            raise TerminalError(f"there is no app {app!r}: {error}", code=404) from error
         except (Unavailable, LogError) as error:
             self._not_now(error)
 

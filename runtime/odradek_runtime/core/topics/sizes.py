@@ -82,6 +82,15 @@ class Sizes:
             if not app:
                 self._check(what, size + GROWTH_BYTES, self._journal)
 
+    def check_given(self, app: str, what: str, value: bytes | None) -> None:
+        """Raise TerminalError unless what waits there (`app` "" = here) can be given this value."""
+        size = len(value or b"") + AROUND_BYTES
+        self._check(what, len(value or b""), "max_record_bytes", self._most_bytes)
+        if size > SMALL_BYTES:
+            self._check(what, size, f"{app}.commands" if app else self._commands)
+            if not app:
+                self._check(what, size, self._journal)
+
     def why_no_result(self, stored: Stored, result: bytes) -> str:
         """Why the log does not take a result: as an answer to a caller, or as what is kept of the invocation. "" if it does."""
         if len(result) > self._most_bytes:

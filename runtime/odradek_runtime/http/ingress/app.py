@@ -15,17 +15,20 @@ if TYPE_CHECKING:
 
     from starlette.routing import Route
 
+    from odradek_runtime.http.ingress.awakeables import AwakeableRoutes
     from odradek_runtime.http.ingress.credential import Credential
     from odradek_runtime.http.ingress.private import PrivateRoutes
     from odradek_runtime.http.ingress.routes import Routes
 
 
-def public_app(routes: Routes) -> Table:
+def public_app(routes: Routes, awakeables: AwakeableRoutes) -> Table:
     """What clients reach."""
     own = [
         route("GET", "/health", routes.health),
         route("GET", "/invocations/{id}/attach", routes.invocation),
         route("GET", "/invocations/{id}/output", routes.invocation),
+        route("POST", "/awakeables/{id}/resolve", awakeables.resolve),
+        route("POST", "/awakeables/{id}/reject", awakeables.reject),
     ]
     # No pattern of Starlette's stands for every path: a key may hold a line feed.
     return Table([Mount("/odradek", app=Table(own))], rest=Endpoint(routes.handler))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from odradek._definition import Handler
 
 _ACKNOWLEDGED = {"accepted": "Accepted", "previously_accepted": "PreviouslyAccepted"}
+_SETTLED = {"settled": "Settled", "settled_before": "PreviouslySettled"}
 
 
 def respond(reply: Reply, handler: Handler | None) -> Response:
@@ -30,6 +31,11 @@ def respond(reply: Reply, handler: Handler | None) -> Response:
         return Response(b'{"status":"running"}', 202, headers, media_type="application/json")
     if reply.status == "failed":
         return failure_response(reply.failure or Failure(500, "failed without a reason"), reply.invocation_id)
+    if reply.status in _SETTLED:
+        body = {"invocationId": reply.invocation_id, "status": _SETTLED[reply.status]}
+        return Response(msgspec.json.encode(body), 200, headers, media_type="application/json")
+    if reply.status == "nobody_waits":
+        raise HttpError(404, "nobody waits for this awakeable: its invocation has ended, or there never was one")
     if reply.status == "not_found":
         id_ = reply.invocation_id
         raise HttpError(404, f"no invocation {id_!r} of a public handler: it never was, or its retention has passed")

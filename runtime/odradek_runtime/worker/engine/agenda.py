@@ -111,7 +111,7 @@ class Agenda:
             if shard is not None and shard.phase == "open":
                 self._begin_event()
                 pending.entered = True
-                machine.starts.request(shard, pending.request, pending)
+                machine.request(shard, pending)
                 machine.settle()
 
     def _retry_paused(self) -> None:
