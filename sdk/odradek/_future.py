@@ -44,8 +44,9 @@ class Future(asyncio.Future[T]):
         return self is other
 
     def add_done_callback(self, fn: Callable[[Self], object], /, *, context: Context | None = None) -> None:
-        if getattr(self.get_loop(), "durable", False):
-            self.get_loop().call_soon(fn, self)  # which says why not; later, it would have to be said to the engine
+        concerns = getattr(self.get_loop(), "concerns", None)  # of a handler's loop: its invocation has turns from now on
+        if concerns is not None:
+            concerns(self)
         super().add_done_callback(fn, context=context)
 
     def set_exception(self, exception: type[BaseException] | BaseException, /) -> None:
@@ -54,7 +55,7 @@ class Future(asyncio.Future[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         if not self.done():
-            if getattr(self.get_loop(), "durable", False):
+            if getattr(self.get_loop(), "direct", False):
                 yield self  # the engine resumes the coroutine once this is done, and never cancels what it waits for
             else:
                 yield from self._wait_shielded()
@@ -64,7 +65,7 @@ class Future(asyncio.Future[T]):
             del self  # an error keeps this frame, and the future keeps the error
 
     def _wait_shielded(self) -> Generator[Any, None, None]:
-        # An ordinary asyncio task waits for (and, if cancelled, cancels) a future of its own.
+        # A task waits for (and, if cancelled, cancels) a future of its own.
         waiter = self.get_loop().create_future()
 
         def wake(_: asyncio.Future[T]) -> None:

@@ -73,9 +73,10 @@ class StepBody(Asked[Future[Any]]):
 
 @dataclass(frozen=True, slots=True)
 class Sleep(Asked[Future[None]]):
-    """A durable timer, from now."""
+    """A durable timer: from now, or at the Unix time `at_ms`."""
 
     delay_s: float
+    at_ms: float | None = None
     word: ClassVar[str] = "sleep"
 
 

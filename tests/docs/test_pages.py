@@ -18,6 +18,7 @@ PAGES = (
     "settings",
     "errors",
     "handlers",
+    "asyncio",
     "topics",
     "recovery",
     "control",

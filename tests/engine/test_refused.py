@@ -13,10 +13,9 @@ import httpx
 import pytest
 
 from odradek import App, Context, Name, ObjectContext, State, Workflow, WorkflowContext, step
-from odradek_runtime.core.refusal import AT_ONCE, STEP, THREAD, TIMEOUT
+from odradek_runtime.core.refusal import STEP, THREAD
 from tests.engine.harness import Rig
 
-SLEEP = "await ctx.sleep(seconds)"
 Word = Callable[[Context], Awaitable[Any]]
 count = State("count", int, default=0)
 
@@ -34,31 +33,6 @@ def blocking() -> int:
     return 1
 
 
-async def _task_group(ctx: Context) -> None:
-    async with asyncio.TaskGroup() as group:
-        group.create_task(work())
-
-
-async def _timeout(ctx: Context) -> None:
-    async with asyncio.timeout(5):
-        await work()
-
-
-async def _as_completed(ctx: Context) -> None:
-    for one in asyncio.as_completed([ctx.run(blocking), ctx.run(blocking)]):
-        await one
-
-
-async def _anyio_group(ctx: Context) -> None:
-    async with anyio.create_task_group() as group:
-        group.start_soon(give)
-
-
-async def _anyio_deadline(ctx: Context) -> None:
-    with anyio.fail_after(5):
-        await work()
-
-
 async def _http(ctx: Context) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
         await client.get("http://127.0.0.1:9/")
@@ -73,6 +47,25 @@ async def _socket(ctx: Context) -> None:
     with socket.socket() as sock:
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", 9))
+
+
+async def _http_in_a_group(ctx: Context) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_http(ctx))
+        group.create_task(work())
+
+
+async def _socket_in_a_deadline(ctx: Context) -> None:
+    async with asyncio.timeout(60):
+        await _socket(ctx)
+
+
+async def _from_a_thread(ctx: Context) -> None:
+    asyncio.get_running_loop().call_soon_threadsafe(print)
+
+
+async def _signals(ctx: Context) -> None:
+    asyncio.get_running_loop().add_signal_handler(10, print)
 
 
 async def _event(ctx: Context) -> None:
@@ -128,44 +121,16 @@ async def _bare(ctx: Context) -> None:
     await Bare()
 
 
-async def _elsewhere(ctx: Context) -> None:
-    loop = asyncio.get_running_loop()
-    loop.call_later(1, print)
-
-
-async def _callback(ctx: Context) -> None:
-    ctx.run(blocking).add_done_callback(print)
-    await ctx.sleep(0.001)
-
-
-async def _gather_unawaited(ctx: Context) -> None:
-    asyncio.gather(ctx.run(blocking), ctx.run(blocking))
-    await ctx.sleep(0.001)
-
-
 WORDS: dict[str, tuple[Word, str, str]] = {
-    "sleep": (lambda _: asyncio.sleep(1), "asyncio.sleep", SLEEP),
-    "sleep(0)": (lambda _: asyncio.sleep(0), "asyncio.sleep", SLEEP),
-    "gather of steps": (lambda _: asyncio.gather(work(), work()), "asyncio.gather", AT_ONCE),
-    "gather of futures": (lambda ctx: asyncio.gather(ctx.run(blocking), ctx.run(blocking)), "asyncio.gather", AT_ONCE),
-    "gather of a call that nobody awaits": (_gather_unawaited, "asyncio.gather", AT_ONCE),
-    "TaskGroup": (_task_group, "asyncio.TaskGroup.create_task", AT_ONCE),
-    "create_task": (lambda _: asyncio.create_task(give()), "asyncio.create_task", AT_ONCE),
-    "ensure_future": (lambda _: asyncio.ensure_future(give()), "asyncio.ensure_future", AT_ONCE),
-    "wait": (lambda ctx: asyncio.wait([ctx.run(blocking)]), "asyncio.wait", AT_ONCE),
-    "wait with a timeout": (lambda ctx: asyncio.wait([ctx.run(blocking)], timeout=1), "asyncio.wait", AT_ONCE),
-    "as_completed": (_as_completed, "asyncio.as_completed", AT_ONCE),
-    "shield": (lambda ctx: asyncio.shield(ctx.run(blocking)), "asyncio.shield", AT_ONCE),
-    "add_done_callback": (_callback, "odradek.Future.add_done_callback", AT_ONCE),
-    "timeout": (_timeout, "asyncio.timeout", TIMEOUT),
-    "wait_for a step": (lambda _: asyncio.wait_for(work(), 1), "asyncio.wait_for", TIMEOUT),
-    "wait_for a future": (lambda ctx: asyncio.wait_for(ctx.run(blocking), 1), "asyncio.wait_for", TIMEOUT),
     "to_thread": (lambda _: asyncio.to_thread(blocking), "asyncio.to_thread", THREAD),
     "run_in_executor": (lambda _: asyncio.get_running_loop().run_in_executor(None, blocking), "run_in_executor", THREAD),
-    "call_later": (_elsewhere, "call_later", TIMEOUT),
-    "loop.time": (lambda _: asyncio.sleep(asyncio.get_running_loop().time()), "time", "ctx.now()"),
-    "create_future": (lambda _: asyncio.get_running_loop().create_future(), "create_future", STEP),
-    "Future": (_future, "await of a Future", STEP),
+    "Future": (_future, "await", STEP),
+    "a future in a task": (lambda _: asyncio.create_task(_future(_)), "await", STEP),
+    "a thread in a task": (lambda _: asyncio.gather(asyncio.to_thread(blocking), give()), "asyncio.to_thread", THREAD),
+    "httpx in a task group": (_http_in_a_group, "anyio", STEP),
+    "a socket in a deadline": (_socket_in_a_deadline, "sock_connect", STEP),
+    "call_soon_threadsafe": (_from_a_thread, "call_soon_threadsafe", STEP),
+    "signal handlers": (_signals, "add_signal_handler", STEP),
     "a future of another loop": (_future_of_another_loop, "await of a Future", STEP),
     "Event": (_event, "asyncio.Event.wait", STEP),
     "Lock": (_contended, "asyncio.Lock.acquire", STEP),
@@ -176,11 +141,8 @@ WORDS: dict[str, tuple[Word, str, str]] = {
     "getaddrinfo": (lambda _: asyncio.get_running_loop().getaddrinfo("localhost", 9), "getaddrinfo", STEP),
     "sock_connect": (_socket, "sock_connect", STEP),
     "httpx": (_http, "httpx.AsyncClient.get", STEP),
-    "httpx stream": (_stream, "asyncio", STEP),
-    "anyio.sleep": (lambda _: anyio.sleep(1), "anyio.sleep", SLEEP),
+    "httpx stream": (_stream, "anyio", STEP),
     "anyio.to_thread": (lambda _: anyio.to_thread.run_sync(blocking), "anyio.run_sync", THREAD),
-    "anyio task group": (_anyio_group, "anyio.", AT_ONCE),
-    "anyio.fail_after": (_anyio_deadline, "anyio.", TIMEOUT),
     "anyio.open_file": (lambda _: anyio.open_file("/dev/null"), "anyio.open_file", STEP),
     "anyio.Path": (lambda _: anyio.Path("/").exists(), "anyio.Path.exists", STEP),
     "asyncio.run": (_run, "asyncio.run", STEP),
@@ -219,7 +181,7 @@ async def cleaning_up(ctx: Context, word: Word) -> None:
         await word(ctx)
     finally:
         await ctx.sleep(0.001)
-        await asyncio.sleep(1)
+        await asyncio.to_thread(blocking)
 
 
 async def after_a_wait(ctx: Context, word: Word) -> None:
@@ -273,7 +235,7 @@ def test_nothing_since_the_last_wait_is_kept_and_the_record_is_a_dead_letter(rig
             ctx.publish(out, -1)
             ctx.set(count, 99)
             ctx.send(other, n, key="x")
-            await how(ctx, lambda _: asyncio.sleep(1))
+            await how(ctx, lambda _: asyncio.to_thread(blocking))
         ctx.publish(out, n)
         ctx.set(count, ctx.get(count) + 1)
 
@@ -290,7 +252,7 @@ def test_nothing_since_the_last_wait_is_kept_and_the_record_is_a_dead_letter(rig
     assert rig.state(app, "thing", "k", "count") == (100 if kept else 2)
     (letter,) = rig.dead_letters(app)
     assert letter["value"] == "2"
-    assert "asyncio.sleep does not work in a handler" in letter["odradek-error"]
+    assert "asyncio.to_thread does not work in a handler" in letter["odradek-error"]
     assert rig.journal(app) == {}
 
 
@@ -323,7 +285,7 @@ def test_an_eviction_that_runs_into_one_ends_nobody_else(rig: Rig) -> None:
                 await ctx.sleep(0.002)
         finally:
             if n % 2:
-                await asyncio.sleep(1)
+                await asyncio.to_thread(blocking)
         return n
 
     rig.start(app, coroutine_cache=1)

@@ -310,7 +310,7 @@ def test_one_that_stood_in_line_and_awaits_what_is_refused_is_left_at_once(stage
     async def go(ctx: ObjectContext, number: int) -> None:
         try:
             if number == 2:
-                await asyncio.sleep(0)
+                await asyncio.to_thread(str)
             await more(0)
         finally:
             left.append(number)

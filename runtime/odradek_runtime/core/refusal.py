@@ -17,22 +17,9 @@ from odradek._calls import Calls
 from odradek._errors import Misuse
 
 ENGINE = __name__.partition(".")[0]
-AT_ONCE = (
-    "what ctx.run, ctx.call and ctx.sleep give has begun when they return: ask for all of it, then await one after the other"
-)
-TIMEOUT = "give the step its own (ctx.run(..., timeout=)), or the handler (@service.handler(timeout=))"
 THREAD = "ctx.run(function, *arguments) runs it in a thread, as a step"
 STEP = "put it into a step, whose result is recorded: await a function decorated with @step, or ctx.run(function, *arguments)"
-WORDS = {
-    "await ctx.sleep(seconds)": ("sleep",),
-    "ctx.now() is the same at every replay": ("time",),
-    AT_ONCE: (
-        "gather", "wait", "as_completed", "create_task", "ensure_future", "TaskGroup", "shield", "add_done_callback",
-        "create_task_group", "start_soon", "call_soon",
-    ),
-    TIMEOUT: ("timeout", "timeout_at", "wait_for", "Timeout", "fail_after", "move_on_after", "call_later", "call_at"),
-    THREAD: ("to_thread", "run_in_executor", "run_sync"),
-}  # fmt: skip
+WORDS = {THREAD: ("to_thread", "run_in_executor", "run_sync")}
 REMEDIES = {word: way_out for way_out, words in WORDS.items() for word in words}
 
 _CLASSES = {"Calls": Calls, **{name: getattr(odradek, name) for name in odradek.__all__}}
@@ -50,13 +37,18 @@ def refusal(frames: list[FrameType], otherwise: str) -> str:
 
     `frames`: from the handler's own inwards.
     """
+    return _message(*_where(frames, otherwise))
+
+
+def _where(frames: list[FrameType], otherwise: str) -> tuple[str, str]:
+    """The word, and its place."""
     if not frames:
-        return _message(otherwise, "")
+        return otherwise, ""
     home = _package(frames[0])
     own = max(index for index, frame in enumerate(frames) if _package(frame) == home)
     place = f" ({frames[own].f_code.co_filename}:{frames[own].f_lineno}, in {frames[own].f_code.co_name})"
     asked = [frame for frame in frames[own + 1 :] if _package(frame) != "contextlib"]  # `with` and `async with` go through it
-    return _message(_word(asked[0]) if asked else otherwise, place)
+    return _word(asked[0]) if asked else otherwise, place
 
 
 def calling(frame: FrameType | None) -> list[FrameType]:
@@ -68,12 +60,28 @@ def calling(frame: FrameType | None) -> list[FrameType]:
         elif found:
             break
         frame = frame.f_back
+    if found and found[-1].f_code.co_qualname == "Handle._run":  # asyncio's, which has given a task its turn
+        found.pop()
     return found[::-1]
+
+
+def of_task(handler: Any, frames: list[FrameType]) -> list[FrameType]:
+    """What a task has called, with what the handler waits in before it where the task is of a library: that says where."""
+    own = awaiting(handler)
+    if not own or (frames and _package(frames[0]) == _package(own[0])):
+        return frames
+    return [frame for frame in own if _package(frame) != "asyncio"] + frames  # it waits for the task by that
 
 
 def awaiting(coroutine: Any) -> list[FrameType]:
     """The frames from the handler's inwards to what its coroutine waits in."""
     return [frame for frame in _chain(coroutine) if _package(frame) != ENGINE]
+
+
+def endless(frames: list[FrameType]) -> str:
+    """The message for one that waits for what nothing that it has begun can bring."""
+    word, place = _where(frames, "await")
+    return f"{word} waits for ever{place}: nothing that its invocation has begun can end it. What comes from outside: {STEP}"
 
 
 def of_another_loop(error: BaseException) -> str:

@@ -21,7 +21,8 @@ from odradek_runtime.core.records.journal import Diverged
 from odradek_runtime.core.records.request import Failure, failure_of, plain_text
 from odradek_runtime.core.refusal import called_amiss, of_another_loop
 from odradek_runtime.core.running.invocation import Live
-from odradek_runtime.core.running.runner import BARE_YIELD, Outcome, Raised, Refused, Returned, Runner, Unwritten, Waits
+from odradek_runtime.core.running.outcome import BARE_YIELD, Outcome, Raised, Refused, Returned, Unwritten, Waits
+from odradek_runtime.core.running.runner import Runner
 from odradek_runtime.core.scope import Scope
 from odradek_runtime.core.shard import Shard, StoreLost
 
@@ -85,14 +86,14 @@ class Advance:
                 self._scope.epoch.count_again(live.again, "ended_well")
             return
         live.context, live.coroutine = context, coroutine
-        self._returned(live, value)
+        self._apply(live, self._runner.ended(live, Returned(value)))
 
     def raised_at_once(
         self, live: Live, context: Context, coroutine: Coroutine[Any, Any, Any], error: BaseException
     ) -> None:
         """It raised before it waited for anything."""
         live.context, live.coroutine = context, coroutine
-        self._raised(live, error)
+        self._apply(live, self._runner.ended(live, Raised(error)))
 
     def waits_at_once(self, live: Live, context: Context, coroutine: Coroutine[Any, Any, Any], waits_for: Any) -> None:
         """Its first wait: it becomes an invocation that may outlive its epoch."""

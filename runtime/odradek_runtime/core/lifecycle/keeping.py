@@ -267,3 +267,9 @@ class _Begun:
 
     def route(self, command: Command) -> None:
         self._outward.route(command, self._live.shard)
+
+    def drop(self, op: Open) -> None:
+        shard = self._live.shard
+        if op.timer is not None and shard.read(op.timer) is not None:
+            shard.put(op.timer, None)
+            self._scope.touch(shard)

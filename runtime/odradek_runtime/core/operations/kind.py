@@ -103,6 +103,10 @@ class Effects(Protocol):
         """Send a command: to another invocation, of this app or of another."""
         ...
 
+    def drop(self, op: Open) -> None:
+        """Drop its timer: nobody waits for it any more."""
+        ...
+
 
 class Fired(Protocol):
     """A timer of an operation whose time has come, and what can be done about it."""
@@ -167,6 +171,18 @@ class Kind:
     def due(self, fired: Fired) -> None:
         """Its timer's time has come."""
         raise NotImplementedError
+
+
+class Withdrawal(Kind):
+    """That nobody waits for an operation any more: none of itself, and nothing that the journal has."""
+
+    parting = True
+
+    def begin(self, op: Open, effects: Effects) -> None:
+        effects.drop(op)
+
+
+WITHDRAWAL = Withdrawal()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class SleepKind(Kind):
         due_ms = 0.0
         if not asker.replaying:
             asker.scope.look_at_clock()  # it begins now, not when the turn began: what the handler did before may take long
-            due_ms = asker.scope.now_ms + asked.delay_s * 1000
+            due_ms = asker.scope.now_ms + asked.delay_s * 1000 if asked.at_ms is None else asked.at_ms
         noted = asker.note(self.name, "", None, due_ms)
         future: Future[None] = Future(loop=asker.scope.loop, seq=noted.ref)
         if not asker.closed:
@@ -34,7 +34,8 @@ class SleepKind(Kind):
         return keys.timer(int(entry.at_ms), id_, entry.ref)
 
     def begin(self, op: Open, effects: Effects) -> None:
-        effects.timer(op, Timer(self.name))
+        if op.timer is not None:  # else it was withdrawn in the segment that asked for it
+            effects.timer(op, Timer(self.name))
 
     def due(self, fired: Fired) -> None:
         fired.drop()

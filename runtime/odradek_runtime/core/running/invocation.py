@@ -20,7 +20,7 @@ from odradek import TerminalError
 from odradek._errors import Refused
 from odradek._port import Asked, Headers, Origin
 from odradek_runtime.core.addressing import resolve
-from odradek_runtime.core.operations.kind import Noted, Open
+from odradek_runtime.core.operations.kind import WITHDRAWAL, Noted, Open
 from odradek_runtime.core.operations.table import ASKED
 from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.formats import Entry, Header, Stored
@@ -39,6 +39,7 @@ from odradek_runtime.routing import derived_id, key_hash
 if TYPE_CHECKING:
     from odradek._context import Context
     from odradek._definition import Handler, Subscription
+    from odradek_runtime.core.durable.turns import Turns
 
 
 T = TypeVar("T")
@@ -81,6 +82,8 @@ class Live:
     """What has delivered its record again, if something has and it has not been revived since."""
     left_out: int | None = None
     """The size of the value that it had: it was made to go without."""
+    turns: Turns | None = None
+    """What runs its tasks and timers, once it has used asyncio."""
     _id = ""
     _origin: Origin | None = None
     _uuids = 0
@@ -266,6 +269,12 @@ class Live:
         self.commands.append(("now", "", None, None, now_ms))
         return now_ms
 
+    def clock_ms(self) -> float:
+        """As `now_ms`, of this very moment: what the handler did before may have taken long."""
+        if not self.journal.replaying:
+            self.scope.look_at_clock()
+        return self.now_ms()
+
     def seed(self) -> int:
         return int.from_bytes(self.id.encode(), "big")
 
@@ -312,6 +321,16 @@ class Live:
             if self.begun is None:
                 self.begun = []
             self.begun.append(op)
+
+    def withdraw(self, ref: int) -> None:
+        """Nobody waits for that operation any more: what comes back for it is nobody's, in this run and in each replay."""
+        op = self.ops.pop(ref, None)
+        if op is None or op.timer is None:
+            return
+        if ref >= self.journal.length:  # it has yet to begin
+            op.timer = None
+        else:
+            self.open(Open(WITHDRAWAL, ref, None, timer=op.timer), fresh=True)
 
     def resolve(self, target: str, key: bytes | None) -> tuple[str, str]:
         """Which handler a name means."""

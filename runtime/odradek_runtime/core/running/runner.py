@@ -6,7 +6,7 @@ of that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from asyncio import isfuture
 from typing import Any
 
 from odradek import TerminalError
@@ -19,49 +19,8 @@ from odradek_runtime.core.refusal import awaiting, refusal
 from odradek_runtime.core.scope import Scope
 
 from .invocation import Live
-
-
-@dataclass(slots=True)
-class Waits:
-    """For what nothing has come back for yet: a future, or whatever else the handler has awaited."""
-
-    future: Any
-
-
-@dataclass(slots=True)
-class Returned:
-    """With this value."""
-
-    value: Any
-
-
-@dataclass(slots=True)
-class Raised:
-    """This error."""
-
-    error: BaseException
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """It waits for what does not outlive a crash, or goes on though it was told so: `live.refused` says what."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unwritten:
-    """What it wrote could not be written for now, whatever it has made of the error: `live.unwritten` says why."""
-
-    error: Exception
-
-
-Outcome = Waits | Returned | Raised | Refused | Unwritten
-
-
-class BareYield:
-    """What `await asyncio.sleep(0)` yields: nothing to wait for."""
-
-
-BARE_YIELD = BareYield()
+from .outcome import BARE_YIELD, Outcome, Raised, Refused, Returned, Unwritten, Waits
+from .turning import Turning
 
 
 class Runner:
@@ -69,23 +28,31 @@ class Runner:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
+        self._turning = Turning(scope, self.next_completion)
 
     def comes_later(self, live: Live, waits_for: Any) -> bool:
         """Whether this is what it waits for at first, as a rule: a future of ours that is not there yet."""
         ours = type(waits_for) is Future and waits_for.get_loop() is self._scope.loop and not waits_for.done()
-        return ours and not live.refused and live.unwritten is None
+        plainly = live.turns is None and not self._scope.loop.taken()
+        return ours and plainly and not live.refused and live.unwritten is None
 
     def run_on(self, live: Live, waits_for: Any) -> Outcome:
         """Go on until it ends or waits for something that has not happened yet. `waits_for` None: it has yet to begin."""
+        turns = live.turns
+        if turns is not None:
+            return self._turning.run(live, turns, None if waits_for is turns else Waits(waits_for))
         while True:
             if waits_for is not None and (live.refused or not self._acceptable(waits_for)):
-                what = "asyncio" if waits_for is BARE_YIELD else f"await of a {type(waits_for).__name__}"
-                live.refused = live.refused or refusal(awaiting(live.coroutine), what)
+                if not live.refused and (waits_for is BARE_YIELD or isfuture(waits_for)):
+                    return self._turning.run(live, self._scope.loop.begin(live), Waits(waits_for))
+                live.refused = live.refused or refusal(awaiting(live.coroutine), f"await of a {type(waits_for).__name__}")
                 return Refused()
             if waits_for is not None and live.unwritten is not None:
                 return Unwritten(live.unwritten)
             if waits_for is None or waits_for.done():
                 outcome = self._drive(live)
+                if live.turns is not None:
+                    return self._turning.run(live, live.turns, outcome)
                 if not isinstance(outcome, Waits):
                     try:
                         return outcome
@@ -93,7 +60,13 @@ class Runner:
                         del outcome  # an error holds the frames it came through, and those hold their callers: this one
                 waits_for = outcome.future
             elif not self.next_completion(live):
+                if self._scope.loop.taken():
+                    return self._turning.run(live, self._scope.loop.begin(live), Waits(waits_for))
                 return Waits(waits_for)
+
+    def ended(self, live: Live, outcome: Outcome) -> Outcome:
+        """It has ended without a wait, with tasks of its own, perhaps: these end, too."""
+        return outcome if live.turns is None else self._turning.run(live, live.turns, outcome)
 
     def _acceptable(self, waits_for: Any) -> bool:
         return isinstance(waits_for, Future) and waits_for.get_loop() is self._scope.loop
@@ -116,6 +89,8 @@ class Runner:
         journal = live.journal
         if journal.delivered == len(journal.completions):
             return False
+        if live.turns is not None:
+            self._scope.loop.turns = live.turns  # for what happens when a future of it is done
         entry = journal.completions[journal.delivered]
         journal.delivered += 1
         op = live.ops.pop(entry.ref, None)

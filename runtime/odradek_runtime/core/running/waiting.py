@@ -81,10 +81,11 @@ def close(live: Live) -> None:
         let_ask(live.context, live)
         before = CURRENT.set(live.context)
         try:
-            coroutine.close()
+            coroutine.close() if live.turns is None else live.turns.close(coroutine)
         except BaseException:  # noqa: BLE001, S110  (a finally block that awaits, or fails, is of no consequence here)
             pass
         CURRENT.reset(before)
+    live.turns = None
     # The context holds it, and an error the frames that it came through: neither is left for the cycle collector to find.
     context = live.__dict__.pop("context", None)
     if context is not None:
