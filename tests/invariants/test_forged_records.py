@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from odradek_runtime.core.records.formats import CHUNK, COMMAND, INVOCATION, LOCK, SLOT, TIMER, Format
+from odradek_runtime.core.records import keys
+from odradek_runtime.core.records.formats import CHUNK, COMMAND, INVOCATION, LOCK, SLOT, TIMER, Format, Timer
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Message
-from tests.invariants.hostile import BESIDE, ENDED, KEY, STATES, Open, app
+from odradek_runtime.routing import id_hash
+from tests.invariants.hostile import BESIDE, ENDED, KEY, SHARDS, STATES, Open, app
 from tests.invariants.stage import Stage
 from tests.invariants.strangers import plausible, put
 from tests.records import committed
@@ -89,6 +91,23 @@ def live_on(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_forged_records_end_no_worker(seed: int) -> None:
     live_on(seed)
+
+
+def test_a_timer_of_a_step_for_what_is_none_is_dropped() -> None:
+    log = EmbeddedLog(None, fsync=False, clean_interval_s=0)
+    here = Open(Stage(app(), log))
+    try:
+        id_ = here.ids["calling"]
+        number = id_hash(id_) % SHARDS
+        timers = [keys.timer(0, id_, ref) for ref in range(3)]
+        put(log, "open.journal", [(number, key, TIMER.encode(Timer("step"))) for key in timers])
+        here.pass_epochs()
+        here.reopen()
+        here.run_on(TURNS)
+        assert [here.stage.machine.shards[number].read(key) for key in timers] == [None] * 3
+    finally:
+        here.stage.close()
+        log.close()
 
 
 @pytest.mark.soak

@@ -201,9 +201,9 @@ class Due:
         if live is None or live.closed or (stored.id, ref) in shard.running:
             return
         op = live.ops.get(ref)
-        if op is not None:
+        if op is not None and op.kind.name == timer.kind:
             self._keeping.start_step(live, op, timer.attempt, timer.first_ms)
-        else:
+        else:  # it has ended, or somebody else has written that timer
             shard.put(keys.timer(0, stored.id, ref), None)
             self._scope.touch(shard)
 
