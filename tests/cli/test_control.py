@@ -63,3 +63,20 @@ def test_what_is_paused_is_resumed(run: Run) -> None:
     until(lambda: listed(run, "--status", "paused"), "one that has given up")
     said = run("resume", stubborn, ok=False)
     assert f"{stubborn}: not resumed yet: paused" in said.stderr
+
+
+@pytest.mark.usefixtures("desk")
+def test_what_waits_is_restarted_and_what_has_ended_is_purged(run: Run) -> None:
+    parent = call(run, "ticket/bob/solve")
+    until(lambda: len(listed(run)) == 2, "caller and callee")
+    assert run("restart", parent, "--entry", "1").stdout == "1 invocation restarted\n"
+    until(lambda: len(listed(run)) == 2, "the call, made again")
+    assert "counted from 0" in run("restart", parent, "--entry", "9", ok=False).stderr
+    told = run("restart", parent).stdout.splitlines()
+    assert told[0] == "1 invocation restarted"
+    assert told[1].startswith(f"{parent} is now inv_")
+    new = told[1].split()[-1]
+    until(lambda: [each["id"] for each in listed(run, "--handler", "solve")] == [new], "the new one")
+    assert "it has not ended" in run("purge", new, ok=False).stderr
+    assert run("purge", "--status", "failed", "--yes").stdout == "1 invocation purged\n"
+    assert "there is no invocation" in run("show", parent, ok=False).stderr

@@ -2,7 +2,8 @@
 
 Doomed tasks wait for everything that one can wait for, and note nothing before their waits. So whenever a kill comes, what must be
 seen of one is the same: nothing but that whoever waits for it is told so, and that its key is free. And whatever is under way is
-paused, and resumed a while later: nothing of that must be seen at all.
+paused, and resumed a while later: nothing of that must be seen at all. Steady tasks note something at their end alone, and are
+restarted, from an entry on or as new ones: whatever becomes of that, they have ended once.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.formats import COMMAND, INVOCATION, Stored
 from odradek_runtime.core.records.order import order
 from odradek_runtime.log.port import Output
-from odradek_runtime.routing import id_hash
+from odradek_runtime.routing import derived_id, id_hash
 
 from .program import DOOMED, HELD, KEYS, Entry, Op, Program, Task
 
@@ -36,8 +37,19 @@ def doom(program: Program, rng: Random, span_ms: float) -> None:
         delay_ms = NEVER_MS if rng.random() < 0.15 else 0
         task: Task = {"id": f"d{number}", "ops": _waits(rng, f"d{number}", key, DEPTH), "doomed": True}
         program.entries.append(Entry(at_ms, f"{DOOMED}/do", key, task, delay_ms=delay_ms, wait=rng.random() < 0.5))
+        steady: Task = {"id": f"s{number}", "ops": _steps(rng), "steady": True}
+        program.entries.append(Entry(rng.uniform(0, span_ms), f"{DOOMED}/do", rng.choice(KEYS), steady, wait=rng.random() < 0.5))
         heir: Task = {"id": f"h{number}", "ops": [{"op": "note"}]}
         program.entries.append(Entry(at_ms + rng.uniform(0, 50), f"{DOOMED}/do", key, heir))
+
+
+def _steps(rng: Random) -> list[Op]:
+    """A few, with waits between them."""
+    ops: list[Op] = []
+    for _ in range(rng.randint(1, 4)):
+        ops.append({"op": "step", "fails": rng.choice((0, 0, 1)), "later": rng.random() < 0.4, "sync": False})
+        ops.append({"op": "nap", "ms": rng.choice((0, 30, 2_000))})
+    return ops
 
 
 def _waits(rng: Random, name: str, key: str, depth: int) -> list[Op]:
@@ -73,6 +85,8 @@ class Controls:
         self._rng = Random(f"{world.seed}/controls")
         self._written = 0
         self._pauses = self._rng.random() < PAUSES
+        self.renewed: set[str] = set()
+        """Steady tasks that were restarted as new ones: whoever waited for the old one is told so, if it had not ended."""
 
     def begin(self) -> None:
         """Each doomed task is killed a while after it was asked for."""
@@ -83,6 +97,23 @@ class Controls:
             if entry.task.get("doomed"):
                 at_ms = entry.at_ms + self._rng.choice((1.0, 100.0, 3_000.0)) * self._rng.random()
                 self._world.scheduler.later(at_ms, f"somebody kills {entry.task['id']}", lambda entry=entry: self._kill(entry))
+
+            if entry.task.get("steady"):
+                for _ in range(self._rng.randint(0, 3)):
+                    at_ms = entry.at_ms + self._rng.uniform(0.0, 5_000.0)
+                    what = f"somebody restarts {entry.task['id']}"
+                    self._world.scheduler.later(at_ms, what, lambda entry=entry: self._restart(entry))
+
+    def _restart(self, entry: Entry) -> None:
+        """From an entry on, or as a new one; perhaps it has ended."""
+        client = next((each for each in self._world.clients if each.entry is entry), None)
+        if client is None:
+            return
+        if self._rng.random() < 0.7:
+            self._order("restart", client.id, ref=self._rng.randint(0, 4))
+        else:
+            self.renewed.add(entry.task["id"])
+            self._order("restart", client.id, becomes=derived_id(id_hash(client.id), client.id, self._written))
 
     def _kill(self, entry: Entry) -> None:
         client = next((each for each in self._world.clients if each.entry is entry), None)
@@ -117,9 +148,9 @@ class Controls:
         found = [view.get(keys.invocation(id_)) for id_ in sorted(audit.unfinished) for view in audit.views.values()]
         return [INVOCATION.decode(raw) for raw in found if raw is not None]
 
-    def _order(self, kind: str, id_: str) -> None:
+    def _order(self, kind: str, id_: str, *, ref: int = -1, becomes: str = "") -> None:
         main = self._world.main
-        value = COMMAND.encode(order(kind, id_, "somebody"))
+        value = COMMAND.encode(order(kind, id_, "somebody", ref=ref, becomes=becomes))
         self._written += 1
         output = Output(f"{main.name}.commands", id_hash(id_) % main.shards, None, value)
         self._world.log.write("controls", [output], self._written)

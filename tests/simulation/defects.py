@@ -389,7 +389,7 @@ DEFECTS = (
     ),
     Defect(
         "kill-stays", "what a killed invocation waits for is not killed", "core/lifecycle/killing.py",
-        '        self.tell_callees(shard, live, "kill")\n', "",
+        'is killed, too."""\n        self.tell_callees(shard, live, "kill")\n', 'is killed, too."""\n',
     ),
     Defect(
         "killed-is-written", "what was killed in line is written there when the epoch closes", "core/lifecycle/keeping.py",
@@ -404,15 +404,21 @@ DEFECTS = (
         "        if stored.unbegun:  #", "        if not stored:  #",
     ),
     Defect(
-        "paused-loses-its-place", "what is resumed while it waits in line begins at once", "core/lifecycle/pausing.py",
-        '        if unbegun == "inboxed" and not self._has_key(shard, stored):\n', "        if not unbegun:\n",
+        "restart-takes-the-old", "what comes of a step that ran before a restart is taken for that of the one after it",
+        "core/lifecycle/restarts.py",
+        "stored.created_ms = max(int(self._scope.now_ms), stored.created_ms + 1)", "stored.created_ms = stored.created_ms",
     ),
     Defect(
-        "paused-keeps-its-turn", "what is paused keeps its turn under a limit", "core/lifecycle/pausing.py",
-        "            self._limits.ended(self._killing.shell(shard, stored))\n", "            pass\n",
+        "restart-waits-for-the-old", "a step that ran before a restart is waited for after it", "core/lifecycle/restarts.py",
+        "        shard.running.difference_update([place for place in shard.running if place[0] == live.id])\n", "",
     ),
     Defect(
-        "mark-stays", "the mark of a paused invocation stays when it ends by its timeout", "core/lifecycle/ending.py",
-        '            if stored.status == "paused":  #', "            if not stored:  #",
+        "restart-unanswered", "a restart from an entry on forgets all results", "core/lifecycle/restarts.py",
+        "for entry in live.journal.completions if entry.ref < first]", "for entry in live.journal.completions if entry.ref < 0]",
+    ),
+    Defect(
+        "restart-doubles", "the old one goes on beside the new one", "core/lifecycle/restarts.py",
+        "        if stored.status not in ENDED:\n            self._killing.replace",
+        "        if not stored:\n            self._killing.replace",
     ),
 )

@@ -26,7 +26,7 @@ class SimExecutor:
         self._worker = worker
         self._load = 0
         self._load_bytes = 0
-        self._running: set[tuple[int, int, str, int]] = set()
+        self._running: set[tuple[int, int, str, int, int]] = set()
 
     @property
     def load(self) -> int:
@@ -85,8 +85,10 @@ class SimExecutor:
             STEP.reset(token)
 
 
-def _identity(run: StepRun) -> tuple[int, int, str, int]:
-    return run.shard, run.incarnation, run.id, run.ref
+def _identity(run: StepRun) -> tuple[int, int, str, int, int]:
+    """An invocation that is restarted from an entry on may run a step while the same one of before runs still."""
+    assert isinstance(run.owner, Live), "whose step it is"
+    return run.shard, run.incarnation, run.id, run.ref, run.owner.created_ms
 
 
 def _value(run: StepRun, *, fails: bool) -> Any:

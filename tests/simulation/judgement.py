@@ -134,6 +134,7 @@ def _outcome(world: World) -> Outcome:
             name = world.letters_of.get(where, f"{where} {told['odradek-error']}")
             letters[letter(told.get("odradek-replay", ""), name)] += 1
     replies = {client.entry.task["id"]: client.answer for client in world.clients}
+    replies = {task: reply for task, reply in replies.items() if reply != 409 or task not in world.controls.renewed}
     return Outcome(logs, marks, records, letters, 2 * SKEW_MS + 100.0 + world.clocks.set_ms, replies, world.main.audit.paused())
 
 

@@ -56,6 +56,23 @@ RESUME_EXAMPLES = """
   odradek resume --status paused                          shows which, and asks
   odradek resume --status backing_off --yes               the next attempt now, of all that wait for one
 """
+PURGE_EXAMPLES = """
+[bold]Examples[/]
+
+  odradek purge inv_aaaae26s7w2qyqxkgkqp54ay2m            what is kept of one that has ended goes now
+  odradek purge --status failed --handler report
+
+Nobody finds its result any more, and its idempotency key starts another one.
+"""
+RESTART_EXAMPLES = """
+[bold]Examples[/]
+
+  odradek restart inv_aaaae26s7w2qyqxkgkqp54ay2m             from its beginning, under a new id; the old one ends
+  odradek restart inv_aaaae26s7w2qyqxkgkqp54ay2m --entry 3   results of entries 0 to 2 are kept; odradek show has the numbers
+  odradek restart --status failed --handler report           those that have failed, and are kept
+
+What it has written to state, published and sent stays, and happens again where its code does it again.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +90,8 @@ def _over(seen: Sighting | None) -> bool:
 
 KILL = Verb("kill", "killed", _over)
 PAUSE = Verb("pause", "paused", lambda seen: _over(seen) or (seen is not None and seen.status == "paused"))
+PURGE = Verb("purge", "purged", lambda seen: seen is None)
+RESTART = Verb("restart", "restarted", _over)
 RESUME = Verb("resume", "resumed", lambda seen: seen is None or seen.status not in ("paused", "backing_off"))
 
 
@@ -127,7 +146,45 @@ def resume(
     carry_out(RESUME, ids or [], which, options.settings(bootstrap_servers=bootstrap_servers, data_dir=data_dir), yes=yes)
 
 
-def carry_out(verb: Verb, ids: Sequence[str], which: filters.Filters, settings: Settings, *, yes: bool) -> None:
+def purge(
+    ids: Ids = None,
+    service: filters.Service = "",
+    handler: filters.Handler = "",
+    key: filters.Key = None,
+    status: filters.Status = None,
+    older: filters.Older = None,
+    younger: filters.Younger = None,
+    yes: Yes = False,
+    bootstrap_servers: options.BootstrapServers = None,
+    data_dir: options.DataDir = None,
+) -> None:
+    """Forget what is kept of invocations that have ended."""
+    which = filters.Filters(service, handler, key, status or [], older, younger)
+    carry_out(PURGE, ids or [], which, options.settings(bootstrap_servers=bootstrap_servers, data_dir=data_dir), yes=yes)
+
+
+def restart(
+    ids: Ids = None,
+    service: filters.Service = "",
+    handler: filters.Handler = "",
+    key: filters.Key = None,
+    status: filters.Status = None,
+    older: filters.Older = None,
+    younger: filters.Younger = None,
+    entry: Annotated[
+        int, typer.Option("--entry", "-e", min=-1, metavar="N", help="Keep its id, and the results before this entry.")
+    ] = -1,
+    yes: Yes = False,
+    bootstrap_servers: options.BootstrapServers = None,
+    data_dir: options.DataDir = None,
+) -> None:
+    """Run invocations again: as new ones, or from an entry of their journals on."""
+    which = filters.Filters(service, handler, key, status or [], older, younger)
+    settings = options.settings(bootstrap_servers=bootstrap_servers, data_dir=data_dir)
+    carry_out(RESTART, ids or [], which, settings, yes=yes, entry=entry)
+
+
+def carry_out(verb: Verb, ids: Sequence[str], which: filters.Filters, settings: Settings, *, yes: bool, entry: int = -1) -> None:
     """Find them, show them where nobody has named them, order it, and watch. Raises CommandError."""
     if bool(ids) == bool(which):
         said = "ids and filters" if ids else f"nothing says which are to be {verb.past}"
@@ -135,7 +192,7 @@ def carry_out(verb: Verb, ids: Sequence[str], which: filters.Filters, settings: 
     with Operator(settings) as operator:
         wanted = list(dict.fromkeys(ids)) or _found(operator, verb, which, yes=yes)
         if wanted:
-            _order(operator, verb, wanted)
+            _order(operator, verb, wanted, entry)
 
 
 def _found(operator: Operator, verb: Verb, which: filters.Filters, *, yes: bool) -> list[str]:
@@ -156,18 +213,23 @@ def _found(operator: Operator, verb: Verb, which: filters.Filters, *, yes: bool)
     return [each.id for each in roll.invocations]
 
 
-def _order(operator: Operator, verb: Verb, ids: Sequence[str]) -> None:
+def _order(operator: Operator, verb: Verb, ids: Sequence[str], entry: int) -> None:
     refused: dict[str, str] = {}
     ordered: list[str] = []
+    new: dict[str, str] = {}
     for first in range(0, len(ids), AT_ONCE):
-        wanted = wire.WantedControl(list(ids[first : first + AT_ONCE]), asker())
+        wanted = wire.WantedControl(list(ids[first : first + AT_ONCE]), asker(), entry=entry)
         told = operator.ask("POST", f"/invocations/{verb.name}", wire.Controlled, wanted)
         ordered += told.ordered
+        new |= told.becomes
         refused |= told.refused | dict.fromkeys(told.unknown, UNKNOWN)
-    undone = _watch(operator, verb, ordered)
+    undone = {} if entry >= 0 else _watch(operator, verb, ordered)
     done = len(ordered) - len(undone)
     if done:
         out().print(f"{counted(done, 'invocation')} {verb.past}")
+    for old, id_ in new.items():
+        if old not in undone:
+            out().print(f"{old} is now {id_}")
     _tell("", refused)
     _tell(f"not {verb.past} yet: ", {id_: f"{seen.status}; its worker's log says why" for id_, seen in undone.items()})
     if refused or undone:

@@ -6,6 +6,7 @@ worker feeds it, commits its epochs, and starts it over from the log when an epo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from odradek import App
@@ -26,6 +27,7 @@ from odradek_runtime.core.lifecycle.pausing import Pausing
 from odradek_runtime.core.lifecycle.rejection import Rejection
 from odradek_runtime.core.lifecycle.replays import Replays
 from odradek_runtime.core.lifecycle.resets import Resets
+from odradek_runtime.core.lifecycle.restarts import Restarts
 from odradek_runtime.core.lifecycle.revival import Revival
 from odradek_runtime.core.lifecycle.settling import Entries, Settling
 from odradek_runtime.core.lifecycle.starts import Starts
@@ -68,10 +70,22 @@ class Machine(Scope):
         self._delivery = Delivery(self, self.living, limits, outward, rejection, failing, advance)
         self.starts = Starts(self, self.living, keeping, limits, outward, failing, revival, advance)
         self.due = Due(self, self.living, keeping, limits, failing, revival, advance, self.starts)
-        self._killing = killing = Killing(self, self.living, limits, outward, ending, failing)
-        self._pausing = Pausing(self, self.living, limits, failing, killing, self.due)
+        killing = Killing(self, self.living, limits, outward, ending, failing)
+        restarts = Restarts(self, self.living, keeping, ending, killing, self.starts, self.due)
+        pausing = Pausing(self, self.living, limits, failing, killing, self.due)
         self.replays = Replays(self, self._delivery, rejection)
         self.resets = Resets(self)
+        self._orders: dict[str, Callable[[Shard, Command], None]] = {
+            "kill": killing.kill,
+            "purge": killing.purge,
+            "restart": restarts.restart,
+            "pause": pausing.pause,
+            "resume": pausing.resume,
+            "replay": self.replays.begin,
+            "cancel_replay": self.replays.cancel,
+            "reset": self.resets.carry_out,
+        }
+        """By kind of command: what operators order."""
         entries = Entries(self.living)
         self._settling = Settling(self, entries, advance)
         self._inspection = Inspection(self, self.living, entries)
@@ -238,20 +252,10 @@ class Machine(Scope):
                 self._settling.awakeable(shard, command)
             case "forward":
                 self._forwarded(shard, command)
-            case "kill":
-                self._killing.kill(shard, command)
-            case "pause":
-                self._pausing.pause(shard, command)
-            case "resume":
-                self._pausing.resume(shard, command)
-            case "replay":
-                self.replays.begin(shard, command)
-            case "cancel_replay":
-                self.replays.cancel(shard, command)
-            case "reset":
-                self.resets.carry_out(shard, command)
-            case _:
+            case "barrier":
                 shard.local = shard.local or command.id == shard.barrier
+            case _:
+                self._orders[command.kind](shard, command)
 
     def _forwarded(self, shard: Shard, command: Command) -> None:
         subscription = self.subscription_of(command)

@@ -16,6 +16,7 @@ from odradek_runtime.core.records.request import Failure
 from odradek_runtime.core.running.invocation import Live
 from odradek_runtime.core.scope import Scope
 from odradek_runtime.core.shard import Shard
+from odradek_runtime.core.topics.sizes import kept_for_certain
 
 from .keeping import Keeping
 from .limits import Limits
@@ -38,6 +39,18 @@ class Ending:
     def returned(self, live: Live, result: bytes) -> None:
         """It has returned, and this is what it is to give."""
         self._end(live, result, None)
+
+    def replaced(self, live: Live, failure: Failure) -> None:
+        """Another one has taken its place: whoever waits for it is told, and nothing becomes of what started it."""
+        stored = live.endure()
+        stored.payload, stored.headers = None, []  # what started it is the other's: it is not restarted twice
+        self._end(live, None, failure)
+
+    def set_free(self, live: Live) -> None:
+        """It begins anew: its coroutine, its journal and its timers go, and it keeps its key."""
+        self._clear_journal(live)
+        self._keeping.forget(live)
+        self._limits.ended(live)
 
     def failed(self, live: Live, failure: Failure) -> None:
         """It has failed for good; what it did before stays. A record goes where its subscription says."""
@@ -125,7 +138,8 @@ class Ending:
             return
         stored.status = "completed" if failure is None else "failed"
         stored.result, stored.failure = result, failure
-        stored.payload, stored.headers = None, []
+        if failure is None or not _may_restart(stored, failure):
+            stored.payload, stored.headers = None, []
         stored.due_ms = int(self._scope.now_ms) + stored.retain_ms
         shard.put(key, self._scope.sizes.entry(stored))
         shard.set_timer(keys.timer(stored.due_ms, stored.id, keys.REF_PURGE), Timer("purge"))
@@ -141,6 +155,12 @@ class Ending:
             if following is not None:
                 self._scope.ready.append((live.shard, following))
             self._scope.touch(live.shard)
+
+
+def _may_restart(stored: Stored, failure: Failure) -> bool:
+    """Whether what started it is kept with its failure, so that somebody may have it run again: where there is room for both."""
+    texts = sum(len(header.name) + len(header.value or b"") for header in stored.headers)
+    return kept_for_certain(len(stored.payload or b"") + len(stored.key) + 2 * texts + failure.held_bytes)
 
 
 def _is_of(run: StepRun, live: Live) -> bool:

@@ -18,6 +18,7 @@ from odradek_runtime.core.records.answers import completion
 from odradek_runtime.core.records.formats import REPLAY, Command, FormatError
 from odradek_runtime.core.records.inward import Forwarded
 from odradek_runtime.core.records.journal import describe
+from odradek_runtime.core.records.order import becomes
 from odradek_runtime.core.records.request import Failure
 from odradek_runtime.core.records.sieve import FAR, REPLAY_ID, NotOurs, Sieve
 from odradek_runtime.core.scope import Scope
@@ -69,6 +70,8 @@ class Inspection:
             "kill": self._order,
             "pause": self._operators,
             "resume": self._operators,
+            "purge": self._operators,
+            "restart": self._restart,
         }
 
     def flaw(self, shard: Shard, command: Command) -> Flaw | None:
@@ -207,6 +210,13 @@ class Inspection:
         if flaw is None and command.caller_id and command.ref < 0:
             return Flaw("ref", f"{command.ref} is no entry of the journal of {command.caller_id}")
         return flaw
+
+    def _restart(self, shard: Shard, command: Command) -> Flaw | None:
+        """Under its own id, or under a new one, which must be of the same shard."""
+        flaw = self._operators(shard, command)
+        if flaw is not None or command.ref >= 0:
+            return flaw
+        return self._id(shard, becomes(command))
 
     def _operators(self, shard: Shard, command: Command) -> Flaw | None:
         """About one invocation, by an operator: no invocation may order it."""

@@ -59,6 +59,8 @@ class Killing:
             return
         by = f"called by {command.caller_id}, which has been killed" if command.caller_id else f"asked for by {asker_of(command)}"
         logger.warning("%s %s is killed (%s)", stored.target, stored.id, by, extra={"handler": stored.target})
+        if command.caller_id:  # it does not wait any more, and may have made the same call anew
+            stored.caller_app, stored.caller_id, stored.caller_ref = "", "", -1
         self.end(shard, live, Failure(KILLED, f"{stored.target} was killed"))
 
     def end(self, shard: Shard, live: Live, failure: Failure) -> None:
@@ -67,6 +69,26 @@ class Killing:
         self.put_out(shard, live.endure())
         self._living.unqueue(shard, live)
         self._ending.failed(live, failure)
+
+    def replace(self, shard: Shard, stored: Stored, failure: Failure) -> None:
+        """Another one begins in its place: it is over, and is no dead letter."""
+        live = self.shell(shard, stored)
+        self.tell_callees(shard, live, "kill")
+        self.put_out(shard, stored)
+        self._living.unqueue(shard, live)
+        self._ending.replaced(live, failure)
+
+    def purge(self, shard: Shard, command: Command) -> None:
+        """What is kept of one that has ended goes now: nobody finds it any more, and its idempotency key starts another."""
+        stored = self._living.stored(shard, command.id)
+        if stored is None or stored.status not in ENDED:
+            return
+        logger.info("%s %s is purged (asked for by %s)", stored.target, stored.id, asker_of(command))
+        shard.put(keys.invocation(stored.id), None)
+        timer = keys.timer(stored.due_ms, stored.id, keys.REF_PURGE)
+        if shard.read(timer) is not None:
+            shard.put(timer, None)
+        self._scope.touch(shard)
 
     def leaves(self, shard: Shard, stored: Stored, command: Command) -> bool:
         """A caller does not wait for it any more. Whether nobody does: it is the caller's own, and no other has attached."""

@@ -73,7 +73,7 @@ class Starts:
             return
         if command.idempotent:
             stored.fingerprint = self._fingerprint(stored)
-        self._begin(shard, stored, command.at_ms)
+        self.begin(shard, stored, command.at_ms)
 
     def _why_unkept(self, stored: Stored) -> str:
         """Why the journal cannot keep an invocation, if it is to wait. "" if it can."""
@@ -116,7 +116,7 @@ class Starts:
         kept_s = handler.idempotency_retention_s if handler is not None else None
         return IDEMPOTENT_MS if kept_s is None else max(int(kept_s * 1000), 1)  # 0 would be one that nobody can attach to
 
-    def _begin(self, shard: Shard, stored: Stored, at_ms: int) -> None:
+    def begin(self, shard: Shard, stored: Stored, at_ms: int) -> None:
         """A new invocation that did not come from a record: now, or when its time has come (a delay runs before the queue)."""
         self._scope.touch(shard)
         self._scope.epoch.count("started", stored.target)
@@ -263,7 +263,7 @@ class Starts:
             self._wait(shard, pending)
         else:
             self._reply(pending, Reply("accepted", id_))
-        self._begin(shard, stored, request.at_ms)
+        self.begin(shard, stored, request.at_ms)
 
     def _wait(self, shard: Shard, pending: Pending) -> None:
         """Its answer comes with the end of the invocation. That there is one is said when this epoch is durable."""

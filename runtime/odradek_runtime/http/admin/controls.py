@@ -18,7 +18,8 @@ from odradek_runtime.http.admin.ordering import asked_by
 from odradek_runtime.http.ingress.errors import HttpError, bad_field
 from odradek_runtime.http.ingress.table import route
 from odradek_runtime.recovery.orders import give
-from odradek_runtime.worker.upkeep.sightings import STATUSES, Sighting, Wanted
+from odradek_runtime.routing import derived_id, id_hash
+from odradek_runtime.worker.upkeep.sightings import ENDED, STATUSES, Sighting, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,9 +43,17 @@ FITS: Mapping[str, tuple[str, ...]] = {
     "kill": STATUSES,
     "pause": tuple(each for each in STATUSES if each != "paused"),
     "resume": ("paused", "backing_off"),
+    "purge": ENDED,
+    "restart": (*STATUSES, "failed"),
 }
 """What can be ordered, and in which statuses."""
-INSTEAD: Mapping[str, str] = {"kill": "it has ended", "pause": "it does not go on", "resume": "it is not paused"}
+INSTEAD: Mapping[str, str] = {
+    "kill": "it has ended",
+    "pause": "it does not go on",
+    "resume": "it is not paused",
+    "purge": "it has not ended",
+    "restart": "it has ended well",
+}
 """What is said of one in another status."""
 
 
@@ -104,10 +113,13 @@ class ControlRoutes:
         for id_ in ids:
             if id_ not in seen:
                 told.unknown.append(id_)
-            elif (why := why_not(verb, seen[id_])):
+            elif why := why_not(verb, seen[id_], wanted.entry):
                 told.refused[id_] = why
             else:
-                commands.append((self._invocations.shard_of(id_), order(verb, id_, by)))
+                if verb == "restart" and wanted.entry < 0:
+                    told.becomes[id_] = derived_id(id_hash(id_), id_, told.order)
+                command = order(verb, id_, by, ref=max(wanted.entry, -1), becomes=told.becomes.get(id_, ""))
+                commands.append((self._invocations.shard_of(id_), command))
                 told.ordered.append(id_)
         if commands:
             told.new = await self._blocking.run(lambda: give(self._log, self._app, told.order, commands))
@@ -117,6 +129,14 @@ class ControlRoutes:
         return told
 
 
-def why_not(verb: str, seen: Sighting) -> str:
+def why_not(verb: str, seen: Sighting, entry: int = -1) -> str:
     """Why this cannot be done with it as it stands; empty where it can."""
-    return "" if seen.status in FITS[verb] else f"{INSTEAD[verb]} ({seen.status})"
+    if seen.status not in FITS[verb]:
+        return f"{INSTEAD[verb]} ({seen.status})"
+    if verb != "restart":
+        return ""
+    if entry < 0:
+        return "" if seen.input else "what started it is not kept: it was large; send it again"
+    if seen.status not in ("running", "suspended", "backing_off", "paused"):
+        return f"it has not begun, or has ended ({seen.status}): leave the entry out"
+    return "" if entry <= seen.entries else f"its journal has {seen.entries} entries, counted from 0"

@@ -201,6 +201,8 @@ class WantedControl(msgspec.Struct):
     ids: list[str] = []
     asked_by: str = ""
     order: str = ""
+    entry: int = -1
+    """Of restarts: from which entry on; less than 0: as a new invocation."""
 
 
 class Controlled(msgspec.Struct):
@@ -211,6 +213,8 @@ class Controlled(msgspec.Struct):
     ordered: list[str] = []
     refused: dict[str, str] = {}
     unknown: list[str] = []
+    becomes: dict[str, str] = {}
+    """Of restarts: the ids of those that begin in their place."""
 
 
 class Jobs(msgspec.Struct):

@@ -164,6 +164,7 @@ class _Walk:
             stored.created_ms, stored.created_ms, stored.due_ms, [], stored.attempts, stored.reason, 0, stored.pause,
             stored.caller_app, stored.caller_id, stored.topic, stored.partition, stored.offset, stored.replay, stored.python,
         )  # fmt: skip
+        seen.input = stored.payload is not None or stored.status not in ENDED
         if stored.failure is not None:
             seen.code, seen.error = stored.failure.code, stored.failure.message
         if not whole:

@@ -67,6 +67,8 @@ class Sighting(msgspec.Struct, omit_defaults=True):
     replay: str = ""
     python: str = ""
     entries: int = 0
+    input: bool = False
+    """What started it is kept, so that it can be restarted."""
 
 
 class EntrySeen(msgspec.Struct, omit_defaults=True):
