@@ -41,8 +41,10 @@ class Restoring(Protocol):
 class Committing(Protocol):
     """What is seen of the engine."""
 
-    inflight: Epoch | None
     flags: Flags
+
+    @property
+    def inflight(self) -> Epoch | None: ...
 
 
 class Reachability:

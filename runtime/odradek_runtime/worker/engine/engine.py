@@ -26,7 +26,6 @@ from odradek_runtime.log.port import (
     Partition,
     Records,
     Refused,
-    Transaction,
     Trouble,
 )
 from odradek_runtime.routing import id_hash
@@ -34,6 +33,7 @@ from odradek_runtime.worker.restore.ownership import Asked, Discard, Ownership, 
 from odradek_runtime.worker.steps.executor import Executor, StepsEnded
 
 from .agenda import Agenda
+from .commits import Commits
 from .flags import Flags
 from .handover import Handover
 from .intake import Intake
@@ -73,16 +73,13 @@ class Engine:
     ) -> None:
         self.machine = machine
         self.flags = Flags()
-        self.inflight: Epoch | None = None
-        self._member = member
         self._executor = executor
         self._ownership = ownership
         self._settings = settings
-        self._shares = settings.shares
         self._clock = clock
         machine.look_at_clock = self._let_time_pass
-        self._sent_ms = self._sent_steady_ms = 0.0
         self.intake = Intake(machine, member)
+        self._commits = Commits(machine, member, self.intake, settings.shares.recent_bytes)
         self._throttle = Throttle(machine, executor, self.intake, settings, self.flags)
         self._agenda = Agenda(machine, self._full, self._one_by_one, executor.took)
         self._asked = Asked()
@@ -93,7 +90,6 @@ class Engine:
         """What each record just processed has added to its epoch; falls slowly, for large ones come again."""
         self._standstill = Standstill(machine)
         self._refreshed_ms = clock.steady_ms()
-        self._sent_commands: dict[Partition, int] = {}
 
     # --- events ---
 
@@ -208,6 +204,11 @@ class Engine:
         return min(max(min(waits_ms, default=500.0), 0.0), 500.0) / 1000 if not self._full() else 0.5
 
     @property
+    def inflight(self) -> Epoch | None:
+        """The epoch that commits now."""
+        return self._commits.inflight
+
+    @property
     def idle(self) -> bool:
         """Nothing is open and nothing in flight."""
         return self.inflight is None and self.machine.epoch.empty and not self._agenda.ended
@@ -282,7 +283,7 @@ class Engine:
         urgent = epoch.urgent and (not self.machine.busy or age_ms >= BUSY_MS)
         due = forced or urgent or self._full() or (self._linger_ms() <= 0 and self._throttle.may_close())
         if due and self._stores_are_sound():
-            self._commit()
+            self._commits.send()
 
     def _linger_ms(self) -> float:
         """How long the open epoch may still gather what nobody waits for.
@@ -293,44 +294,13 @@ class Engine:
         if self._may_work:
             begun_ms, linger_s = self.machine.epoch.started_ms, max(self._settings.epoch_linger_s, self._settings.epoch_backlog_s)
         else:
-            begun_ms, linger_s = self._sent_steady_ms, self._settings.epoch_linger_s
+            begun_ms, linger_s = self._commits.sent_steady_ms, self._settings.epoch_linger_s
         return begun_ms + linger_s * 1000 - self.machine.steady_ms
 
-    def _commit(self) -> None:
-        machine = self.machine
-        epoch = machine.close()
-        transaction: Transaction = epoch.transaction(machine.app.name, machine.n, machine.now_ms, machine.steady_ms)
-        for shard in epoch.touched.values():
-            shard.close_epoch()
-        machine.keeping.evict()
-        self.inflight = epoch
-        self._sent_ms, self._sent_steady_ms = machine.now_ms, machine.steady_ms
-        self._sent_commands = {p: o for p, o in transaction.offsets.items() if p.topic == machine.commands_topic}
-        self._member.commit(transaction)
-
     def _committed(self, event: Committed) -> None:
-        epoch, self.inflight = self.inflight, None
-        assert epoch is not None, "the log answers what it was given"
-        assert epoch.number == event.epoch, "and answers the epoch that is in flight"
-        machine = self.machine
+        epoch = self._commits.committed(event)
         self.flags.refused = ""
-        self.intake.done_commands.update(self._sent_commands)
-        recent_bytes = self._shares.recent_bytes // max(len(machine.shards), 1)
-        for number, shard in epoch.touched.items():
-            shard.committed(event.positions[number], int(self._sent_ms), self._sent_steady_ms, recent_bytes)
-        if epoch.replay_rows:
-            machine.replays.committed(epoch)
-        for answer, reply in epoch.replies:
-            answer(reply)
-        for pending in epoch.accepted:
-            pending.accept()
         self._executor.submit(epoch.steps)
-        machine.metrics.epochs += 1
-        machine.metrics.events += epoch.events
-        machine.metrics.outputs += len(epoch.outputs)
-        machine.metrics.steps += epoch.results
-        machine.metrics.add(epoch.tally, epoch.lasted_s)
-        machine.metrics.commit_s.observe((machine.steady_ms - self._sent_steady_ms) / 1000)
         self._opened(epoch)
         self._isolation.committed(epoch)
 
@@ -368,9 +338,7 @@ class Engine:
             self._stores_are_sound()
 
     def _refused(self, event: Refused) -> None:
-        epoch, self.inflight = self.inflight, None
-        assert epoch is not None, "the log answers what it was given"
-        assert epoch.number == event.epoch, "and answers the epoch that is in flight"
+        epoch = self._commits.ended(event.epoch)
         self.machine.metrics.epochs_refused += 1
         logger.warning("epoch %d was not committed (%s): %s; starting over from the log", epoch.number, event.reason, event.message)
         if event.refusal is not None:
