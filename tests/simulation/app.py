@@ -13,6 +13,7 @@ from zlib import crc32
 from odradek import App, Context, ObjectContext, RetryPolicy, SharedContext, TerminalError, current
 from odradek._definition import OnError
 
+from .concurrent import Concurrent
 from .model import Wrong, of_steps
 from .program import APP, BRIEF, DOOMED, FAR, HELD, OBJECTS, OTHER, TIMEOUT_S, Program, Task
 from .replaying import renamed
@@ -198,6 +199,24 @@ class Performance:
     async def _draw(self, index: int, op: Task) -> Any:
         drawn = {"now": self.ctx.now, "random": lambda: self.ctx.random.random(), "uuid": self.ctx.uuid}[op["what"]]()
         self.seen.append(str(drawn))
+
+    async def _together(self, index: int, op: Task) -> Any:
+        await self._concurrent(index, op).together(op["how"])
+
+    async def _race(self, index: int, op: Task) -> Any:
+        await self._concurrent(index, op).race()
+
+    async def _deadline(self, index: int, op: Task) -> Any:
+        await self._concurrent(index, op).deadline(op["within"] / 1000)
+
+    def _concurrent(self, index: int, op: Task) -> Concurrent:
+        seen = self._seen_so_far()
+        self.told.append(op["draws"])
+
+        def run(name: str, times: int) -> Any:
+            return self.ctx.run(self.outside.step, name, times, seen, name="branch", returns=str)
+
+        return Concurrent(f"{self.task['id']}:{index}", op["parts"], self.seen, run)
 
     async def _terminate(self, index: int, op: Task) -> Any:
         raise TerminalError(f"{self.task['id']} terminates", code=op["code"])

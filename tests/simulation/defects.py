@@ -421,4 +421,17 @@ DEFECTS = (
         "        if stored.status not in ENDED:\n            self._killing.replace",
         "        if not stored:\n            self._killing.replace",
     ),
+    Defect(
+        "completion-before-ready", "a completion is delivered while something is ready to run", "core/running/turning.py",
+        "            turns.drain()\n", "            if not self._deliver(live):\n                turns.drain()\n",
+    ),
+    Defect(
+        "sets-unordered", "asyncio's sets have the order of addresses", "core/durable/futures.py",
+        '    asyncio.tasks.__dict__["set"] = set_in_order\n', "    return\n",
+    ),
+    Defect(
+        "cancelled-timer-left", "the timer of a sleep that was cancelled stays", "core/lifecycle/keeping.py",
+        "        if op.timer is not None and shard.read(op.timer) is not None:\n            shard.put(op.timer, None)\n",
+        "        if False:\n            shard.put(op.timer, None)\n",
+    ),
 )

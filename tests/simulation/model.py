@@ -69,7 +69,8 @@ class Expected:
                 told.append(409)
             elif kind in ("large", "stumble"):
                 told.append(self._large(task, index, op, unkeyed=unkeyed) if kind == "large" else f"did {task['id']}:{index}")
-            told += ["x" * op["size"]] if kind == "give" else []
+            told += ["x" * op["size"]] if kind == "give" else [op["draws"]] if "draws" in op else []
+            drawn += op.get("draws", 0)
             code = _code(where, op)
             if code:
                 dropped = where[0] == "frail" or kind == "poison" or "pauses" in task  # what it did since its last wait

@@ -54,6 +54,10 @@ LIVELY = 0.35
 """In so many of the programs tasks wait for what others give them."""
 GIVEN = {"awakeable": 8}
 """Operations of what is added to those (see `Generator.enliven`)."""
+CONCURRENT = 0.3
+"""In so many of the programs tasks do several things at once, by plain asyncio."""
+BESIDE = {"together": 8, "race": 5, "deadline": 6}
+"""Operations of what is added to those (see `Generator.concur`)."""
 SENDING = ("call", "send", "burst", "limited", "late", "frail", "abroad")
 """Operations with tasks of their own."""
 BRIEF = "in-brief"
@@ -172,6 +176,9 @@ class Generator:
         self.rng = Random(f"{seed}/given")
         if self.rng.random() < LIVELY:
             self.enliven(span_ms)
+        self.rng = Random(f"{seed}/concurrent")
+        if self.rng.random() < CONCURRENT:
+            self.concur(span_ms)
         self.program.entries.sort(key=lambda entry: entry.at_ms)
 
     def widen(self, span_ms: float) -> None:
@@ -201,6 +208,13 @@ class Generator:
         """Add tasks that wait for what others give them."""
         self._more = {**self._more, **GIVEN}
         for _ in range(self.rng.randint(1, 5)):
+            self._budget = self.rng.randint(2, 6)
+            self.program.entries.append(self._entry(self.rng.uniform(0, span_ms)))
+
+    def concur(self, span_ms: float) -> None:
+        """Add tasks that do several things at once."""
+        self._more = {**self._more, **BESIDE}
+        for _ in range(self.rng.randint(1, 4)):
             self._budget = self.rng.randint(2, 6)
             self.program.entries.append(self._entry(self.rng.uniform(0, span_ms)))
 
@@ -393,6 +407,24 @@ class Generator:
         """It waits for what itself, or the service, gives it: a value, or with a code an error; a second one is not heard."""
         way, code = self.rng.choice(("self", "sent", "sent", "sent")), self.rng.choice((0, 0, 0, 418))
         return {"way": way, "code": code, "delay_ms": self.rng.choice((0, 0, 1, 100, 3_000)), "later": self.rng.random() < 0.5}
+
+    def _together(self, rank: int, depth: int) -> Op | None:
+        """Several waits at once: in what order they end is seen, and must be the same ever after."""
+        parts = self._parts(2, 6)
+        return {"how": self.rng.choice(("gather", "group", "completed", "queue")), "parts": parts, "draws": len(parts)}
+
+    def _race(self, rank: int, depth: int) -> Op | None:
+        """The first of several waits: the others are cancelled."""
+        return {"parts": self._parts(2, 4), "draws": 1}
+
+    def _deadline(self, rank: int, depth: int) -> Op | None:
+        """A wait that may take too long."""
+        return {"parts": self._parts(0, 2), "within": self.rng.choice((0, 1, 20, 200, 1_000, 20_000)), "draws": 1}
+
+    def _parts(self, least: int, most: int) -> list[Op]:
+        """Sleeps, and steps that may fail a few times."""
+        sleeps, steps = [{"ms": ms} for ms in (0, 1, 5, 5, 100, 1_000)], [{"fails": n} for n in (0, 0, 0, 1, 2)]
+        return [self.rng.choice(self.rng.choice((sleeps, steps))) for _ in range(self.rng.randint(least, most))]
 
     def _terminate(self, rank: int, depth: int) -> Op | None:
         return {"code": self.rng.choice((409, 418))}

@@ -1,6 +1,7 @@
 """Event, Lock, Condition, Semaphore, Barrier: between the tasks of one invocation."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -158,3 +159,26 @@ def test_one_that_invocations_share_is_refused(rig: Rig) -> None:
     for each in failed:
         assert each.code == 501
         assert "another invocation" in each.message or " waits for ever " in each.message
+
+
+def test_a_future_of_another_invocation_is_refused(rig: Rig) -> None:
+    """Whoever would end it is ended: the other one could not see it at a replay."""
+    rig.settings = replace(rig.settings, coroutine_cache=10_000)  # an eviction would end it, too
+    left: list[asyncio.Future[int]] = []
+
+    async def body(ctx: Context) -> Any:
+        if not left:
+            left.append(asyncio.get_running_loop().create_future())
+            async with asyncio.timeout(5):
+                return await left[0]
+        await after(1)
+        left[0].set_result(1)
+        return "gave it"
+
+    rig.start(app_of(body))
+    rig.ask("aio/go")
+    rig.until(lambda: left)
+    found = rig.ask("aio/go").reply().failure
+    assert found is not None
+    assert found.code == 501
+    assert "a future of another invocation" in found.message
