@@ -116,6 +116,11 @@ def request_id(target: str, key: bytes, idempotency_key: str) -> str:
     return derived_id(hash_, target, key, idempotency_key)
 
 
+def workflow_id(workflow: str, key: bytes) -> str:
+    """The id of a workflow's `run`: a function of its key."""
+    return derived_id(key_hash(key), "workflow", workflow, key)
+
+
 def fresh_id(key: bytes | None, entropy: bytes, *, hash_: int | None = None) -> str:
     """A new id for a request without idempotency key; without a key, `hash_` (a shard number will do) says where it runs."""
     return invocation_id(key_hash(key) if key else (hash_ or 0), entropy)

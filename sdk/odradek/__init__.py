@@ -9,7 +9,8 @@ from odradek._client import Client
 from odradek._context import Context, ObjectContext, SharedContext, WorkflowContext
 from odradek._current import current, idempotency_key
 from odradek._errors import RetryableError, TerminalError
-from odradek._future import Awakeable, Call, Future, Promise
+from odradek._future import Awakeable, Call, Future
+from odradek._promise import Promise
 from odradek._retry import RetryPolicy
 from odradek._service import Object, Service, Workflow
 from odradek._state import Name, State

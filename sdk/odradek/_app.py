@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from typing_extensions import TypeForm
 
+from odradek._definition import Options
 from odradek._service import Base, Object, Service, Workflow
 from odradek._topic import Topic
 
@@ -93,9 +94,9 @@ class App(Service):
         """Make a virtual object of this app. Raises ValueError for a bad name or one that is taken."""
         return self._include(Object(name))
 
-    def workflow(self, name: str) -> Workflow:
-        """Make a workflow of this app. Raises ValueError for a bad name or one that is taken."""
-        return self._include(Workflow(name))
+    def workflow(self, name: str, **options: Unpack[Options]) -> Workflow:
+        """Make a workflow of this app; `options` as those of Workflow. Raises ValueError for a bad name or one that is taken."""
+        return self._include(Workflow(name, **options))
 
     def handlers(self) -> Mapping[str, Handler]:
         """Give every handler by its target, "service/handler", those of included services among them.

@@ -21,6 +21,7 @@ from odradek._calls import AWAITED, Calls, Target
 from odradek._errors import UNSET, Misuse, RefusedValue, Seconds, error_code, seconds, unix_ms
 from odradek._logger import ContextLogger
 from odradek._port import AwakeableOf, CallOf, ResolveOf, SendOf, Sleep
+from odradek._promise import Promise
 from odradek._serde import decode_key, describe, encode_any, encode_headers, serde_for
 from odradek._state import Name, State
 from odradek._topic import Record, Topic
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from odradek._future import Awakeable, Call, Future, Promise
+    from odradek._future import Awakeable, Call, Future
     from odradek._port import Operations
     from odradek._retry import RetryPolicy
 
@@ -347,8 +348,14 @@ class SharedContext(Context):
         return self._ops.names()
 
     def promise(self, name: Name[T], /) -> Promise[T]:
-        """Give a durable promise of this workflow, to await, peek at, resolve or reject."""
-        self._later("ctx.promise", AWAITED)
+        """Give a durable promise of this workflow's key, to await, peek at, resolve or reject: it is there as soon as it is named.
+
+        Example::
+
+            granted = await ctx.promise(decision)       # in run
+            ctx.promise(decision).resolve(True)         # in a shared handler
+        """
+        return Promise(lambda: self._ops, name)
 
 
 class ObjectContext(SharedContext):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from odradek._bad_input import DECODE_ERRORS, BadInput, explain
 from odradek._callee import Callee, HandlerFunction, Mode
-from odradek._errors import Seconds, comes_later, seconds
+from odradek._errors import Seconds, seconds
 from odradek._guard import Decode
 from odradek._serde import encode_key
 
@@ -43,6 +43,8 @@ class Options(TypedDict, total=False):
     """How long the result of a call with an idempotency key is kept."""
     journal_retention: Seconds | None
     """How long the journal of an ended invocation is kept."""
+    retention: Seconds | None
+    """Of a workflow: how long its state, promises and result are kept after its `run` has ended; None = one day."""
 
 
 class HandlerOptions(Options, total=False):
@@ -56,8 +58,8 @@ class Handler(Callee):
     """One handler: what callers know of it, how it may run, and how it starts."""
 
     __slots__ = (
-        "body", "concurrency", "idempotency_retention_s", "implied", "journal_retention_s", "on_exhausted", "public", "retry",
-        "timeout_s",
+        "body", "concurrency", "idempotency_retention_s", "implied", "journal_retention_s", "on_exhausted", "public", "retention_s",
+        "retry", "timeout_s",
     )  # fmt: skip
 
     context_type: type[Context]
@@ -94,18 +96,11 @@ class Handler(Callee):
         self.concurrency: int | None = options.get("concurrency")
         self.idempotency_retention_s = length_s("idempotency_retention")
         self.journal_retention_s = length_s("journal_retention")
+        self.retention_s = length_s("retention")
         if self.concurrency is not None and self.concurrency < 1:
             raise ValueError(f"{self.target}: concurrency must be 1 or more, or None for no limit, not {self.concurrency!r}")
         if self.on_exhausted not in ("pause", "fail"):
             raise ValueError(f"{self.target}: on_exhausted must be 'pause' or 'fail', not {self.on_exhausted!r}")
-
-    def withhold(self, what: str) -> None:
-        """Keep the handler registered, but let every invocation end in ComesLater(what)."""
-
-        async def refuse(*_: object) -> None:
-            comes_later(what)
-
-        self.body = refuse
 
     def context(self, ops: Operations) -> Context:
         """Make the context of one invocation."""

@@ -8,9 +8,7 @@ logged.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-from odradek._errors import comes_later
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -115,24 +113,3 @@ class Awakeable(Future[T]):
     def id(self) -> str:
         """What the outside completes it by."""
         return self._id
-
-
-class Promise(Generic[T]):
-    """A durable promise of a workflow, awaited by `run`, resolved by other handlers. Comes in a later release."""
-
-    __slots__ = ()
-
-    def __await__(self) -> Generator[Any, None, T]:
-        comes_later("Promise")
-
-    def peek(self) -> T | None:
-        """Give the value if it is there, without waiting."""
-        comes_later("Promise.peek")
-
-    def resolve(self, value: T) -> bool:
-        """Complete it; False if it was complete already."""
-        comes_later("Promise.resolve")
-
-    def reject(self, message: str, *, code: int = 500) -> bool:
-        """Fail it with TerminalError(message, code=code); False if it was complete already."""
-        comes_later("Promise.reject")

@@ -126,6 +126,34 @@ class ResolveOf(Asked[None]):
     word: ClassVar[str] = "resolve"
 
 
+@dataclass(frozen=True, slots=True)
+class PromiseAwaited(Asked[Future[Any]]):
+    """What this promise of the workflow's key is given."""
+
+    name: str
+    decode: Callable[[bytes], Any]
+    word: ClassVar[str] = "promise"
+
+
+@dataclass(frozen=True, slots=True)
+class PromisePeeked(Asked["bytes | None"]):
+    """What it was given, if it was given anything yet."""
+
+    name: str
+    word: ClassVar[str] = "promise"
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseGiven(Asked[bool]):
+    """It is given a value, or if `code` is not 0 an error of that code. Given is whether it was the first."""
+
+    name: str
+    value: bytes
+    code: int = 0
+    message: str = ""
+    word: ClassVar[str] = "promise"
+
+
 class Operations(Protocol):
     """One invocation as its context sees it. Methods may raise `odradek.TerminalError` for a misuse no retry mends."""
 

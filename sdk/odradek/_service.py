@@ -43,6 +43,8 @@ class Base:
     registered: dict[str, Handler]
     """By name."""
     subscribed: list[Subscription]
+    shared_take_records = False
+    """Records may start its shared handlers."""
 
     def __init__(self, name: str, options: Options) -> None:
         self.name = check_name(type(self).__name__, name)
@@ -90,7 +92,7 @@ class Base:
         mode: Mode = "plain" if kind is Context else "exclusive"
         handler = known[0] if known else self._add(fn, mode, kind, {})
         handler.implied = handler.implied or not known
-        if handler.mode != mode:
+        if handler.mode == "shared" and not self.shared_take_records:
             raise TypeError(f"{handler.target} on {topic.name}: a shared handler cannot take records, since they change state")
         if any(s.handler is handler and s.topic.name == topic.name for s in self.subscribed):
             raise ValueError(f"{handler.target} is subscribed to {topic.name} twice")
@@ -244,7 +246,24 @@ class Object(Base):
 
 
 class Workflow(Object):
-    """An object whose `run` executes once per key; its other handlers are shared. It runs in a later release."""
+    """An object whose `run` executes once per key; its other handlers are shared: they query it and signal it by promises.
+
+    Who starts it again gets the first one's id and result. `retention` (an option, one day by default) says how long its state, its
+    promises and its result are kept after `run` has ended; then all of it is gone. Raises ValueError as Service does.
+
+    >>> from odradek import Name
+    >>> approval = Workflow("approval")
+    >>> @approval.run
+    ... async def approve(ctx: WorkflowContext, amount: int) -> bool:
+    ...     return await ctx.promise(Name("decision", bool))
+    >>> @approval.shared
+    ... async def decide(ctx: SharedContext, ok: bool) -> None:
+    ...     ctx.promise(Name("decision", bool)).resolve(ok)
+    >>> [(h.name, h.mode) for h in approval.registered.values()]
+    [('run', 'run'), ('decide', 'shared')]
+    """
+
+    shared_take_records = True
 
     @overload
     def run(self, fn: AnyFn, /) -> AnyFn: ...
@@ -269,9 +288,31 @@ class Workflow(Object):
     def _add(self, fn: Any, mode: Mode, kind: type[Context], options: HandlerOptions) -> Handler:
         if mode == "exclusive":  # handlers of a workflow other than run are shared
             mode, kind = "shared", SharedContext
-        handler = super()._add(fn, mode, kind, options)
-        handler.withhold(f"running a workflow ({handler.target})")
-        return handler
+        return super()._add(fn, mode, kind, options)
+
+    def on(  # type: ignore[override]
+        self,
+        topic: Topic[K, V],
+        /,
+        *,
+        key: Callable[[V], str] | None = None,
+        retry: RetryPolicy | None = None,
+        dead_letter: Topic[Any, Any] | str | None = None,
+        on_error: OnError = "dead_letter",
+        start: StartAt = "earliest",
+    ) -> On[WorkflowContext, V]:
+        """Start `run`, or a shared handler, for each record of a topic; stands above `@….run` or `@….shared`. As Object.on.
+
+        A record whose key has a workflow already does not start another.
+        """
+
+        def register(fn: Any) -> Any:
+            if all(handler.fn is not fn for handler in self.registered.values()):
+                raise TypeError(f"{self.name} on {topic.name}: write .on above @{self.name}.run or @{self.name}.shared")
+            self._subscribe(fn, topic, WorkflowContext, key, dead_letter, on_error, start, retry)
+            return fn
+
+        return register
 
 
 def check_name(what: str, name: str) -> str:

@@ -23,6 +23,7 @@ PAGES = (
     "recovery",
     "control",
     "awakeables",
+    "workflows",
 )
 
 

@@ -22,7 +22,7 @@ from odradek_runtime.core.records.formats import INVOCATION, POSITIONS, Position
 from odradek_runtime.core.records.request import Attach, Invoke, Reply, Request
 from odradek_runtime.log.embedded import EmbeddedLog
 from odradek_runtime.log.port import Message, Output, Partition
-from odradek_runtime.routing import fresh_id, request_id
+from odradek_runtime.routing import fresh_id, request_id, workflow_id
 from odradek_runtime.worker.worker import Worker
 from tests.engine.faults import FaultyLog
 
@@ -79,6 +79,7 @@ class Rig:
             coroutine_cache=cache, epoch_linger_s=0.005, data_dir=directory or Path("unused"), step_threads=8
         )
         self.workers: list[Worker] = []
+        self.apps: list[App] = []
 
     # --- workers ---
 
@@ -93,6 +94,7 @@ class Rig:
             app, self.log, replace(self.settings, **settings), in_memory=self.directory is None, clock=self.clock.port
         )
         self.workers.append(worker)
+        self.apps = [app, *(each for each in self.apps if each.name != app.name)]
         worker.start()
         return worker
 
@@ -212,8 +214,12 @@ class Rig:
         """Post a request as the ingress would; gives what to wait on."""
         raw = key.encode()
         idempotent = idempotency_key is not None
+        service = target.partition("/")[0]
+        handler = next((app.handlers()[target] for app in self.apps if target in app.handlers()), None)
         id_ = (
-            request_id(target, raw, idempotency_key)
+            workflow_id(service, raw)
+            if handler is not None and handler.mode == "run"
+            else request_id(target, raw, idempotency_key)
             if idempotency_key is not None
             else fresh_id(raw or None, os.urandom(12), hash_=os.urandom(1)[0])
         )

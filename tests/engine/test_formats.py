@@ -24,6 +24,7 @@ from odradek_runtime.core.records.formats import (
     INVOCATION,
     LOCK,
     POSITIONS,
+    PROMISE,
     REPLAY,
     REPLAY_TALLY,
     SLOT,
@@ -38,6 +39,7 @@ from odradek_runtime.core.records.formats import (
     Lock,
     Position,
     Positions,
+    Promise,
     Replay,
     ReplayTally,
     Slot,
@@ -87,6 +89,7 @@ FIXED: dict[str, tuple[Format[Any], Any]] = {
         ),
     ),
     "replay_tally": (REPLAY_TALLY, ReplayTally("fix-7", 6, ended_well=3, dead_letters=2, left_out=1, at_ms=1_700_000_000_000)),
+    "promise": (PROMISE, Promise(None, FAILURE)),
     "slot": (SLOT, Slot("inv_a")),
     "timer": (TIMER, Timer("step", 2, 1_700_000_000_000, 1_600_000_000_000, 3)),
     "positions": (

@@ -303,7 +303,6 @@ async def run_flow(ctx: WorkflowContext, request: str) -> int:
 
 LATER: dict[str, Callable[[Any], Any]] = {
     "ctx.signal": lambda ctx: ctx.signal(Name("s", int)),
-    "ctx.promise": lambda ctx: ctx.promise(Name("p", int)),
     "ctx.compensate": lambda ctx: ctx.compensate(blocking),
     "ctx.patched": lambda ctx: ctx.patched("x"),
     "cancel": lambda ctx: ctx.cancel("inv"),
@@ -336,17 +335,3 @@ def test_words_of_the_api_that_come_later_end_the_invocation_at_once_too(rig: Ri
     assert runs == [False, True]
     rig.settled(app)
     assert rig.state(app, "thing", "k", "count") is None
-
-
-def test_a_workflow_comes_later_too(rig: Rig) -> None:
-    app = App("flows", shards=1, include=[flow])
-
-    @app.handler
-    async def go(ctx: Context) -> int:
-        return await ctx.call(run_flow, "x", key="k")
-
-    rig.start(app)
-    for asked in (rig.ask("flow/run", "x", key="k"), rig.ask("flows/go")):
-        failure = asked.reply().failure
-        assert failure is not None
-        assert (failure.code, failure.message) == (501, "running a workflow (flow/run) comes in a later release of odradek")

@@ -328,7 +328,6 @@ def test_what_comes_later_says_so() -> None:
     words: list[Callable[[], object]] = [
         lambda: ctx.compensate(refund, Order("1", 2)),
         lambda: ctx.signal(Name("s", int)),
-        lambda: ctx.promise(Name("p", int)),
         lambda: ctx.patched("x"),
         lambda: ctx.cancel("inv-1"),
         lambda: ctx.attach("inv-1", returns=int),

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from odradek import Awakeable, Call, Future, Promise
-from odradek._errors import ComesLater
+from odradek import Awakeable, Call, Future
 
 
 def future(seq: int = 1) -> Future[str]:
@@ -121,10 +120,3 @@ def test_calls_and_awakeables_have_ids() -> None:
         assert Awakeable[int](loop=loop, seq=1, id="a").id == "a"
 
     asyncio.run(main())
-
-
-def test_promises_come_later() -> None:
-    promise = Promise[int]()
-    for word in (promise.peek, promise.__await__, lambda: promise.resolve(1), lambda: promise.reject("no")):
-        with pytest.raises(ComesLater):
-            word()

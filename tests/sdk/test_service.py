@@ -280,20 +280,34 @@ def test_a_type_that_is_never_defined_is_named_at_start() -> None:
         app.handlers()
 
 
-def test_workflows_are_registered_and_run_later() -> None:
+def test_workflows_have_one_run_and_shared_handlers() -> None:
     app = App("hr")
-    approval = app.workflow("approval")
+    approval = app.workflow("approval", retention=60)
+    requests, words = app.topic("requests", value=str), app.topic("words", value=bool)
 
+    @approval.on(requests)
     @approval.run
     async def approve(ctx: WorkflowContext, request: str) -> str:
-        return ""
+        return request
 
+    @approval.on(words)
     @approval.shared
     async def decide(ctx: SharedContext, ok: bool) -> None: ...
 
-    for target, body in (("approval/run", b'"x"'), ("approval/decide", b"true")):
-        with pytest.raises(ComesLater, match=f"running a workflow \\({target}\\) comes in a later release"):
-            finish(app.handlers()[target].start(Notes(), body))
+    handlers = app.handlers()
+    assert [(name, each.mode, each.retention_s) for name, each in handlers.items()] == [
+        ("approval/run", "run", 60.0), ("approval/decide", "shared", 60.0),
+    ]  # fmt: skip
+    assert [(s.topic.name, s.handler.target) for s in app.subscriptions()] == [
+        ("requests", "approval/run"), ("words", "approval/decide"),
+    ]  # fmt: skip
+    assert finish(handlers["approval/run"].start(Notes(), b'"x"')) == "x"
+    with pytest.raises(TypeError, match=r"approval on requests: write \.on above @approval\.run or @approval\.shared"):
+
+        @approval.run
+        @approval.on(requests)
+        async def other(ctx: WorkflowContext, request: str) -> str:
+            return request
 
 
 def test_the_test_app_comes_later() -> None:

@@ -13,6 +13,7 @@ from zlib import crc32
 from odradek import App, Context, ObjectContext, RetryPolicy, SharedContext, TerminalError, current
 from odradek._definition import OnError
 
+from . import flows
 from .concurrent import Concurrent
 from .model import Wrong, of_steps
 from .program import APP, BRIEF, DOOMED, FAR, HELD, OBJECTS, OTHER, TIMEOUT_S, Program, Task
@@ -173,6 +174,23 @@ class Performance:
     async def _frail(self, index: int, op: Task) -> Any:
         return await self._call(index, op)
 
+    async def _flow(self, index: int, op: Task) -> Any:
+        key, call = flows.key_of(op["flow"]), current().call
+        delay = op["told"] / 1000 if op["told"] else None
+        current().send(self._to("wf/tell"), flows.word_of(op["flow"]), key=key, delay=delay)
+        task = {"id": "", "flow": op["flow"]}
+        match op["way"]:
+            case "call":
+                return call(self._to("wf/run"), task, key=key, returns=list[Any])
+            case "wait":
+                return call(self._to("wf/wait"), key=key, returns=str)
+            case "send":
+                current().send(self._to("wf/run"), task, key=key)
+        return None
+
+    async def _promise(self, index: int, op: Task) -> Any:
+        return self.ctx.promise(flows.WORD)
+
     async def _awakeable(self, index: int, op: Task) -> Any:
         hook, value = self.ctx.awakeable(str), f"given to {self.task['id']}:{index}"
         if op["way"] == "self":
@@ -318,6 +336,8 @@ def build(program: Program, outside: Outside) -> App:
     async def given(ctx: Context, given: dict[str, Any]) -> None:
         give(ctx, given["id"], given["value"], given["code"])
 
+    if program.flows:
+        flows.declare(app, program, lambda ctx, task: Performance(outside, program, out, ctx, task).play())
     service.handler(name="do")(serve)
     service.handler(name="give")(given)
     service.on(app.topic("in-svc", value=dict[str, Any]))(served)

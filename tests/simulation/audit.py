@@ -213,7 +213,7 @@ class Audit:
             for key, value in view.items():
                 if f"{HELD}/".encode() in key or any(id_.encode() in key for id_ in self.held):
                     continue
-                if key[:1] in b"jlqazo" or (key[:1] == b"t" and TIMER.decode(value).kind != "purge"):
+                if key[:1] in b"jlqazoy" or (key[:1] == b"t" and TIMER.decode(value).kind != "purge"):
                     found.append(f"shard {number}: {key!r}")
         return found
 

@@ -205,6 +205,36 @@ DEFECTS = (
         "            value = self.committing.get(key, ABSENT)\n", "            value = ABSENT\n",
     ),
     Defect(
+        "promise-waiters-unseen", "who waits for a promise since the epoch that is being committed is not found", "core/shard.py",
+        "            self._chunks.setdefault(key[: -keys.WAITER_BYTES], []).append(key)\n", "            pass\n",
+    ),
+    Defect(
+        "promise-given-twice", "a promise that has its value is given another one, too", "core/operations/promise.py",
+        "        first = not asker.replaying and _read(asker, row) is None\n", "        first = not asker.replaying\n",
+    ),
+    Defect(
+        "promise-unparting", "one that ends at once does not give what it gives", "core/operations/promise.py",
+        "    parting = True\n", "",
+    ),
+    Defect(
+        "promise-unread", "a promise that has its value is awaited as if it had none", "core/operations/promise.py",
+        "        found = None if asker.replaying else _read(asker, row)\n", "        found = None\n",
+    ),
+    Defect(
+        "workflow-twice", "a record starts a workflow that has begun already", "core/lifecycle/delivery.py",
+        "        if self._living.stored(live.shard, live.id) is not None:\n            self._left_out(live)\n",
+        "        if False:\n            self._left_out(live)\n",
+    ),
+    Defect(
+        "workflow-abroad-again", "another app's start of a workflow is another invocation", "core/lifecycle/starts.py",
+        '        command.id = self._workflows.id_of(command.target, command.key or b"") or command.id',
+        "        command.id = command.id",
+    ),
+    Defect(
+        "waiter-left", "one that ends leaves behind that it waits for a promise", "core/lifecycle/ending.py",
+        "            if row is not None and shard.read(row) is not None:\n", "            if row is not None and not row:\n",
+    ),
+    Defect(
         "resolve-dropped", "an awakeable is not resolved by one that ends at once", "core/operations/resolve.py",
         "    parting = True\n", "    parting = False\n",
     ),

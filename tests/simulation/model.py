@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import flows
 from .program import HELD, KEYED, LIMIT_BYTES, Entry, Op, Program, Task
 
 Key = tuple[str, str]
-AWAITED = ("step", "exhausted", "sleep", "call", "shared", "late", "frail", "awakeable")
+AWAITED = ("step", "exhausted", "sleep", "call", "shared", "late", "frail", "awakeable", "promise")
 """Operations with a result that the task is told."""
 
 
@@ -81,7 +82,7 @@ class Expected:
                 at_ms += op["ms"]
                 kept = len(tokens)
             at_ms += op["ms"] if kind in ("nap", "stumble") else 0
-            if kind in AWAITED or (kind in ("limited", "abroad") and "later" in op):
+            if kind in AWAITED or (kind in ("limited", "abroad") and "later" in op) or op.get("way") in ("call", "wait"):
                 pending.append((len(told), self._answer(task, index, op)))
                 told.append(None)
         for slot, answer in pending:
@@ -121,6 +122,10 @@ class Expected:
                 return 500
             case "sleep":
                 return None
+            case "promise":
+                return flows.word_of(op["flow"])
+            case "flow":
+                return flows.word_of(op["flow"]) if op["way"] == "wait" else self.results[f"flow {op['flow']}"]
             case "awakeable":
                 return op["code"] or f"given to {task['id']}:{index}"
             case "shared":
@@ -163,6 +168,8 @@ def expect(program: Program) -> Expected:
     for number, (object_, key, task) in enumerate(program.pool):
         if number in called:
             expected.results[f"pool {number}"] = expected.add((object_, key), task)
+    for number in sorted(flows.used(program)):
+        expected.results[f"flow {number}"] = expected.add((flows.FLOW, flows.key_of(number)), program.flows[number])
     queues: dict[tuple[Key, str, str], list[str]] = defaultdict(list)
     for entry in program.entries:
         if entry.task.get("doomed"):
@@ -170,6 +177,8 @@ def expect(program: Program) -> Expected:
             continue
         if entry.target == f"{HELD}/do":
             hold(expected, entry)
+            continue
+        if entry.topic in (flows.STARTS, flows.TELLS):
             continue
         skipped = program.skips and entry.topic == "in-b"
         if entry.raw is not None:

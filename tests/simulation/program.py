@@ -13,6 +13,8 @@ from typing import Any
 
 from odradek_runtime.log.simulated.brokers import INDIGESTIBLE
 
+from . import flows
+
 APP, OTHER = "sim", "other"
 OBJECTS = ("a", "b")
 HELD = "held"
@@ -21,7 +23,7 @@ DOOMED = "doomed"
 """An object whose tasks, some of them, never end of themselves (`controlling`)."""
 FAR = "far"
 """The object of the other app. It calls no object: two keys could wait for each other."""
-KEYED = (*OBJECTS, HELD, FAR, DOOMED)
+KEYED = (*OBJECTS, HELD, FAR, DOOMED, flows.FLOW)
 KEYS = ("k0", "k1", "k2", "k3")
 TOP = len(OBJECTS) * len(KEYS)
 Task = dict[str, Any]
@@ -52,7 +54,7 @@ MORE = {"stumble": 4, "abroad": 8, "burst": 8}
 """Operations of what is added to some programs (see `Generator.widen`)."""
 LIVELY = 0.35
 """In so many of the programs tasks wait for what others give them."""
-GIVEN = {"awakeable": 8}
+GIVEN = {"awakeable": 8, "flow": 8}
 """Operations of what is added to those (see `Generator.enliven`)."""
 CONCURRENT = 0.3
 """In so many of the programs tasks do several things at once, by plain asyncio."""
@@ -120,6 +122,8 @@ class Program:
     large: bool = False
     """The app's own topics take records of LIMIT_BYTES, and some are larger."""
     entries: list[Entry] = field(default_factory=list[Entry])
+    flows: list[Task] = field(default_factory=list[Task])
+    """The task of each workflow."""
     pool: list[tuple[str, str, Task]] = field(default_factory=list[tuple[str, str, Task]])
 
     @property
@@ -206,6 +210,12 @@ class Generator:
 
     def enliven(self, span_ms: float) -> None:
         """Add tasks that wait for what others give them."""
+        for number in range(self.rng.randint(1, 3)):
+            self._budget, poison, self._poison = 3, self._poison, 0.0
+            self.program.flows.append(flows.drawn(self.rng, number, self.task(TOP, 0)))
+            self._poison = poison
+        for _ in range(self.rng.randint(0, 2)):
+            self.program.entries += flows.entry_of(self.rng, self.program, self.rng.uniform(0, span_ms), Entry)
         self._more = {**self._more, **GIVEN}
         for _ in range(self.rng.randint(1, 5)):
             self._budget = self.rng.randint(2, 6)
@@ -402,6 +412,9 @@ class Generator:
         if self.rng.random() < 0.6:
             return {**op, "later": self.rng.random() < 0.4}
         return {**op, "delay_ms": self.rng.choice((0, 0, 100, 3_000))}
+
+    def _flow(self, rank: int, depth: int) -> Op | None:
+        return flows.operation(self.rng, len(self.program.flows))
 
     def _awakeable(self, rank: int, depth: int) -> Op | None:
         """It waits for what itself, or the service, gives it: a value, or with a code an error; a second one is not heard."""

@@ -29,6 +29,7 @@ from .controlling import OFTEN, Controls, doom
 from .deployment import Deployment
 from .disruptions import Disruptions
 from .faults import START_MS, Faults
+from .flows import STARTS, TELLS
 from .judgement import judge, lag, positions, settled
 from .moved_sender import MovedSender
 from .program import APP, BRIEF, LIMIT_BYTES, OTHER, Entry, Generator
@@ -38,7 +39,7 @@ from .worker import SimWorker
 
 OUT = 3
 INPUTS = ("in-a", "in-b", "in-svc", "in-keyed")
-MORE_INPUTS = ("in-held", "in-pair", BRIEF)
+MORE_INPUTS = ("in-held", "in-pair", BRIEF, STARTS, TELLS)
 END_MS = 1_200_000.0
 """After faults have stopped everything must have ended within so long."""
 EVENTS = 400_000

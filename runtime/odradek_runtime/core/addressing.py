@@ -11,7 +11,7 @@ from odradek import RetryableError, TerminalError
 from odradek._port import CallOf, SendOf
 from odradek_runtime.core.records.formats import Command, Entry, Header
 from odradek_runtime.core.topics.unavailable import AbsentTopic
-from odradek_runtime.routing import derived_id, id_hash, key_hash
+from odradek_runtime.routing import derived_id, id_hash, key_hash, request_id, workflow_id
 
 from .scope import Scope
 
@@ -46,6 +46,14 @@ def resolve(scope: Scope, target: str, key: bytes | None) -> tuple[str, str]:
 def child_id(parent: str, ref: int, key: bytes) -> str:
     """The id of what an invocation starts without an idempotency key: the same at each replay."""
     return derived_id(key_hash(key) if key else id_hash(parent), parent, ref)
+
+
+def shared_id(scope: Scope, app: str, target: str, key: bytes, idempotency_key: str | None) -> str | None:
+    """The id of what is started if all who ask for it mean the same: an idempotency key says so, and a workflow's key does."""
+    handler = scope.handlers.get(target) if not app else None
+    if handler is not None and handler.mode == "run":
+        return workflow_id(handler.service, key)
+    return request_id(target, key, idempotency_key) if idempotency_key is not None else None
 
 
 class Callee(NamedTuple):

@@ -31,6 +31,7 @@ from odradek_runtime.core.lifecycle.restarts import Restarts
 from odradek_runtime.core.lifecycle.revival import Revival
 from odradek_runtime.core.lifecycle.settling import Entries, Settling
 from odradek_runtime.core.lifecycle.starts import Starts
+from odradek_runtime.core.lifecycle.workflows import Workflows
 from odradek_runtime.core.records.formats import COMMAND, Command, Entry, FormatError, Stored
 from odradek_runtime.core.records.inward import Forwarded, is_barrier, origin_of
 from odradek_runtime.core.records.request import Failure, Pending, Settle
@@ -67,10 +68,11 @@ class Machine(Scope):
         failing = Failing(self, keeping, limits, ending, rejection)
         revival = Revival(self, self.living, limits, failing)
         self._advance = advance = Advance(self, self.living, keeping, Runner(self), ending, failing, revival)
-        self._delivery = Delivery(self, self.living, limits, outward, rejection, failing, advance)
-        self.starts = Starts(self, self.living, keeping, limits, outward, failing, revival, advance)
-        self.due = Due(self, self.living, keeping, limits, failing, revival, advance, self.starts)
-        killing = Killing(self, self.living, limits, outward, ending, failing)
+        workflows = Workflows(self, outward)
+        self._delivery = Delivery(self, self.living, limits, outward, rejection, failing, advance, workflows)
+        self.starts = Starts(self, self.living, keeping, limits, outward, failing, revival, advance, workflows)
+        self.due = Due(self, self.living, keeping, limits, failing, revival, advance, self.starts, workflows)
+        killing = Killing(self, self.living, limits, outward, ending, failing, workflows)
         restarts = Restarts(self, self.living, keeping, ending, killing, self.starts, self.due)
         pausing = Pausing(self, self.living, limits, failing, killing, self.due)
         self.replays = Replays(self, self._delivery, rejection)

@@ -44,7 +44,7 @@ class StoreLost(BaseException):
 
 ABSENT: bytes = b"\x00absent"
 """Stands for a key that a dictionary does not have; None is a deletion."""
-_CHUNK = ord("j")
+_CHUNK, _WAITER = ord("j"), ord("y")
 Changes = dict[bytes, bytes | None]
 Bases = dict[bytes, bytes]
 RECENT_KEYS = 50_000
@@ -136,6 +136,8 @@ class Shard:
         self.changes[key] = value
         if key[0] == _CHUNK:
             self._chunks.setdefault(key[:-8], []).append(key)
+        elif key[0] == _WAITER:
+            self._chunks.setdefault(key[: -keys.WAITER_BYTES], []).append(key)
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Pairs with start <= key < stop in order, the epochs in flight laid over the store."""
@@ -147,7 +149,7 @@ class Shard:
         return self.scan(prefix, prefix[:-1] + bytes([prefix[-1] + 1]))
 
     def scan_chunks(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """As `scan_prefix`, for the journal of one invocation: every replay asks, so it must not walk the whole epoch."""
+        """As `scan_prefix`, for an invocation's journal or a promise's waiters: asked so often that it must not walk the epoch."""
         found = [*self._chunks_committing.get(prefix, ()), *self._chunks.get(prefix, ())]
         laid = {key: self.changes[key] if key in self.changes else self.committing[key] for key in found}
         return self._over_store(prefix, prefix[:-1] + bytes([prefix[-1] + 1]), laid)

@@ -25,6 +25,7 @@ from .limits import Limits
 from .living import Living
 from .outward import Outward
 from .rejection import Rejection
+from .workflows import Workflows
 
 logger = logging.getLogger("odradek")
 
@@ -41,6 +42,7 @@ class Delivery:
         rejection: Rejection,
         failing: Failing,
         advance: Advance,
+        workflows: Workflows,
     ) -> None:
         self._scope = scope
         self._living = living
@@ -49,6 +51,7 @@ class Delivery:
         self._rejection = rejection
         self._failing = failing
         self._advance = advance
+        self._workflows = workflows
 
     def deliver(self, subscription: Subscription, shard: Shard, message: Message, *, may_forward: bool = True) -> None:
         """One record for one handler: it starts here or, forwarded, where its key lives."""
@@ -73,6 +76,8 @@ class Delivery:
             else:
                 key = b""
             live = self._live(subscription, shard, message, key)
+            if handler.mode == "run" and not self._begins(live):
+                return
             scope.epoch.count("started", handler.target)
             if handler.mode == "exclusive" and live.base in shard.locks.held:
                 self._wait_for_key(live)
@@ -104,6 +109,8 @@ class Delivery:
             self._rejection.record(subscription, origin_of(message), message.value(), failure)
             return
         live = self._live(subscription, shard, message, message.key() or b"")
+        if subscription.handler.mode == "run" and not self._begins(live):
+            return
         if subscription.handler.mode == "exclusive" and live.base in shard.locks.held:
             self._wait_for_key(live)
         elif barred is None:
@@ -114,10 +121,23 @@ class Delivery:
     def _wait_for_key(self, live: Live) -> None:
         """The key is held: the invocation waits in line for it."""
         if live.named and self._living.stored(live.shard, live.id) is not None:  # by a torn epoch, and by the one in its place
-            logger.warning("%s is here already: the record came a second time and is left out", live.id)
-            self._scope.epoch.count_again(live.again, "left_out")
+            self._left_out(live)
             return
         self._failing.queued(live)
+
+    def _begins(self, live: Live) -> bool:
+        """Whether it is the first for its workflow's key; if so it has its entry from now on."""
+        if self._living.stored(live.shard, live.id) is not None:
+            self._left_out(live)
+            return False
+        live.be(self._workflows.of_record(live))
+        return True
+
+    def _left_out(self, live: Live) -> None:
+        """It has begun already: by its record, delivered once more, or it is a workflow that something else has started."""
+        said = "its workflow was started before" if live.handler.mode == "run" else "the record came a second time"
+        logger.warning("%s is here already: %s and is left out", live.id, said)
+        self._scope.epoch.count_again(live.again, "left_out")
 
 
 _UNDECODED = object()

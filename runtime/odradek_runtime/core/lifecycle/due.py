@@ -27,6 +27,7 @@ from .limits import Limits
 from .living import Living
 from .revival import Revival
 from .starts import Starts
+from .workflows import Workflows
 
 _MEETS: Mapping[str, tuple[str, ...]] = {
     "retry": BEGUN, "timeout": BEGUN, "start": UNBEGUN, "purge": ENDED,
@@ -47,6 +48,7 @@ class Due:
         revival: Revival,
         advance: Advance,
         starts: Starts,
+        workflows: Workflows,
     ) -> None:
         self._scope = scope
         self._living = living
@@ -56,6 +58,7 @@ class Due:
         self._revival = revival
         self._advance = advance
         self._starts = starts
+        self._workflows = workflows
 
     # --- timers ---
 
@@ -95,6 +98,7 @@ class Due:
                 self._starts.admit(shard, stored)
             case "purge":
                 shard.put(keys.invocation(stored.id), None)
+                self._workflows.forget(shard, stored)
             case _:
                 self._timed_out(shard, stored)
 

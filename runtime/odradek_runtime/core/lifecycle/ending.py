@@ -104,6 +104,9 @@ class Ending:
             epoch.steps = [run for run in epoch.steps if not _is_of(run, live)]
             epoch.early = [run for run in epoch.early if not _is_of(run, live)]
             shard.running.difference_update((run.id, run.ref) for run in unheard if live.anchored)
+        for row in (*(op.row for op in live.ops.values()), *_rows_ahead(live)):
+            if row is not None and shard.read(row) is not None:
+                shard.put(row, None)
         if not live.anchored:
             return
         live.journal.unwritten = []
@@ -166,6 +169,12 @@ def _may_restart(stored: Stored, failure: Failure) -> bool:
 def _is_of(run: StepRun, live: Live) -> bool:
     """Whether a step is of this invocation; an attempt that has been set aside had another coroutine, and the same id."""
     return run.owner is live or (live.anchored and run.id == live.id)
+
+
+def _rows_ahead(live: Live) -> list[bytes | None]:
+    """Rows of what it has not replayed, that say that it waits."""
+    ahead = live.journal.commands[live.journal.cursor :]
+    return [KINDS[entry.kind].row(live.base, live.id, entry) for entry in ahead if entry.kind in KINDS]
 
 
 def _timers_ahead(live: Live) -> list[bytes | None]:

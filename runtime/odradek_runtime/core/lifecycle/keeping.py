@@ -265,6 +265,13 @@ class _Begun:
     def step(self, op: Open) -> None:
         self._keeping.start_step(self._live, op, beside=self._beside)
 
+    def row(self, key: bytes, value: bytes | None) -> None:
+        self._live.shard.put(key, value)
+        self._scope.touch(self._live.shard)
+
+    def rows(self, prefix: bytes) -> list[bytes]:
+        return [key for key, _ in self._live.shard.scan_chunks(prefix)]
+
     def route(self, command: Command) -> None:
         self._outward.route(command, self._live.shard)
 

@@ -25,6 +25,7 @@ from .failing import Failing
 from .limits import Limits
 from .living import Living
 from .outward import Outward
+from .workflows import Workflows
 
 logger = logging.getLogger("odradek")
 
@@ -36,7 +37,14 @@ class Killing:
     """Of one machine's invocations."""
 
     def __init__(
-        self, scope: Scope, living: Living, limits: Limits, outward: Outward, ending: Ending, failing: Failing
+        self,
+        scope: Scope,
+        living: Living,
+        limits: Limits,
+        outward: Outward,
+        ending: Ending,
+        failing: Failing,
+        workflows: Workflows,
     ) -> None:
         self._scope = scope
         self._living = living
@@ -44,6 +52,7 @@ class Killing:
         self._outward = outward
         self._ending = ending
         self._failing = failing
+        self._workflows = workflows
 
     def kill(self, shard: Shard, command: Command) -> None:
         """As ordered, by an operator or by the invocation that waits for it and was killed itself."""
@@ -88,6 +97,7 @@ class Killing:
         timer = keys.timer(stored.due_ms, stored.id, keys.REF_PURGE)
         if shard.read(timer) is not None:
             shard.put(timer, None)
+        self._workflows.forget(shard, stored)
         self._scope.touch(shard)
 
     def leaves(self, shard: Shard, stored: Stored, command: Command) -> bool:

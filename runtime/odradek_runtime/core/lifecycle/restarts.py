@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from odradek_runtime.core.operations.table import KINDS
 from odradek_runtime.core.records import keys
-from odradek_runtime.core.records.formats import BEGUN, ENDED, Command, Entry, Stored, Timer
+from odradek_runtime.core.records.formats import BEGUN, ENDED, SLOT, Command, Entry, Slot, Stored, Timer
 from odradek_runtime.core.records.journal import Journal
 from odradek_runtime.core.records.order import asker_of, becomes
 from odradek_runtime.core.records.request import Failure
@@ -111,9 +111,13 @@ class Restarts:
         ended, now_ms = {entry.ref for entry in came}, int(self._scope.now_ms)
         for entry in kept:
             kind = KINDS.get(entry.kind)
-            key = kind.timer(stored.id, entry) if kind is not None and entry.ref not in ended and entry.failure is None else None
+            if kind is None or entry.ref in ended or entry.failure is not None:
+                continue
+            key, row = kind.timer(stored.id, entry), kind.row(self._killing.base(stored), stored.id, entry)
             if key is not None:
                 shard.set_timer(key, Timer(entry.kind, 0, now_ms, stored.created_ms))
+            if row is not None:
+                shard.put(row, SLOT.encode(Slot(stored.id)))
         handler = self._scope.handlers.get(stored.target)
         if handler is not None and handler.timeout_s is not None:
             due_ms = int(now_ms + handler.timeout_s * 1000)

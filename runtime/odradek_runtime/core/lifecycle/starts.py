@@ -25,6 +25,7 @@ from .limits import Limits
 from .living import Living
 from .outward import Outward
 from .revival import Revival
+from .workflows import Workflows
 
 logger = logging.getLogger("odradek")
 
@@ -47,6 +48,7 @@ class Starts:
         failing: Failing,
         revival: Revival,
         advance: Advance,
+        workflows: Workflows,
     ) -> None:
         self._scope = scope
         self._living = living
@@ -56,8 +58,10 @@ class Starts:
         self._failing = failing
         self._revival = revival
         self._advance = advance
+        self._workflows = workflows
 
     def invoke(self, shard: Shard, command: Command) -> None:
+        command.id = self._workflows.id_of(command.target, command.key or b"") or command.id  # another app knows only its name
         existing = self._living.stored(shard, command.id)
         if existing is not None:
             if command.idempotent and self._another_body(existing, command.payload):
@@ -65,7 +69,7 @@ class Starts:
             else:
                 self._attach_caller(shard, existing, command)
             return
-        retain_ms = self._retention(command.target) if command.idempotent else 0
+        retain_ms = self._retention(command.target, idempotent=command.idempotent)
         stored = invoked(command, retain_ms, self._scope.now_ms)
         over = self._why_unkept(stored)
         if over:
@@ -103,6 +107,8 @@ class Starts:
         )
 
     def _fingerprint(self, stored: Stored) -> bytes:
+        if self._workflows.retention_ms(stored.target):
+            return b""  # whatever it is started with again, it is the same
         return fingerprint(self._scope.handlers.get(stored.target), stored.payload)
 
     def _another_body(self, existing: Stored, payload: bytes | None) -> bool:
@@ -111,7 +117,10 @@ class Starts:
             return False
         return differ(existing.fingerprint, fingerprint(self._scope.handlers.get(existing.target), payload))
 
-    def _retention(self, target: str) -> int:
+    def _retention(self, target: str, *, idempotent: bool) -> int:
+        workflow_ms = self._workflows.retention_ms(target)
+        if workflow_ms or not idempotent:
+            return workflow_ms
         handler = self._scope.handlers.get(target)
         kept_s = handler.idempotency_retention_s if handler is not None else None
         return IDEMPOTENT_MS if kept_s is None else max(int(kept_s * 1000), 1)  # 0 would be one that nobody can attach to
@@ -252,7 +261,7 @@ class Starts:
         if isinstance(request, Attach):
             self._reply(pending, Reply("not_found", id_))
             return
-        stored = asked(request, self._retention(request.target) if request.idempotent else ASKED_MS, self._scope.now_ms)
+        stored = asked(request, self._retention(request.target, idempotent=request.idempotent) or ASKED_MS, self._scope.now_ms)
         over = self._why_unkept(stored)
         if over:
             self._reply(pending, Reply("refused", id_, failure=Failure(413, f"{request.target} was not started: its entry {over}")))

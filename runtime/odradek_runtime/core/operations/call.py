@@ -7,9 +7,8 @@ from typing import Any
 from odradek import TerminalError
 from odradek._future import Call
 from odradek._port import CallOf
-from odradek_runtime.core.addressing import Callee, callee_of, child_id, invoke_command
+from odradek_runtime.core.addressing import Callee, callee_of, child_id, invoke_command, shared_id
 from odradek_runtime.core.records.formats import Command, Entry
-from odradek_runtime.routing import request_id
 
 from .kind import Asker, Effects, Kind, Open
 
@@ -32,7 +31,7 @@ class CallKind(Kind):
                 "wait for itself for ever; use ctx.send, or an ordinary function",
                 code=409,
             )
-        shared = request_id(local, key, asked.idempotency_key) if asked.idempotency_key is not None else None
+        shared = shared_id(asker.scope, app, local, key, asked.idempotency_key)
         noted = asker.note(self.name, asked.target, key, value=shared.encode() if shared is not None else None)
         id_ = shared or child_id(asker.id, noted.ref, key)
         call: Call[Any] = Call(loop=asker.scope.loop, seq=noted.ref, invocation_id=id_)
@@ -57,7 +56,6 @@ class CallKind(Kind):
 
 
 def _own_exclusive(asker: Asker, target: str) -> bool:
-    """Whether the target takes the lock that this invocation holds."""
+    """Whether the target takes the lock that this invocation holds, or is the workflow that it is."""
     other, own = asker.scope.handlers.get(target), asker.handler
-    exclusive = other is not None and own.mode == "exclusive" and other.mode == "exclusive"
-    return exclusive and other is not None and other.service == own.service
+    return other is not None and own.mode == other.mode in ("exclusive", "run") and other.service == own.service

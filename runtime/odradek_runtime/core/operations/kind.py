@@ -25,6 +25,8 @@ class Noted(NamedTuple):
     ref: int
     at_ms: float
     fresh: bool
+    value: bytes | None = None
+    """What is recorded with it."""
 
 
 @dataclass(slots=True)
@@ -41,6 +43,8 @@ class Open:
     decode: Callable[[bytes], Any] | None = None
     timer: bytes | None = None
     """The key of the timer that brings it back after a crash, or that ends it, if it is set."""
+    row: bytes | None = None
+    """The key of the row in the journal that says that it waits, if it has one: that goes when its invocation ends."""
     run: StepRun | None = None
     """What runs outside for it, once that has been asked for."""
 
@@ -52,6 +56,8 @@ class Asker(Protocol):
     """Its coroutine is being thrown away: what it asks for does not happen."""
     handler: Handler
     key: bytes
+    base: bytes
+    """What the keys of its object's state begin with."""
     scope: Scope
 
     @property
@@ -65,6 +71,14 @@ class Asker(Protocol):
 
         `value`: what it is known by later, which no replay compares.
         """
+        ...
+
+    def look(self, row: bytes) -> bytes | None:
+        """A row of the shard's journal, as it is for what has been done so far."""
+        ...
+
+    def lay(self, row: bytes, value: bytes) -> None:
+        """Write a row, with all else that is done up to the next wait."""
         ...
 
     def outlive(self) -> None:
@@ -105,6 +119,14 @@ class Effects(Protocol):
 
     def drop(self, op: Open) -> None:
         """Drop its timer: nobody waits for it any more."""
+        ...
+
+    def row(self, key: bytes, value: bytes | None) -> None:
+        """Write a row of the shard's journal, or with None delete it."""
+        ...
+
+    def rows(self, prefix: bytes) -> list[bytes]:
+        """The keys of the rows that say who waits, below this one."""
         ...
 
 
@@ -160,6 +182,10 @@ class Kind:
         """The key of the timer that it has while it is open, told from its entry alone."""
         return None
 
+    def row(self, base: bytes, id_: str, entry: Entry) -> bytes | None:
+        """The key of the row that says that it waits, told from its entry alone. `base`: of its object's keys."""
+        return None
+
     def callee(self, app: str, id_: str, entry: Entry) -> Callee | None:
         """The invocation that it has started, told from its entry alone. `app`, `id_`: of the one that asked for it."""
         return None
@@ -194,6 +220,10 @@ class Recorded:
     word: str = ""
 
     def timer(self, id_: str, entry: Entry) -> bytes | None:
+        """It has none."""
+        return None
+
+    def row(self, base: bytes, id_: str, entry: Entry) -> bytes | None:
         """It has none."""
         return None
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from odradek import TerminalError
 from odradek._port import SendOf
-from odradek_runtime.core.addressing import Callee, callee_of, child_id, invoke_command
+from odradek_runtime.core.addressing import Callee, callee_of, child_id, invoke_command, shared_id
 from odradek_runtime.core.records.formats import Entry
-from odradek_runtime.routing import request_id
 
 from .kind import Asker, Effects, Kind, Open
 
@@ -20,7 +19,7 @@ class SendKind(Kind):
     def ask(self, asker: Asker, asked: SendOf) -> str:
         app, local = asker.resolve(asked.target, asked.key)
         key = asked.key or b""
-        shared = request_id(local, key, asked.idempotency_key) if asked.idempotency_key is not None else None
+        shared = shared_id(asker.scope, app, local, key, asked.idempotency_key)
         noted = asker.note(self.name, asked.target, key, value=shared.encode() if shared is not None else None)
         id_ = shared or child_id(asker.id, noted.ref, key)
         if noted.fresh and not asker.closed:

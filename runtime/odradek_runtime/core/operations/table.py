@@ -5,19 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from odradek._port import Asked, AwakeableOf, CallOf, ResolveOf, SendOf, Sleep, StepBody
+from odradek._port import (
+    Asked,
+    AwakeableOf,
+    CallOf,
+    PromiseAwaited,
+    PromiseGiven,
+    PromisePeeked,
+    ResolveOf,
+    SendOf,
+    Sleep,
+    StepBody,
+)
 
 from .awakeable import AwakeableKind
 from .call import CallKind
 from .kind import Kind, Recorded
+from .promise import PromiseKind
 from .resolve import ResolveKind
 from .send import SendKind
 from .sleep import SleepKind
 from .step import StepKind
 
+_PROMISE = PromiseKind()
 ASKED: Mapping[type[Asked[Any]], Kind] = {
     StepBody: StepKind(), Sleep: SleepKind(), CallOf: CallKind(), SendOf: SendKind(),
     AwakeableOf: AwakeableKind(), ResolveOf: ResolveKind(),
+    PromiseAwaited: _PROMISE, PromisePeeked: _PROMISE, PromiseGiven: _PROMISE,
 }  # fmt: skip
 """By what a handler asks for."""
 RECORDED = tuple(Recorded(name) for name in ("get", "set", "clear", "names", "publish", "now"))

@@ -139,6 +139,13 @@ class Slot(msgspec.Struct):
     id: str
 
 
+class Promise(msgspec.Struct):
+    """What a promise was given (schemas/promise.avsc)."""
+
+    value: bytes | None
+    failure: Failure | None
+
+
 class Timer(msgspec.Struct):
     """Something that is due at a time (schemas/timer.avsc)."""
 
@@ -282,6 +289,7 @@ INVOCATION = Format("invocation", Stored)
 CHUNK = Format("chunk", Chunk)
 LOCK = Format("lock", Lock)
 SLOT = Format("slot", Slot)
+PROMISE = Format("promise", Promise)
 TIMER = Format("timer", Timer)
 POSITIONS = Format("positions", Positions)
 REPLAY = Format("replay", Replay)

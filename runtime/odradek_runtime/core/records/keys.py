@@ -1,9 +1,9 @@
 """Keys of the store and of the changelogs: one letter says what a key holds, the rest names it.
 
 State keys are `s` + object/key/name, escaped; `<app>.state` carries them without the letter. Journal keys: `i` invocation,
-`j` journal chunk, `l` lock of an object key, `q` inbox slot, `t` timer, `a` attached caller, `z` paused,
-`o` a command for another app, `r` a replay's way through a partition, `k` which record keys it delivers, `u` what became of its
-invocations, `p` positions. `m` stays in the store alone.
+`j` journal chunk, `l` lock of an object key, `q` inbox slot, `t` timer, `a` attached caller, `z` paused, `w` a promise, `y` who
+waits for one, `o` a command for another app, `r` a replay's way through a partition, `k` which record keys it delivers, `u` what
+became of its invocations, `p` positions. `m` stays in the store alone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ STATE = b"s"
 POSITIONS = b"p"
 STORE_POSITION = b"m"
 
+WAITER_BYTES = 34
+"""What follows the promise in the key of who waits for it: an id, and the number of an entry."""
 _U64 = struct.Struct(">Q")
 
 SUFFIXES: dict[str, bytes] = {}
@@ -114,6 +116,40 @@ def outbox_app(key: bytes) -> str:
     'shop'
     """
     return key[1 : key.index(b"/")].decode()
+
+
+def promise(state_base: bytes, name: str) -> bytes:
+    """A promise of a workflow's key, from the base of its state keys."""
+    return promises_of(state_base) + escape(encode_name(name))
+
+
+def promises_of(state_base: bytes) -> bytes:
+    """The prefix of all of a key."""
+    return b"w" + state_base[1:] + b"/"
+
+
+def promise_waiters(promise_key: bytes) -> bytes:
+    """The prefix of those who wait for it."""
+    return b"y" + promise_key[1:] + b"/"
+
+
+def waiters_of(state_base: bytes) -> bytes:
+    """The prefix of those who wait for any promise of a key."""
+    return b"y" + state_base[1:] + b"/"
+
+
+def promise_waiter(promise_key: bytes, id_: str, ref: int) -> bytes:
+    """Where it is noted that this entry of an invocation waits for it."""
+    return promise_waiters(promise_key) + id_.encode() + struct.pack(">i", ref)
+
+
+def split_waiter(key: bytes) -> tuple[bytes, str, int]:
+    """(key of the promise, id, ref) of who waits for it.
+
+    >>> split_waiter(promise_waiter(promise(b"sflow/k", "p"), "inv_" + "a" * 26, 3))[2]
+    3
+    """
+    return b"w" + key[1 : -WAITER_BYTES - 1], key[-WAITER_BYTES:-4].decode(), struct.unpack(">i", key[-4:])[0]
 
 
 def replay(id_: str, partition: int) -> bytes:

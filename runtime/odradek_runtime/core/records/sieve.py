@@ -28,6 +28,7 @@ from .formats import (
     INVOCATION,
     LOCK,
     POSITIONS,
+    PROMISE,
     REPLAY,
     REPLAY_TALLY,
     SLOT,
@@ -78,6 +79,8 @@ class Sieve:
             b"t": self._timer,
             b"a": self._attachment,
             b"z": self._paused,
+            b"w": self._promise,
+            b"y": self._waiter,
             b"o": self._owed,
             b"r": self._replay,
             b"k": self._replay_order,
@@ -178,6 +181,18 @@ class Sieve:
 
     def _paused(self, key: bytes, value: bytes) -> None:
         self._is(SLOT.decode(value).id == self._id(key[1:]), "it holds another id")
+
+    def _promise(self, key: bytes, value: bytes) -> None:
+        self._object_key(key[1:].rpartition(b"/")[0])
+        found = PROMISE.decode(value)
+        self._is((found.value is None) != (found.failure is None), "neither a value nor an error, or both")
+        self._failure(found.failure)
+
+    def _waiter(self, key: bytes, value: bytes) -> None:
+        promise, id_, ref = keys.split_waiter(key)
+        self._object_key(promise[1:].rpartition(b"/")[0])
+        self._is(key[-keys.WAITER_BYTES - 1 : -keys.WAITER_BYTES] == b"/" and ref >= 0, "its form")
+        self._is(SLOT.decode(value).id == self._id(id_.encode()), "it holds another id")
 
     def _owed(self, key: bytes, value: bytes) -> None:
         self._is(key[-9:-8] == b"/" and NAME.fullmatch(key[1:-9].decode()) is not None, "its form")

@@ -34,7 +34,7 @@ from odradek_runtime.core.topics.sizes import kept_for_certain
 from odradek_runtime.core.topics.unavailable import AbsentTopic, Unavailable
 from odradek_runtime.log.parts import headers_of
 from odradek_runtime.log.port import LogError, Message, Outgoing
-from odradek_runtime.routing import derived_id, key_hash
+from odradek_runtime.routing import derived_id, key_hash, workflow_id
 
 if TYPE_CHECKING:
     from odradek._context import Context
@@ -149,6 +149,9 @@ class Live:
             assert origin is not None, "only an invocation that a record started may not know its id yet"
             hash_ = key_hash(self.key) if self.key else self.shard.number
             self.fleeting = False
+            if self.handler.mode == "run":
+                self._id = workflow_id(self.handler.service, self.key)
+                return self._id
             # Made again, a topic has other records at the same offsets. A forwarded one may be of another than is known here.
             told = self.message.topic_id if isinstance(self.message, Forwarded) else ""
             topic_id = told or self.shard.topic_ids.get(origin.topic, "")
@@ -288,9 +291,20 @@ class Live:
         """Journal one operation, or replay it."""
         if self.journal.replaying:
             entry = self._replay(kind, name, key)
-            return Noted(entry.ref, entry.at_ms, fresh=False)
+            return Noted(entry.ref, entry.at_ms, fresh=False, value=entry.value)
         self.commands.append((kind, name, key, value, at_ms))
-        return Noted(self.journal.length + len(self.commands) - 1, at_ms, fresh=True)
+        return Noted(self.journal.length + len(self.commands) - 1, at_ms, fresh=True, value=value)
+
+    def look(self, row: bytes) -> bytes | None:
+        """A row of the journal, below what this segment has written."""
+        value = self.writes.get(row, ABSENT)
+        return self.shard.read(row) if value is ABSENT else value
+
+    def lay(self, row: bytes, value: bytes) -> None:
+        """Write one, with the segment."""
+        self.fleeting = False
+        self.size += len(row) + len(value)
+        self.writes[row] = value
 
     def outlive(self) -> None:
         """It has something to wait for. Raises TerminalError when what started it is too large to be kept."""

@@ -27,6 +27,7 @@ def public_app(routes: Routes, awakeables: AwakeableRoutes) -> Table:
         route("GET", "/health", routes.health),
         route("GET", "/invocations/{id}/attach", routes.invocation),
         route("GET", "/invocations/{id}/output", routes.invocation),
+        route("GET", "/workflows/{rest:path}", routes.workflow),
         route("POST", "/awakeables/{id}/resolve", awakeables.resolve),
         route("POST", "/awakeables/{id}/reject", awakeables.reject),
     ]

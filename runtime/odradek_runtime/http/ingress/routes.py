@@ -22,7 +22,7 @@ from odradek_runtime.http.ingress.delay import delay_s
 from odradek_runtime.http.ingress.departure import unless_gone
 from odradek_runtime.http.ingress.errors import HttpError, bad_field, unavailable
 from odradek_runtime.http.ingress.responses import respond
-from odradek_runtime.routing import fresh_id, id_hash, request_id
+from odradek_runtime.routing import fresh_id, id_hash, request_id, workflow_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +81,18 @@ class Routes:
         await self._unread(request)
         return respond(await self._ask(request, Attach(wanted, wait=request.url.path.endswith("/attach"))), None)
 
+    async def workflow(self, request: HttpRequest) -> Response:
+        """`GET /odradek/workflows/{name}/{key}/attach|output`: of its `run`."""
+        _, _, _, name, *rest = request.scope["raw_path"].split(b"/")
+        if len(rest) != 2 or rest[1] not in (b"attach", b"output"):
+            raise HttpError(404, "expected /odradek/workflows/{name}/{key}/attach|output; a slash in a key is written %2F")
+        address = self._directory.find(b"/".join((b"", name, rest[0], b"run", rest[1])))
+        if address.handler.mode != "run":
+            raise HttpError(404, f"{address.handler.service!r} is no workflow")
+        self._budget.check()
+        await self._unread(request)
+        return respond(await self._ask(request, self._attach(request, address)), address.handler)
+
     async def handler(self, request: HttpRequest) -> Response:
         """Every other path: a handler's own."""
         address = self._directory.find(request.scope["raw_path"])
@@ -100,6 +112,8 @@ class Routes:
             await read_body(request, self._max_record_bytes, share)
 
     def _attach(self, request: HttpRequest, address: Address) -> Attach:
+        if address.handler.mode == "run":
+            return Attach(workflow_id(address.handler.service, address.key), wait=address.action == "attach")
         key = idempotency_key(request)
         if key is None:
             raise bad_field(IDEMPOTENCY_HEADER, "says which invocation is meant; send the one it was started with")
@@ -111,7 +125,12 @@ class Routes:
         headers, repeatable = handler_headers(request, self._withheld), idempotency_key(request)
         at_ms = self._at_ms(request, address)
         payload = await read_body(request, self._max_record_bytes, share)
-        id_ = request_id(handler.target, address.key, repeatable) if repeatable is not None else self._fresh_id(address.key)
+        if handler.mode == "run":
+            id_, repeatable = workflow_id(handler.service, address.key), ""
+        elif repeatable is not None:
+            id_ = request_id(handler.target, address.key, repeatable)
+        else:
+            id_ = self._fresh_id(address.key)
         check_payload(handler, payload, id_, self._disclosure)
         return Invoke(
             invocation_id=id_,

@@ -70,6 +70,8 @@ _KINDS: dict[bytes, tuple[str, Callable[[bytes], str]]] = {
     b"t": ("timer", _timer),
     b"a": ("attached caller", _attached),
     b"z": ("paused", _text),
+    b"w": ("promise", _parts),
+    b"y": ("waits for a promise", lambda rest: f"{_parts(rest[:-35])} by {_text(rest[-34:-4])}"),
     b"o": ("owed to an app", _numbered("command")),
     b"r": ("replay", _replay),
     b"k": ("replay's order", _replay),
