@@ -1,6 +1,7 @@
 """asyncio.TaskGroup: all of it, or none."""
 
 import asyncio
+import gc
 from typing import Any
 
 from odradek import Context, TerminalError
@@ -111,3 +112,26 @@ def test_groups_of_invocations_beside_each_other(rig: Rig) -> None:
     rig.start(app_of(body))
     asked = [rig.ask("aio/go") for _ in range(30)]
     assert [one.value() for one in asked] == [one.id for one in asked]
+
+
+def test_groups_within_groups_that_are_evicted_are_thrown_away_without_a_word(rig: Rig) -> None:
+    """Pytest fails the test for an exception that is ignored where a coroutine is collected."""
+
+    async def body(ctx: Context) -> Any:
+        async def inner() -> int:
+            async with asyncio.TaskGroup() as outside:
+                outside.create_task(nap(0.05))
+                async with asyncio.TaskGroup() as inside:
+                    inside.create_task(nap(0.04))
+                    await after(10)
+                    await nap(0.03)
+            return 1
+
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(inner())
+            group.create_task(inner())
+            await nap(0.02)
+        return task.result()
+
+    assert outcome(rig, body) == 1
+    gc.collect()

@@ -36,6 +36,9 @@ FOREVER_S = 100 * 365 * 86_400.0
 KEPT_TASKS = 64
 """From so many on, those that have ended are let go of."""
 
+MOST_CLOSINGS = 100
+"""Of one coroutine: one that awaits something whatever happens is left as it is."""
+
 
 class Operation(Protocol):
     """An operation that has begun and not ended."""
@@ -264,7 +267,7 @@ class Turns:
         """The coroutines are thrown away; what their `finally` blocks ask for does not happen."""
         try:
             with self._loop.being(self.main):
-                handler.close()
+                _close(handler)
         finally:
             self._close_tasks()
 
@@ -281,9 +284,21 @@ class Turns:
             try:
                 with self._loop.being(task):
                     if coroutine is not None:
-                        coroutine.close()
+                        _close(coroutine)
             except BaseException:  # noqa: BLE001, S110  (a finally block that awaits, or fails, is of no consequence here)
                 pass
             if waiter is not None:
                 waiter.cancel()  # which has it forget the task: the two hold each other
         self.main.let_go()
+
+
+def _close(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Throw it away. A task group in it awaits its tasks all the same, and each in which it stands: once more for each."""
+    for _ in range(MOST_CLOSINGS):
+        try:
+            coroutine.close()
+        except RuntimeError:
+            if getattr(coroutine, "cr_frame", None) is None:
+                raise
+        else:
+            return
