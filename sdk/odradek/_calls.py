@@ -234,13 +234,19 @@ class Calls(Generic[C, W]):
     @overload
     def attach(self, invocation_id: str, /, *, returns: TypeForm[T]) -> Call[T]: ...
     @overload
-    def attach(self, workflow: Callable[[W, Any], Awaitable[R]], /, *, key: str) -> Call[R]: ...
+    def attach(
+        self, handler: Callable[[W, Any], Awaitable[R]], /, *, key: str, idempotency_key: str | None = None
+    ) -> Call[R]: ...
+    @overload
+    def attach(self, handler: Callable[[C, Any], Awaitable[R]], /, *, idempotency_key: str) -> Call[R]: ...
 
-    def attach(self, target: Any, /, *, returns: Any = UNSET, key: str | None = None) -> Call[Any]:
-        """Give the result of an invocation that exists, by its id, or of a workflow, by its function and key.
+    def attach(
+        self, target: Any, /, *, returns: Any = UNSET, key: str | None = None, idempotency_key: str | None = None
+    ) -> Call[Any]:
+        """Give the result of what was started before: by its id, by a workflow's key, or by a handler and idempotency key.
 
-        Raises TypeError when `returns` (for an id) or `key` (for a workflow) is missing; when awaited, TerminalError:
-        what the invocation ended with, 404 when there is none.
+        Raises TypeError when `returns` (for an id), `key` (for a workflow) or `idempotency_key` (for a handler) is missing; when
+        awaited, TerminalError: what the invocation ended with, 404 when there is none.
 
         Example::
 
@@ -251,9 +257,15 @@ class Calls(Generic[C, W]):
                 raise Misuse("attach(invocation_id): pass returns=, the type of the result, and no key")
             return self._attach_invocation(target, serde_for("attach: returns=", returns).load)
         handler = callee_of(target)
-        if handler.mode != "run" or not key:
-            raise Misuse(f"attach({handler.target}): pass the run function of a workflow and its key, or an invocation id")
-        return self._attach_workflow(handler.service, encode_key(key), handler.result.load)
+        if handler.mode == "run" and key:
+            return self._attach_workflow(handler.service, encode_key(key), handler.result.load)
+        if handler.mode == "run" or idempotency_key is None or handler.keyed != bool(key):
+            raise Misuse(
+                f"attach({handler.target}): pass the run function of a workflow and its key, a handler with the key and the "
+                "idempotency key that it was called with, or an invocation id"
+            )
+        raw_key = encode_key(key) if key else None
+        return self._attach_call(handler.target, raw_key, idempotency_key, handler.result.load)
 
     def resolve(self, awakeable_id: str, value: object, /) -> None:
         """Complete an awakeable with a value, encoded by its own type."""
@@ -275,11 +287,14 @@ class Calls(Generic[C, W]):
         self, target: Target, delay: Seconds | datetime | None, idempotency_key: str | None, headers: Mapping[str, str]
     ) -> str: ...
 
-    def _attach_invocation(self, invocation_id: str, decode: Decode) -> Call[Any]:
-        self._later("attach in a handler", "call with idempotency_key=: who calls again with the same key gets the same result")
+    @abstractmethod
+    def _attach_invocation(self, invocation_id: str, decode: Decode) -> Call[Any]: ...
 
-    def _attach_workflow(self, workflow: str, key: bytes, decode: Decode) -> Call[Any]:
-        self._later("attach in a handler", "keep the result in the state of an object, and call for it")
+    @abstractmethod
+    def _attach_workflow(self, workflow: str, key: bytes, decode: Decode) -> Call[Any]: ...
+
+    @abstractmethod
+    def _attach_call(self, target: str, key: bytes | None, idempotency_key: str, decode: Decode) -> Call[Any]: ...
 
     @abstractmethod
     def _complete(self, awakeable_id: str, value: bytes) -> None: ...

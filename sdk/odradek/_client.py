@@ -78,6 +78,10 @@ class Client(Calls[Context, WorkflowContext]):
         path = f"/odradek/workflows/{workflow}/{_escape(key)}/attach"
         return self._open().get(self.url + path, decode)
 
+    def _attach_call(self, target: str, key: bytes | None, idempotency_key: str, decode: Decode) -> Call[Any]:
+        url = self._handler_url(Target(target, key, b"", decode, raw=False)) + "/attach"
+        return self._open().get(url, decode, {"idempotency-key": idempotency_key})
+
     def _complete(self, awakeable_id: str, value: bytes) -> None:
         self._open().post_now(f"{self.url}/odradek/awakeables/{_escape(awakeable_id.encode())}/resolve", value, NOTHING)
 

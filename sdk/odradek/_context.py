@@ -20,7 +20,7 @@ from odradek._body import step_body
 from odradek._calls import AWAITED, Calls, Target
 from odradek._errors import UNSET, Misuse, RefusedValue, Seconds, error_code, seconds, unix_ms
 from odradek._logger import ContextLogger
-from odradek._port import AwakeableOf, CallOf, ResolveOf, SendOf, Sleep
+from odradek._port import AttachTo, AwakeableOf, CallOf, ResolveOf, SendOf, Sleep
 from odradek._promise import Promise
 from odradek._serde import decode_key, describe, encode_any, encode_headers, serde_for
 from odradek._state import Name, State
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from odradek._future import Awakeable, Call, Future
+    from odradek._guard import Decode
     from odradek._port import Operations
     from odradek._retry import RetryPolicy
 
@@ -259,6 +260,15 @@ class Context(Calls["Context", "WorkflowContext"]):
 
     def _later(self, what: str, instead: str) -> NoReturn:
         self._ops.refuse(f"{what} comes in a later release of odradek: until then, {instead}")
+
+    def _attach_invocation(self, invocation_id: str, decode: Decode) -> Call[Any]:
+        return self._ops.begin(AttachTo(decode, invocation_id))
+
+    def _attach_workflow(self, workflow: str, key: bytes, decode: Decode) -> Call[Any]:
+        return self._ops.begin(AttachTo(decode, target=f"{workflow}/run", key=key))
+
+    def _attach_call(self, target: str, key: bytes | None, idempotency_key: str, decode: Decode) -> Call[Any]:
+        return self._ops.begin(AttachTo(decode, target=target, key=key, idempotency_key=idempotency_key))
 
     def _complete(self, awakeable_id: str, value: bytes) -> None:
         self._ops.begin(ResolveOf(awakeable_id, value))

@@ -44,9 +44,9 @@ class Exchange:
         """Send a request in the background; the call completes with its reply."""
         return self._start(httpx.Request("POST", url, content=body, headers=headers), decode)
 
-    def get(self, url: str, decode: Decode) -> Call[Any]:
+    def get(self, url: str, decode: Decode, headers: Mapping[str, str] | None = None) -> Call[Any]:
         """Ask in the background; the call completes with the reply."""
-        return self._start(httpx.Request("GET", url), decode)
+        return self._start(httpx.Request("GET", url, headers=headers), decode)
 
     def post_now(self, url: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
         """Send a request and wait for its reply, blocking. Raises what the ingress says went wrong."""

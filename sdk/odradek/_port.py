@@ -127,6 +127,18 @@ class ResolveOf(Asked[None]):
 
 
 @dataclass(frozen=True, slots=True)
+class AttachTo(Asked[Call[Any]]):
+    """The result of an invocation is awaited: by its id, or as what `target` was asked for, by its key or an idempotency key."""
+
+    decode: Callable[[bytes], Any]
+    invocation_id: str = ""
+    target: str = ""
+    key: bytes | None = None
+    idempotency_key: str | None = None
+    word: ClassVar[str] = "attach"
+
+
+@dataclass(frozen=True, slots=True)
 class PromiseAwaited(Asked[Future[Any]]):
     """What this promise of the workflow's key is given."""
 

@@ -306,8 +306,6 @@ LATER: dict[str, Callable[[Any], Any]] = {
     "ctx.compensate": lambda ctx: ctx.compensate(blocking),
     "ctx.patched": lambda ctx: ctx.patched("x"),
     "cancel": lambda ctx: ctx.cancel("inv"),
-    "attach in a handler": lambda ctx: ctx.attach("inv", returns=int),
-    "attach in a handler, of a workflow": lambda ctx: ctx.attach(run_flow, key="k"),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from odradek import Call, Future
 from odradek._errors import Refused
-from odradek._port import Asked, AwakeableOf, CallOf, Headers, Origin, ResolveOf, SendOf, Sleep, StepBody
+from odradek._port import Asked, AttachTo, AwakeableOf, CallOf, Headers, Origin, ResolveOf, SendOf, Sleep, StepBody
 
 
 class Notes:
@@ -75,7 +75,7 @@ class Notes:
                 once = (asked.delay_s, asked.at_ms, asked.idempotency_key, dict(asked.headers))
                 self.sends.append((asked.target, asked.key, asked.payload, *once))
                 return "inv-3"
-            case AwakeableOf() | ResolveOf():
+            case AttachTo() | AwakeableOf() | ResolveOf():
                 self.others.append(asked)
                 return None
             case _:

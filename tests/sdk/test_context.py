@@ -27,7 +27,7 @@ from odradek import (
     WorkflowContext,
 )
 from odradek._errors import Refused
-from odradek._port import AwakeableOf, Origin, ResolveOf
+from odradek._port import AttachTo, AwakeableOf, Origin, ResolveOf
 
 from .notes import Notes
 
@@ -330,8 +330,6 @@ def test_what_comes_later_says_so() -> None:
         lambda: ctx.signal(Name("s", int)),
         lambda: ctx.patched("x"),
         lambda: ctx.cancel("inv-1"),
-        lambda: ctx.attach("inv-1", returns=int),
-        lambda: ctx.attach(run, key="k"),
     ]
     for word in words:
         with pytest.raises(Refused, match="comes in a later release of odradek: until then, "):
@@ -350,3 +348,27 @@ def test_awakeables_are_asked_for_and_resolved() -> None:
     assert resolved == [ResolveOf("awk", b'{"id":"1","amount":2}'), ResolveOf("awk", b"", 422, "no")]
     with pytest.raises(TypeError, match=r"ctx\.awakeable: type"):
         ctx.awakeable(object())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def test_attach_says_what_is_meant() -> None:
+    flow, thing = Workflow("flow"), Object("thing")
+
+    @flow.run
+    async def run(ctx: WorkflowContext, request: str) -> int:
+        return 0
+
+    @thing.handler
+    async def go(ctx: ObjectContext, n: int) -> int:
+        return n
+
+    notes = Notes()
+    ctx = Context(notes, "a/b")
+    ctx.attach("inv_x", returns=int)
+    ctx.attach(run, key="k")
+    ctx.attach(go, key="k", idempotency_key="i")
+    asked = [each for each in notes.others if isinstance(each, AttachTo)]
+    assert [(each.invocation_id, each.target, each.key, each.idempotency_key) for each in asked] == [
+        ("inv_x", "", None, None), ("", "flow/run", b"k", None), ("", "thing/go", b"k", "i"),
+    ]  # fmt: skip
+    with pytest.raises(TypeError, match="a handler with the key and the idempotency key"):
+        ctx.attach(go, key="k")

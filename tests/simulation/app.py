@@ -184,6 +184,11 @@ class Performance:
                 return call(self._to("wf/run"), task, key=key, returns=list[Any])
             case "wait":
                 return call(self._to("wf/wait"), key=key, returns=str)
+            case "attach":
+                id_ = current().send(self._to("wf/run"), task, key=key)
+                if self.task["at"] != FAR:  # an id is one of this app
+                    return current().attach(id_, returns=list[Any])
+                return call(self._to("wf/run"), task, key=key, returns=list[Any])
             case "send":
                 current().send(self._to("wf/run"), task, key=key)
         return None

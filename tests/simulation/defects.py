@@ -235,6 +235,10 @@ DEFECTS = (
         "            if row is not None and shard.read(row) is not None:\n", "            if row is not None and not row:\n",
     ),
     Defect(
+        "attach-misses", "who attaches to what has ended is not told of its end", "core/lifecycle/starts.py",
+        "        if existing.status in ENDED:\n            complete.payload", "        if False:\n            complete.payload",
+    ),
+    Defect(
         "resolve-dropped", "an awakeable is not resolved by one that ends at once", "core/operations/resolve.py",
         "    parting = True\n", "    parting = False\n",
     ),

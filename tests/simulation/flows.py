@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FLOW, STARTS, TELLS = "wf", "in-wf", "in-word"
 WORD = Name("word", str)
-WAYS = ("call", "call", "send", "wait", "none")
+WAYS = ("call", "call", "send", "attach", "attach", "wait", "none")
 
 
 def key_of(number: int) -> str:
@@ -48,7 +48,7 @@ def operation(rng: Random, count: int) -> Op:
 
 def used(program: Program) -> set[int]:
     """Which of the workflows anybody starts."""
-    return {op["flow"] for op in _operations(program) if op["way"] in ("call", "send")} | {
+    return {op["flow"] for op in _operations(program) if op["way"] in ("call", "send", "attach")} | {
         entry.task["flow"] for entry in program.entries if entry.topic == STARTS
     }
 

@@ -82,7 +82,7 @@ class Expected:
                 at_ms += op["ms"]
                 kept = len(tokens)
             at_ms += op["ms"] if kind in ("nap", "stumble") else 0
-            if kind in AWAITED or (kind in ("limited", "abroad") and "later" in op) or op.get("way") in ("call", "wait"):
+            if kind in AWAITED or (kind in ("limited", "abroad") and "later" in op) or op.get("way") in ("call", "wait", "attach"):
                 pending.append((len(told), self._answer(task, index, op)))
                 told.append(None)
         for slot, answer in pending:

@@ -250,6 +250,8 @@ class Machine(Scope):
             case "complete":
                 entry = Entry("completion", command.ref, value=command.payload, failure=command.failure)
                 self._advance.complete(shard, command.id, entry)
+            case "attach":
+                self.starts.attach(shard, command)
             case "awakeable":
                 self._settling.awakeable(shard, command)
             case "forward":

@@ -62,6 +62,7 @@ class Inspection:
             "invoke": self._invoke,
             "complete": self._complete,
             "awakeable": self._awakeable,
+            "attach": self._attach,
             "forward": self._forward,
             "barrier": self._barrier,
             "replay": self._replay,
@@ -124,6 +125,11 @@ class Inspection:
 
     def _complete(self, shard: Shard, command: Command) -> Flaw | None:
         return self._id(shard, command.id) or _result(command) or self._awaited(shard, command)
+
+    def _attach(self, shard: Shard, command: Command) -> Flaw | None:
+        if not command.caller_id:
+            return Flaw("caller_id", "nobody is named who would wait")
+        return self._id(shard, command.id) or _caller(command)
 
     def _awakeable(self, shard: Shard, command: Command) -> Flaw | None:
         flaw = self._id(shard, command.id) or _result(command)

@@ -9,7 +9,7 @@ import logging
 
 from odradek_runtime.core.locks import Queued
 from odradek_runtime.core.records import keys
-from odradek_runtime.core.records.answers import reply_of
+from odradek_runtime.core.records.answers import completion, reply_of
 from odradek_runtime.core.records.fingerprint import differ, fingerprint
 from odradek_runtime.core.records.formats import COMMAND, ENDED, Command, Header, Stored, Timer
 from odradek_runtime.core.records.request import Attach, Failure, Invoke, Pending, Reply
@@ -84,6 +84,15 @@ class Starts:
         base = self._scope.base(stored.target.partition("/")[0], stored.key) if stored.target in self._scope.handlers else b""
         over = self._scope.sizes.why_unkept(stored, base)
         return over and over + made_of(stored.payload, stored.key, stored.headers)
+
+    def attach(self, shard: Shard, command: Command) -> None:
+        """A handler waits for the end of what it has not started itself."""
+        existing = self._living.stored(shard, command.id)
+        if existing is not None:
+            self._attach_caller(shard, existing, command)
+            return
+        gone = Failure(404, f"there is no invocation {command.id}: it never was, or its retention has passed")
+        self._outward.route(completion(command.caller_app, command.caller_id, command.ref, None, gone), shard)
 
     def _attach_caller(self, shard: Shard, existing: Stored, command: Command) -> None:
         if not command.caller_id:

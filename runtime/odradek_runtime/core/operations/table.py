@@ -7,6 +7,7 @@ from typing import Any
 
 from odradek._port import (
     Asked,
+    AttachTo,
     AwakeableOf,
     CallOf,
     PromiseAwaited,
@@ -18,6 +19,7 @@ from odradek._port import (
     StepBody,
 )
 
+from .attach import AttachKind
 from .awakeable import AwakeableKind
 from .call import CallKind
 from .kind import Kind, Recorded
@@ -31,6 +33,7 @@ _PROMISE = PromiseKind()
 ASKED: Mapping[type[Asked[Any]], Kind] = {
     StepBody: StepKind(), Sleep: SleepKind(), CallOf: CallKind(), SendOf: SendKind(),
     AwakeableOf: AwakeableKind(), ResolveOf: ResolveKind(),
+    AttachTo: AttachKind(),
     PromiseAwaited: _PROMISE, PromisePeeked: _PROMISE, PromiseGiven: _PROMISE,
 }  # fmt: skip
 """By what a handler asks for."""
