@@ -231,10 +231,6 @@ DEFECTS = (
         "        command.id = command.id",
     ),
     Defect(
-        "waiter-left", "one that ends leaves behind that it waits for a promise", "core/lifecycle/ending.py",
-        "            if row is not None and shard.read(row) is not None:\n", "            if row is not None and not row:\n",
-    ),
-    Defect(
         "attach-misses", "who attaches to what has ended is not told of its end", "core/lifecycle/starts.py",
         "        if existing.status in ENDED:\n            complete.payload", "        if False:\n            complete.payload",
     ),
