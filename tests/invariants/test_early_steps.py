@@ -7,7 +7,7 @@ import pytest
 
 from odradek import App, Context, ObjectContext, State, step
 from odradek_runtime.core.records import keys
-from odradek_runtime.worker.engine.throttle import DRAIN_MS, DRAINED_MS
+from odradek_runtime.worker.engine.drain import DRAIN_MS, DRAINED_MS, URGENT_DRAIN_MS
 from tests.invariants.conftest import MakeStage
 from tests.invariants.stage import Stage
 
@@ -36,6 +36,10 @@ def looking_up(stage: MakeStage, **settings: int) -> Stage:
     @app.handler
     async def then(ctx: Context) -> int:
         return await careful(await more(0))
+
+    @app.handler
+    async def strict(ctx: Context) -> int:
+        return await careful(0)
 
     @app.handler
     async def left(ctx: Context) -> str:
@@ -187,6 +191,37 @@ def rest(here: Stage) -> None:
 def journal_of(here: Stage) -> dict[bytes, bytes | None]:
     """What the first commit that was sent says in the journal, but where the shard stands."""
     return {key: value for key, value in here.member.sent[0].journal[0] if key != keys.POSITIONS}
+
+
+def test_a_request_whose_quick_steps_end_in_time_waits_for_one_commit(stage: MakeStage) -> None:
+    here = looking_up(stage)
+    here.executor.load = 1
+    replies = here.ask("row/go")
+    for done in range(3):
+        here.until(lambda done=done: len(here.executor.submitted) == done + 1, commits=False)
+        assert here.member.held is None
+        assert 0 < here.engine.patience_s() <= URGENT_DRAIN_MS / 1000
+        here.step_ends(here.executor.submitted[done], done + 1)
+    here.until(lambda: replies)
+    assert (len(here.member.sent), replies[0].value) == (1, b"3")
+
+
+def test_a_request_whose_steps_are_slow_is_not_kept_waiting(stage: MakeStage) -> None:
+    here = looking_up(stage)
+    here.executor.load = 1
+    here.ask("row/go")
+    here.until(lambda: here.executor.submitted, commits=False)
+    here.later(URGENT_DRAIN_MS + 0.1)
+    here.turn()
+    assert here.member.held is not None
+
+
+def test_a_strict_step_is_not_kept_waiting_for_others(stage: MakeStage) -> None:
+    here = looking_up(stage)
+    here.ask("row/strict")
+    here.executor.load = 1
+    here.until(lambda: here.member.held is not None, commits=False)
+    assert here.steady_ms == 0, "no time has passed"
 
 
 def test_what_begins_and_ends_within_an_epoch_leaves_nothing_but_what_it_did(stage: MakeStage) -> None:

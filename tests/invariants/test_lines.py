@@ -2,7 +2,8 @@
 
 from odradek import App, ObjectContext, State, step
 from odradek_runtime.log.port import Partition
-from odradek_runtime.worker.engine.throttle import DRAIN_MS, DRAINED_MS, PACE_MS
+from odradek_runtime.worker.engine.drain import DRAIN_MS, DRAINED_MS
+from odradek_runtime.worker.engine.throttle import PACE_MS
 from tests.invariants.conftest import MakeStage
 from tests.invariants.stage import Stage
 

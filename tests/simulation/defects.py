@@ -130,9 +130,9 @@ DEFECTS = (
     ),
     Defect(
         "next-step-early", "a step starts before the result that it follows is durable", "worker/engine/engine.py",
-        "        self._member.commit(transaction)\n",
-        "        if epoch.results:\n            self._executor.submit(epoch.steps)\n            epoch.steps = []\n"
-        "        self._member.commit(transaction)\n",
+        "            self._commits.send()\n",
+        "            self._commits.send()\n            if epoch.results:\n                self._executor.submit(epoch.steps)\n"
+        "                epoch.steps = []\n",
     ),
     Defect(
         "all-steps-early", "a step starts at once though its author has not said that it may", "core/lifecycle/keeping.py",
@@ -150,7 +150,7 @@ DEFECTS = (
         harmless="only a worker that stops, or starts over, closes an epoch with such: whoever has the shard next finds the timer",
     ),
     Defect(
-        "reply-after-step-early", "a reply goes out before the step's result that it follows is durable", "worker/engine/engine.py",
+        "reply-after-step-early", "a reply goes out before the step's result that it follows is durable", "worker/engine/commits.py",
         "        self._member.commit(transaction)\n",
         "        for answer, reply in epoch.replies if epoch.results else ():\n            answer(reply)\n"
         "        self._member.commit(transaction)\n",
@@ -288,9 +288,8 @@ DEFECTS = (
         "            pass\n",
     ),
     Defect(
-        "answer-dates-store", "a store is as old as the commit's answer, not as the commit", "worker/engine/engine.py",
-        "            shard.committed(event.positions[number], int(self._sent_ms), self._sent_steady_ms, recent_bytes)\n",
-        "            shard.committed(event.positions[number], int(self.machine.now_ms), self._sent_steady_ms, recent_bytes)\n",
+        "answer-dates-store", "a store is as old as the commit's answer, not as the commit", "worker/engine/commits.py",
+        "event.positions[shard_number], int(self._sent_ms), self", "event.positions[shard_number], int(machine.now_ms), self",
     ),
     Defect(
         "ended-step-runs", "a step runs though its invocation has ended in the epoch that would have started it",
@@ -317,7 +316,7 @@ DEFECTS = (
     ),
     Defect(
         "named-apart", "an idempotency key is another one when its handler is named with its app", "core/operations/call.py",
-        "request_id(local, key,", "request_id(asked.target, key,",
+        "shared_id(asker.scope, app, local, key,", "shared_id(asker.scope, app, asked.target, key,",
     ),
     Defect(
         "anew-unseen", "an input that is made again while the app runs is read on from the old position",
@@ -345,8 +344,8 @@ DEFECTS = (
     ),
     Defect(
         "argument-unmeasured", "a call is sent whatever the size of its argument", "core/topics/sizes.py",
-        "        if size > SMALL_BYTES:\n            self._check(what, size, f",
-        "        if size < 0:\n            self._check(what, size, f",
+        "*_texts(command.headers)) + AROUND_BYTES\n        if size > SMALL_BYTES:\n            self._check(",
+        "*_texts(command.headers)) + AROUND_BYTES\n        if size < 0:\n            self._check(",
     ),
     Defect(
         "forward-unmeasured", "a record is forwarded whatever its size", "core/lifecycle/outward.py",

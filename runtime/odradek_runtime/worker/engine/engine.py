@@ -200,7 +200,7 @@ class Engine:
         if self.intake.waiting and self._throttle.clear_ms > 0.0:
             waits_ms.append(self._throttle.clear_ms)
         if self.inflight is None and not self.machine.epoch.empty:
-            waits_ms.append(max(self._linger_ms(), self._throttle.drain_ms))
+            waits_ms.append(max(0.0 if self.machine.epoch.urgent else self._linger_ms(), self._throttle.drain_ms))
         return min(max(min(waits_ms, default=500.0), 0.0), 500.0) / 1000 if not self._full() else 0.5
 
     @property
@@ -281,7 +281,7 @@ class Engine:
         age_ms = self.machine.steady_ms - epoch.started_ms
         forced = self._handover.losing or self.flags.stopping
         urgent = epoch.urgent and (not self.machine.busy or age_ms >= BUSY_MS)
-        due = forced or urgent or self._full() or (self._linger_ms() <= 0 and self._throttle.may_close())
+        due = forced or self._full() or ((urgent or self._linger_ms() <= 0) and self._throttle.may_close())
         if due and self._stores_are_sound():
             self._commits.send()
 

@@ -13,23 +13,18 @@ from odradek_runtime.core.epoch import Epoch
 from odradek_runtime.core.machine import Machine
 from odradek_runtime.worker.steps.executor import Executor
 
+from .drain import DRAIN_MS, DRAINED_MS, URGENT_DRAIN_MS, URGENT_DRAINED_MS, Drain
 from .flags import Flags
 from .intake import Intake
 
 HELD_MS = 100.0
 """How long records wait before their partitions are paused: that drops what the client library has fetched ahead."""
-DRAIN_MS = 20.0
-"""How long an epoch that nobody waits for stays open for the next of the steps that run already to end within it."""
-DRAINED_MS = 200.0
-"""And for all of them."""
 PACE_MS = 100.0
 """Over how long it is reckoned how fast lines move."""
 QUICK_PER_MS = 1.0
 """The worker has its hands full with lines of which so many a millisecond come to have their key."""
 STANDING_PART = 8
 """Such a line counts from an eighth of what may be under way."""
-UNDRAINED = 16
-"""So many epochs do not, after one for which few of them ended in time."""
 
 
 class Throttle:
@@ -46,11 +41,8 @@ class Throttle:
         self._shares: Shares = settings.shares
         self._closed = False
         self._closed_ms = 0.0
-        self._drains = 0
-        """The number of the epoch that takes nothing in any more."""
-        self._drains_ms = self._ended_ms = 0.0
-        """Since when, and when it last had fewer of them."""
-        self._drained = self._left = self._undrained = 0
+        self._patient = Drain(DRAIN_MS, DRAINED_MS)
+        self._urgent = Drain(URGENT_DRAIN_MS, URGENT_DRAINED_MS)
         self._standing = self._moved = 0
         """Who stands in line for a key since an earlier epoch, and how many of them have come to have it since `_paced_ms`."""
         self._moved_ms = -DRAIN_MS
@@ -61,7 +53,7 @@ class Throttle:
     def holds(self, inflight: Epoch | None) -> bool:
         """Whether records have to wait: enough runs, or stands in line for its key, or the epoch is about to close."""
         self._look(inflight)
-        return self._closed or self._drains == self._machine.epoch.number or self.clear_ms > 0.0
+        return self._closed or self._drain.has_begun(self._machine.epoch.number) or self.clear_ms > 0.0
 
     @property
     def clear_ms(self) -> float:
@@ -93,38 +85,25 @@ class Throttle:
         elif at_work >= self._most:
             self._closed, self._closed_ms = True, machine.steady_ms
 
+    @property
+    def _drain(self) -> Drain:
+        return self._urgent if self._machine.epoch.urgent else self._patient
+
     def may_close(self) -> bool:
         """Whether the epoch, whose time has come, need not wait for steps that run to end within it: then they leave no trace.
 
-        Where most of them do not, as slow ones, the next epochs do not wait: records have to meanwhile.
+        Steps that its commit is to start would wait longer, too.
         """
-        if not self._executor.load:
-            return True
         machine, epoch = self._machine, self._machine.epoch
-        left = machine.keeping.unanchored + machine.lined_up
-        if not left:
+        if not self._executor.load or epoch.steps:
             return True
-        left += machine.standing
-        now_ms = machine.steady_ms
-        if self._drains != epoch.number:
-            if self._undrained:
-                self._undrained -= 1
-                return True
-            self._drains, self._drains_ms, self._drained, self._left = epoch.number, now_ms, left, left + 1
-        if left < self._left:
-            self._left, self._ended_ms = left, now_ms
-        if self.drain_ms > 0.0:
-            return False
-        if left > self._drained * 3 // 4:
-            self._undrained = UNDRAINED
-        return True
+        left = machine.keeping.unanchored + machine.lined_up
+        return not left or self._drain.is_over(epoch.number, left + machine.standing, machine.steady_ms)
 
     @property
     def drain_ms(self) -> float:
         """How long the epoch may still wait for that; 0 while it does not."""
-        if self._drains != self._machine.epoch.number:
-            return 0.0
-        return max(min(self._ended_ms + DRAIN_MS, self._drains_ms + DRAINED_MS) - self._machine.steady_ms, 0.0)
+        return self._drain.left_ms(self._machine.epoch.number, self._machine.steady_ms)
 
     def regulate(self, inflight: Epoch | None) -> None:
         """Too many steps, or starts under a limit, wait, or hold too much: the inputs pause, nothing is dropped (invariant 7)."""
