@@ -150,7 +150,8 @@ DEFECTS = (
         harmless="only a worker that stops, or starts over, closes an epoch with such: whoever has the shard next finds the timer",
     ),
     Defect(
-        "reply-after-step-early", "a reply goes out before the step's result that it follows is durable", "worker/engine/commits.py",
+        "reply-after-step-early", "a reply goes out before the step's result that it follows is durable",
+        "worker/engine/commits.py",
         "        self._member.commit(transaction)\n",
         "        for answer, reply in epoch.replies if epoch.results else ():\n            answer(reply)\n"
         "        self._member.commit(transaction)\n",

@@ -61,6 +61,13 @@ class Reset(NamedTuple):
     until: int
 
 
+class Running(NamedTuple):
+    """A step that runs (`run` says which run of it), of an invocation that was begun then: another may have its id by its end."""
+
+    run: object
+    created_ms: int
+
+
 class Shard:
     """One owned shard after its restore. `local`: commands may be handed over within an epoch (invariant 11)."""
 
@@ -95,8 +102,8 @@ class Shard:
         """By service: what the state keys of a key begin with, as the lanes remember it."""
         self.locks = Locks(self)
         self.timers = Timers()
-        self.running: set[tuple[str, int]] = set()
-        """Steps (invocation id, ref) that this worker has started and not heard of, of invocations in the journal."""
+        self.running: dict[tuple[str, int], Running] = {}
+        """Steps, by invocation id and ref, that this worker has started and not heard of, of invocations in the journal."""
         self.waiters: dict[str, list[Answer]] = {}
         self.attached: set[str] = set()
         """Invocations that have attached callers: most have none, and a scan for each that ends would cost more than it."""

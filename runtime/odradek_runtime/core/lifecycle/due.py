@@ -155,13 +155,18 @@ class Due:
         self._scope.touch(shard)
         owner = run.owner
         assert isinstance(owner, Live), "whose step it is"
+        created_ms = owner.created_ms
         if owner.anchored:
-            shard.running.discard((owner.id, run.ref))
-        if not self._waits(shard, owner):
+            running = shard.running.get((owner.id, run.ref))
+            if running is None or running.run is not run:  # nobody waits for it, or for another run by now
+                return
+            del shard.running[owner.id, run.ref]
+            created_ms = running.created_ms
+        if not self._waits(shard, owner, created_ms):
             return
         result = judged(run, value, error, self._scope, owner.handler.target)
         if not isinstance(result, Entry):
-            self._later(shard, owner, run, result)
+            self._later(shard, owner, run, result, created_ms)
             return
         self._scope.epoch.results += 1
         if owner.closed:
@@ -169,14 +174,14 @@ class Due:
         else:
             self._advance.go_on(owner, result)
 
-    def _waits(self, shard: Shard, owner: Live) -> bool:
+    def _waits(self, shard: Shard, owner: Live, created_ms: int) -> bool:
         """Whether a step's invocation is still there: as a coroutine, or without one in the store, and not another of that id."""
         if not owner.closed:
             return True
         stored = self._living.stored(shard, owner.id) if owner.anchored else None
-        return stored is not None and stored.created_ms == owner.created_ms
+        return stored is not None and stored.created_ms == created_ms
 
-    def _later(self, shard: Shard, owner: Live, run: StepRun, delay_s: float) -> None:
+    def _later(self, shard: Shard, owner: Live, run: StepRun, delay_s: float, created_ms: int) -> None:
         """It runs again after a while: a timer says when, and stands in the journal with its invocation."""
         if owner.anchored:
             first = keys.timer(0, owner.id, run.ref)
@@ -191,7 +196,7 @@ class Due:
         if live is not None:
             self._keeping.anchor(live)
         again = keys.timer(int(self._scope.now_ms + delay_s * 1000), owner.id, run.ref)
-        shard.set_timer(again, Timer("step", run.attempt + 1, run.first_ms, owner.created_ms))
+        shard.set_timer(again, Timer("step", run.attempt + 1, run.first_ms, created_ms or owner.created_ms))
         if op is not None:
             op.timer = again
 

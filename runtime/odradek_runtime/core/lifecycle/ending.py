@@ -103,7 +103,8 @@ class Ending:
             unheard = [run for run in (*epoch.steps, *epoch.early) if _is_of(run, live)]
             epoch.steps = [run for run in epoch.steps if not _is_of(run, live)]
             epoch.early = [run for run in epoch.early if not _is_of(run, live)]
-            shard.running.difference_update((run.id, run.ref) for run in unheard if live.anchored)
+            for run in unheard if live.anchored else ():
+                shard.running.pop((run.id, run.ref), None)
         for row in (*(op.row for op in live.ops.values()), *_rows_ahead(live)):
             if row is not None and shard.read(row) is not None:
                 shard.put(row, None)

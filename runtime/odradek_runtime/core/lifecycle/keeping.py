@@ -17,7 +17,7 @@ from odradek_runtime.core.running.coroutine_cache import CoroutineCache, data_by
 from odradek_runtime.core.running.invocation import Live
 from odradek_runtime.core.running.waiting import close, waiting
 from odradek_runtime.core.scope import Scope
-from odradek_runtime.core.shard import Shard
+from odradek_runtime.core.shard import Running, Shard
 
 from .limits import Limits
 from .living import Living
@@ -189,7 +189,7 @@ class Keeping:
         shard, stored = live.shard, live.endure()
         op.timer = keys.timer(0, stored.id, op.ref)
         shard.put(op.timer, TIMER.encode(Timer("step", run.attempt, run.first_ms, stored.created_ms)))
-        shard.running.add((stored.id, op.ref))
+        shard.running[stored.id, op.ref] = Running(run, stored.created_ms)
 
     # --- coroutines ---
 

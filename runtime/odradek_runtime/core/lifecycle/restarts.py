@@ -89,6 +89,9 @@ class Restarts:
         came = [entry for entry in live.journal.completions if entry.ref < first]
         self._forget(shard, live, first)
         stored.created_ms = max(int(self._scope.now_ms), stored.created_ms + 1)  # what comes of the old ones is nobody's
+        for place, running in shard.running.items():
+            if place[0] == stored.id:  # a step before that entry that still runs goes on, and its result counts
+                shard.running[place] = running._replace(created_ms=stored.created_ms)
         stored.attempts, stored.failed_ms, stored.reason = 0, 0, ""
         self._write(shard, stored, kept, came)
         self._due.retry(shard, stored)
@@ -98,7 +101,8 @@ class Restarts:
         self._killing.tell_callees(shard, live, "kill", first)
         self._killing.put_out(shard, live.endure())
         self._ending.set_free(live)
-        shard.running.difference_update([place for place in shard.running if place[0] == live.id])
+        for place in [place for place in shard.running if place[0] == live.id and place[1] >= first]:
+            del shard.running[place]
 
     def _write(self, shard: Shard, stored: Stored, kept: list[Entry], came: list[Entry]) -> None:
         """What is kept of its journal, and the timers of what it waits for still."""
