@@ -91,7 +91,7 @@ def test_they_hash_by_number_so_that_sets_have_one_order() -> None:
 
 def test_a_durable_loop_is_given_the_future_itself() -> None:
     class DurableLoop(asyncio.SelectorEventLoop):
-        durable = True
+        direct = True
 
     loop = DurableLoop()
     waited: Future[str] = Future(loop=loop, seq=1)

@@ -257,8 +257,8 @@ DEFECTS = (
     ),
     Defect(
         "done-again", "a call with the idempotency key of one that has ended runs again", "core/lifecycle/starts.py",
-        "        if existing is not None:\n",
-        '        if existing is not None and existing.status not in ENDED:\n',
+        "        if existing is not None:\n            if command.idempotent and",
+        "        if existing is not None and existing.status not in ENDED:\n            if command.idempotent and",
     ),
     Defect(
         "key-not-passed-on", "the next in the inbox is not started", "core/lifecycle/ending.py",
@@ -440,7 +440,7 @@ DEFECTS = (
     ),
     Defect(
         "restart-waits-for-the-old", "a step that ran before a restart is waited for after it", "core/lifecycle/restarts.py",
-        "        shard.running.difference_update([place for place in shard.running if place[0] == live.id])\n", "",
+        "            del shard.running[place]\n", "            pass\n",
     ),
     Defect(
         "restart-unanswered", "a restart from an entry on forgets all results", "core/lifecycle/restarts.py",
