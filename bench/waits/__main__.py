@@ -41,7 +41,7 @@ Scenarios: {", ".join(SCENARIOS)}.
 
 A peer that cannot be had on this machine is told and left out. Restate's server comes by npm, DBOS and Restate's SDK by pip,
 Kafka Streams by Maven, each into a folder of its own; PostgreSQL for DBOS must be installed. A full run of five rounds takes
-about half an hour, --quick three minutes.
+about an hour and a half, --quick eight minutes.
 
 Examples:
 
