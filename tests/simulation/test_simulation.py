@@ -78,3 +78,13 @@ def test_a_seed_repeats_exactly() -> None:
         histories.append(list(world.scheduler.history))
 
     assert histories[0] == histories[1]
+
+
+def test_a_worker_that_dies_leaves_no_coroutine_for_the_garbage_collector() -> None:
+    world = World(7, STEPS)
+    world._inputs()
+    while not (living := [live for worker in world.workers for n in worker.machine.shards for live in worker.machine.living.of(n)]):
+        assert world.scheduler.step()
+    assert any(live.coroutine is not None for live in living)
+    world.close()
+    assert [live for live in living if live.coroutine is not None] == []

@@ -212,12 +212,21 @@ class SimWorker:
         """Nothing of it is left but what is on its disks and on the wire."""
         self.exit()
         self.member.die()
+        self._close_coroutines()
 
     def exit(self) -> None:
         """The process is no more."""
         self.alive = False
         for strand in self._strands:
             strand.kill()
+
+    def _close_coroutines(self) -> None:
+        """Now: collected as garbage they would close amid a turn of another worker, or of another world, and ask in its context."""
+        keeping = self.machine.keeping
+        with inhabited(self.machine.loop):
+            keeping.discard()
+            for number in self.machine.shards:
+                keeping.drop(number)
 
     # --- what runs beside it ---
 

@@ -1,11 +1,12 @@
 """asyncio.Queue and its kin: between the tasks of one invocation."""
 
 import asyncio
+import contextvars
 from typing import Any
 
 import pytest
 
-from odradek import Context
+from odradek import Context, TerminalError
 from tests.engine.asyncio.handlers import after, outcome
 from tests.engine.harness import Rig
 
@@ -47,3 +48,19 @@ def test_a_get_that_times_out_takes_nothing(rig: Rig) -> None:
         return await queue.get()
 
     assert outcome(rig, body) == 1
+
+
+def test_a_step_that_has_taken_the_loop_along_is_told_that_it_works_in_the_handler_alone(rig: Rig) -> None:
+    async def body(ctx: Context) -> Any:
+        loop, variables = asyncio.get_running_loop(), contextvars.copy_context()
+
+        def make() -> None:
+            variables.run(loop.create_future)
+
+        try:
+            await ctx.run(make)
+        except TerminalError as error:
+            return [error.code, error.message.split(",")[0]]
+        return "it was made"
+
+    assert outcome(rig, body) == [501, "the handler's event loop works in the handler alone"]

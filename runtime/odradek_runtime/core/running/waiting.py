@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from .invocation import Live
 
-_WORDS = {"read": "get", "write": "set", "now_ms": "now", "uuid_bytes": "uuid", "seed": "random"}
+_WORDS = {
+    "read": "ctx.get", "write": "ctx.set", "now_ms": "ctx.now", "uuid_bytes": "ctx.uuid", "seed": "ctx.random",
+    "turns": "the handler's event loop",
+}  # fmt: skip
 """Of what has no kind: the words that are other than their names here."""
 
 
@@ -54,13 +57,12 @@ class Waiting:
         raise TerminalError(message, code=501)
 
     def begin(self, asked: Asked[object]) -> NoReturn:
-        self._refuse(asked.word)
+        self._refuse(f"ctx.{asked.word}")
 
     def __getattr__(self, name: str) -> NoReturn:
-        self._refuse(_WORDS.get(name, name))
+        self._refuse(_WORDS.get(name, f"ctx.{name}"))
 
-    def _refuse(self, name: str) -> NoReturn:
-        word = f"ctx.{name}"
+    def _refuse(self, word: str) -> NoReturn:
         raise TerminalError(
             f"{word} works in the handler alone, not in a step or in a thread of its own: a step runs beside its handler, again"
             f" when it fails, and never at a replay. Return from the step what {word} needs, and use {word} after the await",
