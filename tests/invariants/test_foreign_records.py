@@ -268,9 +268,9 @@ def test_what_a_newer_version_may_have_written_is_not_left_out(legacy: Legacy, k
 
 
 def test_a_kind_of_key_that_a_newer_version_may_have_made_is_kept_for_it(legacy: Legacy) -> None:
-    legacy.epoch(1, [], [(b"yx", NEWER)])
+    legacy.epoch(1, [], [(b"xx", NEWER)])
 
-    assert legacy.taken_over().store.get(b"yx") == NEWER
+    assert legacy.taken_over().store.get(b"xx") == NEWER
 
 
 # --- stores of an older version ---
