@@ -40,7 +40,7 @@ def refused(site: Site, method: str, path: str, **how: Any) -> tuple[int, str]:
             "/customer/bob/add/later",
             "expected /customer/{key}/add or /customer/{key}/add/send|attach|output; a slash in a key is written %2F",
         ),
-        ("/odradek/workflows/a/b/attach", "POST /odradek/workflows/a/b/attach: Not Found"),
+        ("/odradek/nothing/a/b", "POST /odradek/nothing/a/b: Not Found"),
     ],
 )
 def test_unknown_names_say_what_there_is(site: Site, path: str, message: str) -> None:

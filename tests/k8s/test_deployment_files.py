@@ -32,7 +32,7 @@ DOCKERFILE = (PROJECT / "Dockerfile").read_text().replace("\\\n", " ")
 # Set by the chart itself, or without meaning under it.
 NOT_IN_THE_CHART = {
     "bootstrap_servers", "data_dir", "host", "port", "admin_host", "admin_port", "private_port", "advertised_url",
-    "group_instance_id", "kafka", "fsync", "private_token",
+    "group_instance_id", "kafka", "fsync", "private_token", "awakeable_secret",
 }  # fmt: skip
 
 

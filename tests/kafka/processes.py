@@ -1,8 +1,11 @@
 """The producers' processes of a worker, and what the kernel says of them."""
 
+import os
+import signal
 from pathlib import Path
 
 from odradek_runtime.log.kafka.remote_producer import PROGRAM
+from tests.kafka.raw import eventually
 
 THREADS = 17
 """Which of a process' fields says how many threads it has."""
@@ -30,3 +33,10 @@ def producers_of(worker: int) -> list[int]:
     every = sorted(int(path.name) for path in Path("/proc").glob("[0-9]*"))
     children = [process for process in every if alive(process) and fields_of(process)[1:2] == [str(worker)]]
     return [child for child in children if PROGRAM[-1].encode() in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def suspend(process: int) -> None:
+    """SIGSTOP: the process does nothing more from when this returns. The signal alone reaches its threads a moment later."""
+    os.kill(process, signal.SIGSTOP)
+    threads = Path(f"/proc/{process}/task")
+    eventually(lambda: all(path.read_text().rpartition(")")[2].split()[0] in "Tt" for path in threads.glob("*/stat")))

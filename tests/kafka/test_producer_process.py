@@ -23,7 +23,7 @@ from odradek_runtime.log.kafka.remote_producer import PROGRAM, RemoteProducer
 from odradek_runtime.log.kafka.trouble import TroubleReporter
 from odradek_runtime.log.port import Log, LogError, Output, Partition, Refused, Trouble
 from tests.contract.station import Station, values
-from tests.kafka.processes import alive, producers_of
+from tests.kafka.processes import alive, producers_of, suspend
 from tests.kafka.raw import eventually
 
 Join = Callable[[Log, str], Station]
@@ -54,11 +54,11 @@ def freeze() -> Iterator[Callable[[], list[int]]]:
     frozen: list[int] = []
 
     def stop() -> list[int]:
-        processes = producers_of(os.getpid())
-        for process in processes:
-            os.kill(process, signal.SIGSTOP)
-        frozen.extend(processes)
-        return processes
+        stopped = producers_of(os.getpid())
+        for process in stopped:
+            suspend(process)
+        frozen.extend(stopped)
+        return stopped
 
     yield stop
     for process in filter(alive, frozen):
@@ -110,7 +110,7 @@ def test_a_process_killed_in_a_transaction_leaves_nothing_of_it(
             kill_all()
             return asked(*arguments)
         for process in producers_of(os.getpid()):
-            os.kill(process, signal.SIGSTOP)  # it does not come to answer
+            suspend(process)  # it does not come to answer
         asked(*arguments)
         kill_all()
         return None
