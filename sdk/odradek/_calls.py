@@ -277,7 +277,7 @@ class Calls(Generic[C, W]):
 
     def cancel(self, target: str | Call[Any], /) -> None:
         """Cancel an invocation, by its call or its id: asyncio.CancelledError at its next await."""
-        self._later("cancel", "let the callee look at its state, and write there that it shall end")
+        self._cancel(target if isinstance(target, str) else target.invocation_id)
 
     @abstractmethod
     def _call(self, target: Target, idempotency_key: str | None, headers: Mapping[str, str]) -> Call[Any]: ...
@@ -298,6 +298,9 @@ class Calls(Generic[C, W]):
 
     @abstractmethod
     def _complete(self, awakeable_id: str, value: bytes) -> None: ...
+
+    @abstractmethod
+    def _cancel(self, invocation_id: str) -> None: ...
 
     @abstractmethod
     def _fail(self, awakeable_id: str, message: str, code: int) -> None: ...

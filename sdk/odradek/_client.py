@@ -85,6 +85,9 @@ class Client(Calls[Context, WorkflowContext]):
     def _complete(self, awakeable_id: str, value: bytes) -> None:
         self._open().post_now(f"{self.url}/odradek/awakeables/{_escape(awakeable_id.encode())}/resolve", value, NOTHING)
 
+    def _cancel(self, invocation_id: str) -> None:
+        self._later("Client.cancel", "`odradek cancel ID`, or POST /invocations/{id}/cancel on the admin API")
+
     def _fail(self, awakeable_id: str, message: str, code: int) -> None:
         body = json.dumps({"message": message, "code": code, "metadata": {}}).encode()
         url = f"{self.url}/odradek/awakeables/{_escape(awakeable_id.encode())}/reject"

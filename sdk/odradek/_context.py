@@ -20,7 +20,7 @@ from odradek._body import step_body
 from odradek._calls import AWAITED, Calls, Target
 from odradek._errors import UNSET, Misuse, RefusedValue, Seconds, error_code, seconds, unix_ms
 from odradek._logger import ContextLogger
-from odradek._port import AttachTo, AwakeableOf, CallOf, ResolveOf, SendOf, Sleep
+from odradek._port import AttachTo, AwakeableOf, CallOf, CancelOf, ResolveOf, SendOf, Sleep
 from odradek._promise import Promise
 from odradek._serde import decode_key, describe, encode_any, encode_headers, serde_for
 from odradek._state import Name, State
@@ -272,6 +272,9 @@ class Context(Calls["Context", "WorkflowContext"]):
 
     def _complete(self, awakeable_id: str, value: bytes) -> None:
         self._ops.begin(ResolveOf(awakeable_id, value))
+
+    def _cancel(self, invocation_id: str) -> None:
+        self._ops.begin(CancelOf(invocation_id))
 
     def _fail(self, awakeable_id: str, message: str, code: int) -> None:
         self._ops.begin(ResolveOf(awakeable_id, b"", error_code("reject: code", code), message))

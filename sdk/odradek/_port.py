@@ -166,6 +166,14 @@ class PromiseGiven(Asked[bool]):
     word: ClassVar[str] = "promise"
 
 
+@dataclass(frozen=True, slots=True)
+class CancelOf(Asked[None]):
+    """The invocation of this id, of this app, is told to end."""
+
+    invocation_id: str
+    word: ClassVar[str] = "cancel"
+
+
 class Operations(Protocol):
     """One invocation as its context sees it. Methods may raise `odradek.TerminalError` for a misuse no retry mends."""
 

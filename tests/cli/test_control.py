@@ -80,3 +80,12 @@ def test_what_waits_is_restarted_and_what_has_ended_is_purged(run: Run) -> None:
     assert "it has not ended" in run("purge", new, ok=False).stderr
     assert run("purge", "--status", "failed", "--yes").stdout == "1 invocation purged\n"
     assert "there is no invocation" in run("show", parent, ok=False).stderr
+
+
+@pytest.mark.usefixtures("desk")
+def test_what_is_cancelled_takes_its_calls_along(run: Run) -> None:
+    parent = call(run, "ticket/bob/solve")
+    until(lambda: len(listed(run)) == 2, "caller and callee")
+    assert run("cancel", parent).stdout == "1 invocation cancelled\n"
+    until(lambda: listed(run) == [], "both have ended")
+    assert "409 ticket/solve was cancelled" in run("show", parent).stdout

@@ -1,4 +1,4 @@
-"""Controls of a world: tasks that never end of themselves, each of which somebody kills, and what comes for their keys after them.
+"""Controls of a world: tasks that never end of themselves, each of which somebody kills or cancels, and what comes after them.
 
 Doomed tasks wait for everything that one can wait for, and note nothing before their waits. So whenever a kill comes, what must be
 seen of one is the same: nothing but that whoever waits for it is told so, and that its key is free. And whatever is under way is
@@ -50,6 +50,10 @@ def _steps(rng: Random) -> list[Op]:
         ops.append({"op": "step", "fails": rng.choice((0, 0, 1)), "later": rng.random() < 0.4, "sync": False})
         ops.append({"op": "nap", "ms": rng.choice((0, 30, 2_000))})
     return ops
+
+
+def _fails(task: Task) -> bool:
+    return any(op["op"] == "fail" or ("task" in op and _fails(op["task"])) for op in task["ops"])
 
 
 def _waits(rng: Random, name: str, key: str, depth: int) -> list[Op]:
@@ -122,7 +126,8 @@ class Controls:
         again_ms = self._rng.uniform(0.5, 1.0) * AGAIN_MS
         self._world.scheduler.later(again_ms, f"somebody kills {entry.task['id']} again", lambda: self._kill(entry))
         if client is not None:
-            self._order("kill", client.id)
+            gently = entry.at_ms % 1 < 0.5 and not _fails(entry.task)  # what fails for ever comes to no await
+            self._order("cancel" if gently else "kill", client.id)
 
     def _pause(self) -> None:
         """Some of what is under way, but where others pause keys of their own."""

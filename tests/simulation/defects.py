@@ -464,4 +464,12 @@ DEFECTS = (
         "        if op.timer is not None and shard.read(op.timer) is not None:\n            shard.put(op.timer, None)\n",
         "        if False:\n            shard.put(op.timer, None)\n",
     ),
+    Defect(
+        "cancel-stays", "the calls that a cancelled invocation waits for are not cancelled", "core/lifecycle/cancelling.py",
+        '        self._killing.tell_callees(shard, live, "cancel")\n', "",
+    ),
+    Defect(
+        "cancel-begins", "what has not begun when it is cancelled begins", "core/lifecycle/cancelling.py",
+        "    return stored.status in UNBEGUN or", "    return",
+    ),
 )

@@ -40,6 +40,15 @@ KILL_EXAMPLES = """
 No code of it runs any more, not even clean-up; whoever waits for it gets a TerminalError of code 409; its key is free.
 What it has sent goes on. A record that started it goes where its subscription says, by default to the dead letters.
 """
+CANCEL_EXAMPLES = """
+[bold]Examples[/]
+
+  odradek cancel inv_aaaae26s7w2qyqxkgkqp54ay2m           its handler gets asyncio.CancelledError where it waits
+  odradek cancel --service trip --key 7                   shows which, and asks
+
+A handler may clean up, with steps and calls, and then return or raise. The calls that it waits for are cancelled, too. What has
+not begun never does. Whoever waits for what is cancelled gets a TerminalError of code 409. odradek kill runs no code of it.
+"""
 PAUSE_EXAMPLES = """
 [bold]Examples[/]
 
@@ -89,6 +98,7 @@ def _over(seen: Sighting | None) -> bool:
 
 
 KILL = Verb("kill", "killed", _over)
+CANCEL = Verb("cancel", "cancelled", _over)
 PAUSE = Verb("pause", "paused", lambda seen: _over(seen) or (seen is not None and seen.status == "paused"))
 PURGE = Verb("purge", "purged", lambda seen: seen is None)
 RESTART = Verb("restart", "restarted", _over)
@@ -110,6 +120,23 @@ def kill(
     """End invocations without running any more of their code, whatever they wait for, and free their keys."""
     which = filters.Filters(service, handler, key, status or [], older, younger)
     carry_out(KILL, ids or [], which, options.settings(bootstrap_servers=bootstrap_servers, data_dir=data_dir), yes=yes)
+
+
+def cancel(
+    ids: Ids = None,
+    service: filters.Service = "",
+    handler: filters.Handler = "",
+    key: filters.Key = None,
+    status: filters.Status = None,
+    older: filters.Older = None,
+    younger: filters.Younger = None,
+    yes: Yes = False,
+    bootstrap_servers: options.BootstrapServers = None,
+    data_dir: options.DataDir = None,
+) -> None:
+    """Have invocations end: their handlers get asyncio.CancelledError where they wait, and may clean up."""
+    which = filters.Filters(service, handler, key, status or [], older, younger)
+    carry_out(CANCEL, ids or [], which, options.settings(bootstrap_servers=bootstrap_servers, data_dir=data_dir), yes=yes)
 
 
 def pause(

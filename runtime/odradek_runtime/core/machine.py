@@ -12,6 +12,7 @@ from functools import partial
 from odradek import App
 from odradek_runtime.configuration.settings import Settings
 from odradek_runtime.core.lifecycle.advance import Advance
+from odradek_runtime.core.lifecycle.cancelling import Cancelling
 from odradek_runtime.core.lifecycle.delivery import Delivery
 from odradek_runtime.core.lifecycle.due import Due
 from odradek_runtime.core.lifecycle.ending import Ending
@@ -74,11 +75,13 @@ class Machine(Scope):
         self.due = Due(self, self.living, keeping, limits, failing, revival, advance, self.starts, workflows)
         killing = Killing(self, self.living, limits, outward, ending, failing, workflows)
         restarts = Restarts(self, self.living, keeping, ending, killing, self.starts, self.due)
+        cancelling = Cancelling(self, self.living, failing, killing, revival, advance, self.due)
         pausing = Pausing(self, self.living, limits, failing, killing, self.due)
         self.replays = Replays(self, self._delivery, rejection)
         self.resets = Resets(self)
         self._orders: dict[str, Callable[[Shard, Command], None]] = {
             "kill": killing.kill,
+            "cancel": cancelling.cancel,
             "purge": killing.purge,
             "restart": restarts.restart,
             "pause": pausing.pause,

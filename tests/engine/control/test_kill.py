@@ -204,3 +204,39 @@ def test_one_killed_in_the_epoch_in_which_it_lined_up_never_starts(rig: Rig) -> 
         ("failed", Failure(409, "thing/quick was killed")),
         ("completed", None),
     ]
+
+
+@pytest.mark.parametrize("kind", ["cancel", "pause"])
+def test_one_in_line_is_unbegun_also_before_it_is_in_the_journal(rig: Rig, kind: str) -> None:
+    app = App("line", shards=1)
+    thing = app.object("thing")
+    ran: list[str] = []
+
+    @thing.handler
+    async def hold(ctx: ObjectContext) -> None:
+        await ctx.sleep(60)
+
+    @thing.handler
+    async def quick(ctx: ObjectContext) -> None:
+        ran.append("quick")
+
+    rig.start(app)
+    holder, other = fresh_id(b"k", b"1" * 12), fresh_id(b"k", b"2" * 12)
+    tell(
+        rig,
+        app,
+        Command(kind="invoke", id=holder, target="thing/hold", key=b"k"),
+        Command(kind="invoke", id=other, target="thing/quick", key=b"k"),
+        Command(kind=kind, id=other),
+    )
+    rig.settled(app)
+    rig.later(61)
+    rig.until(lambda: entry(rig, app, holder) is None)
+    rig.settled(app)
+    assert ran == []
+    found = entry(rig, app, other)
+    assert (found and found.unbegun) == (None if kind == "cancel" else "inboxed")
+    if kind == "pause":
+        ordered(rig, app, "resume", other)
+        rig.until(lambda: ran == ["quick"])
+    rig.until(lambda: left(rig, app) == [])

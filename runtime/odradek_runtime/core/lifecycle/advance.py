@@ -7,6 +7,7 @@ says how a coroutine's turn ended, and this hands it to who writes that: kept wh
 from __future__ import annotations
 
 import logging
+from asyncio import CancelledError
 from collections.abc import Coroutine
 from typing import Any
 
@@ -17,7 +18,7 @@ from odradek._current import CURRENT
 from odradek._errors import Refused as HandlerRefused
 from odradek_runtime.core.disclosure import log_cause
 from odradek_runtime.core.records.formats import ENDED, UNBEGUN, Entry, Stored
-from odradek_runtime.core.records.journal import Diverged
+from odradek_runtime.core.records.journal import CANCELLATION, Diverged
 from odradek_runtime.core.records.request import Failure, failure_of, plain_text
 from odradek_runtime.core.refusal import called_amiss, of_another_loop
 from odradek_runtime.core.running.invocation import Live
@@ -261,8 +262,18 @@ class Advance:
         elif isinstance(error, TerminalError):
             log_cause(error, live.id, live.handler.target)
             failing.failed(live, failure_of(error))
+        elif isinstance(error, CancelledError) and CANCELLATION in live.journal.completed:
+            self._cancelled(live)
         else:
             failing.attempt_failed(live, error)
+
+    def _cancelled(self, live: Live) -> None:
+        """It has let its cancellation through: an end like a terminal failure, which pauses nothing."""
+        barred = self._failing.barred(live.subscription)
+        if barred is not None:
+            self._failing.postponed(live, barred)
+        else:
+            self._ending.failed(live, Failure(409, f"{live.handler.target} was cancelled"))
 
     def _unawaited(self, live: Live) -> None:
         """Say once for each handler what it began and did not wait for: nearly always a forgotten `await`."""

@@ -69,6 +69,7 @@ class Inspection:
             "cancel_replay": self._cancel_replay,
             "reset": self._reset,
             "kill": self._order,
+            "cancel": self._order,
             "pause": self._operators,
             "resume": self._operators,
             "purge": self._operators,

@@ -103,8 +103,12 @@ class Killing:
     def leaves(self, shard: Shard, stored: Stored, command: Command) -> bool:
         """A caller does not wait for it any more. Whether nobody does: it is the caller's own, and no other has attached."""
         shard.put(keys.attachment(stored.id, command.caller_id, command.ref), None)
-        own = (stored.caller_id, stored.caller_ref) == (command.caller_id, command.ref)
         self._scope.touch(shard)
+        return self.waits_alone(shard, stored, command)
+
+    def waits_alone(self, shard: Shard, stored: Stored, command: Command) -> bool:
+        """Whether it is the caller's own, and no other waits for it."""
+        own = (stored.caller_id, stored.caller_ref) == (command.caller_id, command.ref)
         return own and not shard.waiters.get(stored.id) and not self._attached(shard, stored.id)
 
     def _attached(self, shard: Shard, id_: str) -> bool:

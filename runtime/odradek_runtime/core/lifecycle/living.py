@@ -60,8 +60,14 @@ class Living:
 
     def stored(self, shard: Shard, id_: str) -> Stored | None:
         """The entry of an invocation as it is now; None: there is none."""
-        live = self._shards[shard.number].get(id_) or self._queued[shard.number].get(id_)
+        live = self._shards[shard.number].get(id_)
         if live is not None:
             return live.endure()
+        in_line = self._queued[shard.number].get(id_)
+        if in_line is not None:
+            stored = in_line.endure()
+            if stored.status == "running":  # as it was made
+                stored.status = "inboxed"
+            return stored
         raw = shard.read(keys.invocation(id_))
         return INVOCATION.decode(raw) if raw is not None else None

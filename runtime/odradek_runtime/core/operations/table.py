@@ -10,6 +10,7 @@ from odradek._port import (
     AttachTo,
     AwakeableOf,
     CallOf,
+    CancelOf,
     PromiseAwaited,
     PromiseGiven,
     PromisePeeked,
@@ -22,6 +23,7 @@ from odradek._port import (
 from .attach import AttachKind
 from .awakeable import AwakeableKind
 from .call import CallKind
+from .cancel import CancelKind
 from .kind import Kind, Recorded
 from .promise import PromiseKind
 from .resolve import ResolveKind
@@ -32,7 +34,7 @@ from .step import StepKind
 _PROMISE = PromiseKind()
 ASKED: Mapping[type[Asked[Any]], Kind] = {
     StepBody: StepKind(), Sleep: SleepKind(), CallOf: CallKind(), SendOf: SendKind(),
-    AwakeableOf: AwakeableKind(), ResolveOf: ResolveKind(),
+    AwakeableOf: AwakeableKind(), ResolveOf: ResolveKind(), CancelOf: CancelKind(),
     AttachTo: AttachKind(),
     PromiseAwaited: _PROMISE, PromisePeeked: _PROMISE, PromiseGiven: _PROMISE,
 }  # fmt: skip

@@ -19,6 +19,8 @@ Segment = tuple[Sequence[Act], Mapping[int, Failure] | None]
 """What it did between two waits, and which of that was refused where it was made."""
 
 
+CANCELLATION = 2**31 - 1
+"""Stands for the entry that a cancellation completes: none. It comes among the completions, where it came."""
 CHUNK_BYTES = 128 * 1024
 """A chunk is closed when it would grow beyond this, half of what the smallest topic takes; an entry that is larger stands alone."""
 ENTRY_BYTES = 32

@@ -65,6 +65,8 @@ class Live:
     begun_ms = 0.0
     """When it first had to wait."""
     closed = False
+    cancelled = False
+    """CancelledError is to be raised where it waits."""
     raised: tuple[BaseException, ...] = ()
     """Errors that its handler was given by what it waited for."""
     diverged = ""

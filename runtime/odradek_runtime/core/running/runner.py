@@ -6,7 +6,7 @@ of that.
 
 from __future__ import annotations
 
-from asyncio import isfuture
+from asyncio import CancelledError, isfuture
 from typing import Any
 
 from odradek import TerminalError
@@ -15,6 +15,7 @@ from odradek._context import let_ask
 from odradek._current import CURRENT
 from odradek._future import Future
 from odradek_runtime.core.records.formats import Entry
+from odradek_runtime.core.records.journal import CANCELLATION
 from odradek_runtime.core.refusal import awaiting, refusal
 from odradek_runtime.core.scope import Scope
 
@@ -49,7 +50,7 @@ class Runner:
                 return Refused()
             if waits_for is not None and live.unwritten is not None:
                 return Unwritten(live.unwritten)
-            if waits_for is None or waits_for.done():
+            if waits_for is None or waits_for.done() or live.cancelled:
                 outcome = self._drive(live)
                 if live.turns is not None:
                     return self._turning.run(live, live.turns, outcome)
@@ -77,8 +78,10 @@ class Runner:
         assert coroutine is not None
         let_ask(live.context, live)
         CURRENT.set(live.context)
+        cancelled, live.cancelled = live.cancelled, False
         try:
-            return Waits(coroutine.send(None) or BARE_YIELD)
+            yielded = coroutine.throw(CancelledError()) if cancelled else coroutine.send(None)
+            return Waits(yielded or BARE_YIELD)
         except StopIteration as stop:
             return Returned(stop.value)
         except BaseException as error:  # noqa: BLE001  (whatever a handler raises decides its end, invariant 9)
@@ -93,6 +96,9 @@ class Runner:
             self._scope.loop.turns = live.turns  # for what happens when a future of it is done
         entry = journal.completions[journal.delivered]
         journal.delivered += 1
+        if entry.ref == CANCELLATION:
+            self._cancel(live)
+            return True
         op = live.ops.pop(entry.ref, None)
         if op is None:
             return True
@@ -102,6 +108,13 @@ class Runner:
         if op.future is not None and op.decode is not None and not op.future.done():
             self._complete(live, op.future, op.decode, entry)
         return True
+
+    def _cancel(self, live: Live) -> None:
+        """CancelledError is raised where the handler waits, or where its task does."""
+        if live.turns is not None:
+            live.turns.main.cancel()
+        else:
+            live.cancelled = True
 
     def _complete(self, live: Live, future: Future[Any], decode: Any, entry: Entry) -> None:
         if entry.failure is not None:

@@ -40,6 +40,7 @@ IDS = 10_000
 NAMED = 5
 ORDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,59}")
 FITS: Mapping[str, tuple[str, ...]] = {
+    "cancel": STATUSES,
     "kill": STATUSES,
     "pause": tuple(each for each in STATUSES if each != "paused"),
     "resume": ("paused", "backing_off"),
@@ -48,6 +49,7 @@ FITS: Mapping[str, tuple[str, ...]] = {
 }
 """What can be ordered, and in which statuses."""
 INSTEAD: Mapping[str, str] = {
+    "cancel": "it has ended",
     "kill": "it has ended",
     "pause": "it does not go on",
     "resume": "it is not paused",
