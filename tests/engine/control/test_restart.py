@@ -1,5 +1,6 @@
 """Restart: as a new invocation, or from an entry on with earlier results kept; and purge, after which nothing is left."""
 
+import asyncio
 import threading
 
 import pytest
@@ -157,6 +158,69 @@ def test_an_entry_that_is_not_there_restarts_nothing(rig: Rig) -> None:
     assert entry(rig, app, id_) == before
     ordered(rig, app, "restart", id_, becomes="inv_nonsense")
     assert [letter["odradek-field"] for letter in rig.dead_letters(app)] == ["id"]
+
+
+@pytest.mark.parametrize("name", ["inbox", "delay", "limit"])
+def test_what_was_paused_before_it_had_begun_has_no_entry_to_restart_from(rig: Rig, name: str) -> None:
+    outside = Outside()
+    app = make_app(outside)
+    rig.start(app)
+    id_ = begin(rig, app, name)
+    ordered(rig, app, "pause", id_)
+    before = entry(rig, app, id_)
+    assert before is not None
+    assert before.unbegun
+    ordered(rig, app, "restart", id_, ref=0)
+    assert entry(rig, app, id_) == before
+    outside.gate.set()
+    rig.later(7200)
+    rig.settled(app)
+    assert outside.ran.count("quick") + max(outside.ran.count("narrow") - 1, 0) == 0, "it stands still"
+    ordered(rig, app, "resume", id_)
+    assert rig.attach(id_).reply().status == "completed"
+    rig.until(lambda: left(rig, app) == [])
+    assert outside.ran.count("narrow" if name == "limit" else "quick") == (2 if name == "limit" else 1)
+
+
+def test_what_was_cancelled_is_restarted_from_an_entry_of_its_clean_up(rig: Rig) -> None:
+    app = App("cleaner", shards=1)
+    ran: list[str] = []
+
+    async def step(name: str) -> str:
+        ran.append(name)
+        return name
+
+    @app.handler
+    async def one(ctx: Context) -> list[str]:
+        done = [await ctx.run(step, "first", name="first")]
+        try:
+            await ctx.sleep(7200)
+            done.append("slept")
+        except asyncio.CancelledError:
+            done.append(await ctx.run(step, "undo", name="undo"))
+            await ctx.sleep(60)
+            done.append(await ctx.run(step, "last", name="last"))
+            await ctx.sleep(3600)
+        return done
+
+    rig.start(app)
+    asked = rig.ask("cleaner/one")
+    rig.until(lambda: ran == ["first"])
+    rig.settled(app)
+    ordered(rig, app, "cancel", asked.id)
+    rig.until(lambda: ran == ["first", "undo"])
+    rig.settled(app)
+    rig.later(61)
+    rig.until(lambda: ran == ["first", "undo", "last"])
+    for times in (1, 2):  # what is written anew is restarted as well
+        rig.settled(app)
+        ordered(rig, app, "restart", asked.id, ref=4)
+        rig.until(lambda: ran == ["first", "undo", "last", *["last"] * times])
+    rig.settled(app)
+    ordered(rig, app, "restart", asked.id, ref=2)
+    rig.later(7201)
+    assert asked.value() == ["first", "slept"]
+    assert ran == ["first", "undo", "last", "last", "last"]
 
 
 def test_what_has_ended_is_purged_and_its_idempotency_key_is_free(rig: Rig) -> None:

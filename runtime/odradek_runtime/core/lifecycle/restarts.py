@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from odradek_runtime.core.operations.table import KINDS
 from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.formats import BEGUN, ENDED, SLOT, Command, Entry, Slot, Stored, Timer
-from odradek_runtime.core.records.journal import Journal
+from odradek_runtime.core.records.journal import CANCELLATION, Journal
 from odradek_runtime.core.records.order import asker_of, becomes
 from odradek_runtime.core.records.request import Failure
 from odradek_runtime.core.running.invocation import PYTHON, Live
@@ -75,7 +75,8 @@ class Restarts:
     # --- from an entry on ---
 
     def _from_entry(self, shard: Shard, stored: Stored, command: Command) -> None:
-        if stored.status not in BEGUN:
+        if stored.status not in BEGUN or stored.unbegun:  # its place in line, its time and its turn are its own still
+            logger.warning("%s has not begun, or has ended: it is not restarted from an entry on", stored.id)
             return
         live, first = self._killing.shell(shard, stored), command.ref
         self._keeping.anchor(live)
@@ -86,7 +87,7 @@ class Restarts:
         by = asker_of(command)
         logger.info("%s %s is restarted from entry %d on (asked for by %s)", stored.target, stored.id, first, by)
         kept = live.journal.commands[:first]
-        came = [entry for entry in live.journal.completions if entry.ref < first]
+        came = [entry for entry in live.journal.completions if _behind(entry) < first]
         self._forget(shard, live, first)
         stored.created_ms = max(int(self._scope.now_ms), stored.created_ms + 1)  # what comes of the old ones is nobody's
         for place, running in shard.running.items():
@@ -126,3 +127,8 @@ class Restarts:
         if handler is not None and handler.timeout_s is not None:
             due_ms = int(now_ms + handler.timeout_s * 1000)
             shard.set_timer(keys.timer(due_ms, stored.id, keys.REF_TIMEOUT), Timer("timeout", created_ms=stored.created_ms))
+
+
+def _behind(completion: Entry) -> int:
+    """The entry that it stays with. A cancellation stays with the first of its clean-up, which nothing else brings about."""
+    return completion.ref if completion.ref != CANCELLATION else int(completion.value or b"0")

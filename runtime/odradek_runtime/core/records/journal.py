@@ -20,7 +20,10 @@ Segment = tuple[Sequence[Act], Mapping[int, Failure] | None]
 
 
 CANCELLATION = 2**31 - 1
-"""Stands for the entry that a cancellation completes: none. It comes among the completions, where it came."""
+"""Stands for the entry that a cancellation completes: none. It comes among the completions, where it came.
+
+Its value says how many entries there were: with the next its clean-up begins.
+"""
 CHUNK_BYTES = 128 * 1024
 """A chunk is closed when it would grow beyond this, half of what the smallest topic takes; an entry that is larger stands alone."""
 ENTRY_BYTES = 32

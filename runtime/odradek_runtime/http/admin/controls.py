@@ -139,6 +139,7 @@ def why_not(verb: str, seen: Sighting, entry: int = -1) -> str:
         return ""
     if entry < 0:
         return "" if seen.input else "what started it is not kept: it was large; send it again"
-    if seen.status not in ("running", "suspended", "backing_off", "paused"):
+    unbegun = any(each.kind in ("key", "turn", "start") for each in seen.waits_for)  # one may be paused before it begins, too
+    if unbegun or seen.status not in ("running", "suspended", "backing_off", "paused"):
         return f"it has not begun, or has ended ({seen.status}): leave the entry out"
     return "" if entry <= seen.entries else f"its journal has {seen.entries} entries, counted from 0"
