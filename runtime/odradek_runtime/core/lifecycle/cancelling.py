@@ -56,7 +56,7 @@ class Cancelling:
             return
         self._killing.tell_callees(shard, live, "cancel")
         failure = Failure(409, f"{stored.target} was cancelled")
-        cancellation = Entry("completion", CANCELLATION, value=b"%d" % live.journal.length, failure=failure)
+        cancellation = Entry("completion", CANCELLATION, value=live.journal.length.to_bytes(4), failure=failure)
         if stored.status in ("paused", "backing_off"):
             self._killing.put_out(shard, stored)
             stored.attempts, stored.failed_ms, stored.reason = 0, 0, ""

@@ -131,4 +131,4 @@ class Restarts:
 
 def _behind(completion: Entry) -> int:
     """The entry that it stays with. A cancellation stays with the first of its clean-up, which nothing else brings about."""
-    return completion.ref if completion.ref != CANCELLATION else int(completion.value or b"0")
+    return completion.ref if completion.ref != CANCELLATION else int.from_bytes(completion.value or b"")
