@@ -147,3 +147,66 @@ def test_it_comes_to_handlers_that_use_asyncio_too(rig: Rig) -> None:
     rig.later(2)
     assert asked.value() == "undone"
     assert ran == ["undone"]
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["at once", "after a crash"])
+@pytest.mark.parametrize("holds", [False, True], ids=["asks later", "holds its task"])
+def test_its_task_counts_the_cancellation_in_every_replay(rig: Rig, holds: bool, crash: bool) -> None:
+    app = App("counts", shards=1)
+    begun: list[bool] = []
+
+    @app.handler
+    async def waits(ctx: Context) -> list[int]:
+        held = asyncio.current_task() if holds else None
+        begun.append(True)
+        try:
+            await ctx.sleep(3600)
+        except asyncio.CancelledError:
+            task = held or asyncio.current_task()
+            assert task is not None
+            counted = [task.cancelling()]
+            await ctx.sleep(60)
+            return [*counted, task.cancelling(), task.uncancel()]
+        return []
+
+    rig.start(app)
+    asked = rig.ask("counts/waits")
+    rig.until(lambda: begun)
+    rig.settled(app)
+    ordered(rig, app, "cancel", asked.id)
+    if crash:
+        rig.restart(app, crash=True)
+        asked = rig.attach(asked.id)
+    rig.later(61)
+    assert asked.value() == [1, 1, 0]
+
+
+def test_the_tasks_of_one_that_lets_it_through_clean_up_as_well(rig: Rig) -> None:
+    app = App("tasks", shards=1)
+    ran: list[str] = []
+
+    async def undo() -> None:
+        ran.append("undone")
+
+    async def beside(ctx: Context) -> None:
+        try:
+            await ctx.sleep(3600)
+        except asyncio.CancelledError:
+            await ctx.run(undo, name="undo")
+            raise
+
+    @app.handler
+    async def waits(ctx: Context) -> None:
+        task = asyncio.create_task(beside(ctx))
+        await ctx.sleep(7200)
+        await task
+
+    rig.start(app)
+    asked = rig.ask("tasks/waits")
+    rig.until(lambda: sum(key[:1] == b"t" for key in rig.journal(app)) == 2)
+    ordered(rig, app, "cancel", asked.id)
+    failure = asked.reply().failure
+    assert failure is not None
+    assert (failure.code, failure.message) == (409, "tasks/waits was cancelled")
+    assert ran == ["undone"]
+    rig.until(lambda: left(rig, app) == [])

@@ -7,7 +7,6 @@ says how a coroutine's turn ended, and this hands it to who writes that: kept wh
 from __future__ import annotations
 
 import logging
-from asyncio import CancelledError
 from collections.abc import Coroutine
 from typing import Any
 
@@ -18,9 +17,10 @@ from odradek._current import CURRENT
 from odradek._errors import Refused as HandlerRefused
 from odradek_runtime.core.disclosure import log_cause
 from odradek_runtime.core.records.formats import ENDED, UNBEGUN, Entry, Stored
-from odradek_runtime.core.records.journal import CANCELLATION, Diverged
+from odradek_runtime.core.records.journal import Diverged
 from odradek_runtime.core.records.request import Failure, failure_of, plain_text
 from odradek_runtime.core.refusal import called_amiss, of_another_loop
+from odradek_runtime.core.running.ends import lets_through
 from odradek_runtime.core.running.invocation import Live
 from odradek_runtime.core.running.outcome import BARE_YIELD, Outcome, Raised, Refused, Returned, Unwritten, Waits
 from odradek_runtime.core.running.runner import Runner
@@ -262,7 +262,7 @@ class Advance:
         elif isinstance(error, TerminalError):
             log_cause(error, live.id, live.handler.target)
             failing.failed(live, failure_of(error))
-        elif isinstance(error, CancelledError) and CANCELLATION in live.journal.completed:
+        elif lets_through(live.journal, error):
             self._cancelled(live)
         else:
             failing.attempt_failed(live, error)

@@ -1,11 +1,13 @@
-"""Which errors of a handler that uses asyncio are its end, as a TerminalError is: no retry mends what they tell."""
+"""Which other errors of a handler are its end, as a TerminalError is: no retry mends what they tell."""
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Iterator
 from typing import cast
 
 from odradek import TerminalError
+from odradek_runtime.core.records.journal import CANCELLATION, Journal
 
 from .outcome import Outcome, Raised
 
@@ -29,6 +31,11 @@ def as_an_end(come_to: Outcome) -> Outcome:
         return Raised(made)
     finally:
         del error  # it keeps this frame
+
+
+def lets_through(journal: Journal, error: object) -> bool:
+    """Whether this is its cancellation, and the handler has made nothing else of it: an end as a terminal failure is."""
+    return isinstance(error, CancelledError) and CANCELLATION in journal.completed
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -66,7 +66,7 @@ class Live:
     """When it first had to wait."""
     closed = False
     cancelled = False
-    """CancelledError is to be raised where it waits."""
+    """Its task is to be cancelled as soon as it has one."""
     raised: tuple[BaseException, ...] = ()
     """Errors that its handler was given by what it waited for."""
     diverged = ""

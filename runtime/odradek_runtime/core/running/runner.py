@@ -6,7 +6,7 @@ of that.
 
 from __future__ import annotations
 
-from asyncio import CancelledError, isfuture
+from asyncio import isfuture
 from typing import Any
 
 from odradek import TerminalError
@@ -50,7 +50,9 @@ class Runner:
                 return Refused()
             if waits_for is not None and live.unwritten is not None:
                 return Unwritten(live.unwritten)
-            if waits_for is None or waits_for.done() or live.cancelled:
+            if live.cancelled:
+                return self._cancelled(live, waits_for)
+            if waits_for is None or waits_for.done():
                 outcome = self._drive(live)
                 if live.turns is not None:
                     return self._turning.run(live, live.turns, outcome)
@@ -78,10 +80,8 @@ class Runner:
         assert coroutine is not None
         let_ask(live.context, live)
         CURRENT.set(live.context)
-        cancelled, live.cancelled = live.cancelled, False
         try:
-            yielded = coroutine.throw(CancelledError()) if cancelled else coroutine.send(None)
-            return Waits(yielded or BARE_YIELD)
+            return Waits(coroutine.send(None) or BARE_YIELD)
         except StopIteration as stop:
             return Returned(stop.value)
         except BaseException as error:  # noqa: BLE001  (whatever a handler raises decides its end, invariant 9)
@@ -110,11 +110,17 @@ class Runner:
         return True
 
     def _cancel(self, live: Live) -> None:
-        """CancelledError is raised where the handler waits, or where its task does."""
+        """Its task is cancelled: one of its own, which it has from then on in every replay."""
         if live.turns is not None:
             live.turns.main.cancel()
         else:
             live.cancelled = True
+
+    def _cancelled(self, live: Live, waits_for: Any) -> Outcome:
+        live.cancelled = False
+        turns = self._scope.loop.begin(live)
+        turns.main.cancel()
+        return self._turning.run(live, turns, Waits(waits_for))
 
     def _complete(self, live: Live, future: Future[Any], decode: Any, entry: Entry) -> None:
         if entry.failure is not None:

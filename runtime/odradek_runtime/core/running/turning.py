@@ -20,7 +20,7 @@ from odradek_runtime.core.records.journal import Diverged
 from odradek_runtime.core.refusal import awaiting, endless, refusal
 from odradek_runtime.core.scope import Scope
 
-from .ends import as_an_end
+from .ends import as_an_end, lets_through
 from .invocation import Live
 from .outcome import BARE_YIELD, Outcome, Raised, Refused, Returned, Unwritten, Waits
 
@@ -46,7 +46,7 @@ class Turning:
             if isinstance(come_to, Waits):
                 self._wait(live, turns, come_to)
             elif come_to is not None:
-                self._end(turns, come_to)
+                self._end(live, turns, come_to)
             return self._until_it_waits(live, turns)
         except BaseException as error:  # noqa: BLE001  (SystemExit of a task, which asyncio hands on: as the handler's own)
             return Raised(error)
@@ -88,7 +88,7 @@ class Turning:
         if isinstance(come_to, Waits):
             self._wait(live, turns, come_to)
         else:
-            self._end(turns, come_to)
+            self._end(live, turns, come_to)
 
     def _wait(self, live: Live, turns: Turns, waits: Waits) -> None:
         main = turns.main
@@ -100,11 +100,12 @@ class Turning:
             live.refused = live.refused or refusal(awaiting(live.coroutine), f"await of a {type(awaited).__name__}")
             turns.ready.clear()
 
-    def _end(self, turns: Turns, come_to: Outcome) -> None:
+    def _end(self, live: Live, turns: Turns, come_to: Outcome) -> None:
         """Its tasks end, too; where its attempt has failed it is tried again, and they with it."""
         turns.ended = as_an_end(come_to)
         turns.main.ended()
-        if isinstance(come_to, Returned) or isinstance(getattr(turns.ended, "error", None), TerminalError):
+        error = getattr(turns.ended, "error", None)
+        if isinstance(come_to, Returned) or isinstance(error, TerminalError) or lets_through(live.journal, error):
             turns.part()
         else:
             turns.ready.clear()
