@@ -444,7 +444,8 @@ DEFECTS = (
     ),
     Defect(
         "restart-unanswered", "a restart from an entry on forgets all results", "core/lifecycle/restarts.py",
-        "for entry in live.journal.completions if entry.ref < first]", "for entry in live.journal.completions if entry.ref < 0]",
+        "for entry in live.journal.completions if _behind(entry) < first]",
+        "for entry in live.journal.completions if _behind(entry) < 0]",
     ),
     Defect(
         "restart-doubles", "the old one goes on beside the new one", "core/lifecycle/restarts.py",
