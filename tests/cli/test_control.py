@@ -89,3 +89,13 @@ def test_what_is_cancelled_takes_its_calls_along(run: Run) -> None:
     assert run("cancel", parent).stdout == "1 invocation cancelled\n"
     until(lambda: listed(run) == [], "both have ended")
     assert "409 ticket/solve was cancelled" in run("show", parent).stdout
+
+
+@pytest.mark.usefixtures("desk")
+def test_what_was_paused_in_line_is_not_restarted_from_an_entry(run: Run) -> None:
+    call(run, "ticket/bob/remind")
+    waiting = call(run, "ticket/bob/remind")
+    until(lambda: len(listed(run)) == 2, "the holder of the key, and one behind it")
+    assert run("pause", waiting).stdout == "1 invocation paused\n"
+    assert "it has not begun, or has ended (paused)" in run("restart", waiting, "--entry", "0", ok=False).stderr
+    assert [each["status"] for each in listed(run, "--status", "paused")] == ["paused"]
