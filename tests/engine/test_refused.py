@@ -305,7 +305,6 @@ LATER: dict[str, Callable[[Any], Any]] = {
     "ctx.signal": lambda ctx: ctx.signal(Name("s", int)),
     "ctx.compensate": lambda ctx: ctx.compensate(blocking),
     "ctx.patched": lambda ctx: ctx.patched("x"),
-    "cancel": lambda ctx: ctx.cancel("inv"),
 }
 
 

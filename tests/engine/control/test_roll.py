@@ -64,6 +64,7 @@ def test_what_each_waits_for_is_told(rig: Rig, name: str) -> None:
         holder = seen(rig, awaited.id)
         assert holder is not None and holder.target == "thing/sleep"
     if name == "call":
+        rig.until(lambda: seen(rig, awaited.id))
         callee = seen(rig, awaited.id)
         assert callee is not None
         assert (callee.key, callee.caller_id) == ("call-callee", id_)
