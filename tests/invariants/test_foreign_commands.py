@@ -85,7 +85,7 @@ BAD: list[tuple[str, Command]] = [
     ("topic_id", replace(FORWARD, topic_id="x" * 300)),
     ("id", Command("barrier", id="")),
     ("id", Command("barrier", id="1.1.1")),
-    ("kind", Command("unheard-of", id=ID)),
+    ("kind", Command("promise", id=ID)),
 ]
 
 
