@@ -15,6 +15,7 @@ from odradek._definition import OnError
 
 from . import flows
 from .concurrent import Concurrent
+from .kept import KEPT_S
 from .model import Wrong, of_steps
 from .program import APP, BRIEF, DOOMED, FAR, HELD, OBJECTS, OTHER, TIMEOUT_S, Program, Task
 from .replaying import renamed
@@ -346,9 +347,9 @@ def build(program: Program, outside: Outside) -> App:
     service.handler(name="do")(serve)
     service.handler(name="give")(given)
     service.on(app.topic("in-svc", value=dict[str, Any]))(served)
-    app.service("lim").handler(name="do", concurrency=program.limit)(limited)
+    app.service("lim").handler(name="do", concurrency=program.limit, journal_retention=KEPT_S)(limited)
     app.service("frail").handler(name="do", retry=RetryPolicy(max_attempts=2))(frail)
-    app.service("tim").handler(name="do", timeout=TIMEOUT_S)(late)
+    app.service("tim").handler(name="do", timeout=TIMEOUT_S, journal_retention=KEPT_S)(late)
     return app
 
 
@@ -371,7 +372,7 @@ def _doomed(app: App, program: Program, outside: Outside, out: Any) -> None:
     async def do(ctx: ObjectContext, task: dict[str, Any]) -> list[Any]:
         return await Performance(outside, program, out, ctx, task).play()
 
-    app.object(DOOMED).handler(name="do")(do)
+    app.object(DOOMED).handler(name="do", journal_retention=KEPT_S)(do)
 
 
 def _held(app: App, program: Program, outside: Outside, out: Any) -> None:

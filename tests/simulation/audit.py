@@ -20,6 +20,7 @@ from odradek_runtime.log.port import Output, Partition, Transaction
 from odradek_runtime.log.simulated.auditor import Author, Sent
 from odradek_runtime.log.simulated.disk import SimulatedStore
 
+from . import kept
 from .model import Wrong
 from .program import HELD
 
@@ -41,6 +42,8 @@ class Audit:
         self.held: dict[str, Stored] = {}
         """Unfinished ones of the object whose bad records pause their key, by id: those that are paused, or wait in an inbox."""
         self.steps: set[bytes] = set()
+        self._whole: list[tuple[int, str]] = []
+        """Those whose journals stay, and that have ended in the commit at hand: (shard, id)."""
         self.commits = 0
         self.app = app
         self._note = note
@@ -87,12 +90,16 @@ class Audit:
             for key, value in order.journal.get(number, ()):
                 _apply(view, key, value)
                 if key[:1] == b"i":
-                    self._invocation(key[1:].decode(), value)
+                    self._invocation(number, key[1:].decode(), value)
                 elif key[:1] == b"t" and value is not None and TIMER.decode(value).kind == "step":
                     self.steps.add(key)
+            for shard, id_ in self._whole:
+                flaw = kept.flaw(self.views[shard], id_)
+                self._rule(not flaw, flaw)
+            self._whole.clear()
             self._moved(number, POSITIONS.decode(view[keys.POSITIONS]), order)
 
-    def _invocation(self, id_: str, value: bytes | None) -> None:
+    def _invocation(self, number: int, id_: str, value: bytes | None) -> None:
         self.known.add(id_)
         if value is None:
             self._note(f"    committed: {id_} is gone")
@@ -110,11 +117,16 @@ class Audit:
         if held:
             self.held[id_] = stored
         if stored.status in ("completed", "failed"):
+            self._ends_kept(number, stored)
             self.ended.add(id_)
             self.unfinished.discard(id_)
         else:
             self._rule(id_ not in self.ended, f"{id_} {stored.target} has ended and is {stored.status} again")
             self.unfinished.add(id_)
+
+    def _ends_kept(self, number: int, stored: Stored) -> None:
+        if stored.target in kept.TARGETS and stored.id not in self.ended:
+            self._whole.append((number, stored.id))
 
     def _moved(self, number: int, now: Positions, order: Transaction) -> None:
         before = self.positions.get(number)
@@ -212,6 +224,8 @@ class Audit:
         for number, view in self.views.items():
             for key, value in view.items():
                 if f"{HELD}/".encode() in key or any(id_.encode() in key for id_ in self.held):
+                    continue
+                if key[:1] == b"j" and kept.is_kept(view, key):
                     continue
                 if key[:1] in b"jlqazoy" or (key[:1] == b"t" and TIMER.decode(value).kind != "purge"):
                     found.append(f"shard {number}: {key!r}")

@@ -473,4 +473,12 @@ DEFECTS = (
         "cancel-begins", "what has not begun when it is cancelled begins", "core/lifecycle/cancelling.py",
         "    return stored.status in UNBEGUN or", "    return",
     ),
+    Defect(
+        "kept-unwritten", "a journal that stays lacks what the last epoch did", "core/lifecycle/ending.py",
+        "        if kept:\n            self._keeping.flush(live)\n", "",
+    ),
+    Defect(
+        "kept-for-ever", "a journal stays though its completion has gone", "core/lifecycle/retention.py",
+        "            shard.put(chunk, None)\n", "            pass\n",
+    ),
 )

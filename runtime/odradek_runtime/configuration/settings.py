@@ -57,6 +57,10 @@ class Settings:
     epoch_bytes: int = 16 * 1024 * 1024
     coroutine_cache: int = 10_000
     """Suspended coroutines kept live; 0 forces a replay at every wait."""
+    journal_entries: int = 100_000
+    """Steps, calls, reads and so on that one invocation may journal; past it, it is paused where it is."""
+    journal_bytes: int = 64 * 1024 * 1024
+    """What these and their results may hold together."""
     steps_running: int = 1_000
     step_threads: int = 32
     steps_queued: int = 10_000

@@ -55,8 +55,11 @@ class Lane:
 
     @staticmethod
     def fits(subscription: Subscription) -> bool:
-        """Whether its records may take the fast path at all: no key to make from the value, no limit to ask first."""
-        return subscription.key is None and subscription.handler.concurrency is None and subscription.handler.mode != "run"
+        """Whether its records may take the fast path at all: no key to make from the value, no limit to ask first, no
+        journal that is kept."""
+        handler = subscription.handler
+        plain = handler.concurrency is None and not handler.journal_retention_s and handler.mode != "run"
+        return subscription.key is None and plain
 
     def run(self, shard: Shard, messages: Sequence[Message]) -> int:
         """Process records of one partition in order; gives the bytes they brought and made."""

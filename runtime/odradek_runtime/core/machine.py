@@ -29,6 +29,7 @@ from odradek_runtime.core.lifecycle.rejection import Rejection
 from odradek_runtime.core.lifecycle.replays import Replays
 from odradek_runtime.core.lifecycle.resets import Resets
 from odradek_runtime.core.lifecycle.restarts import Restarts
+from odradek_runtime.core.lifecycle.retention import Retention
 from odradek_runtime.core.lifecycle.revival import Revival
 from odradek_runtime.core.lifecycle.settling import Entries, Settling
 from odradek_runtime.core.lifecycle.starts import Starts
@@ -65,15 +66,16 @@ class Machine(Scope):
         self.outbox = Outbox(self, rejection)
         self.outward = outward = Outward(self, rejection, self.outbox)
         self.keeping = keeping = Keeping(self, self.living, limits, outward, self.cache)
-        ending = Ending(self, keeping, limits, outward, rejection)
+        workflows = Workflows(self, outward)
+        retention = Retention(self, workflows)
+        ending = Ending(self, keeping, limits, outward, rejection, retention)
         failing = Failing(self, keeping, limits, ending, rejection)
         revival = Revival(self, self.living, limits, failing)
         self._advance = advance = Advance(self, self.living, keeping, Runner(self), ending, failing, revival)
-        workflows = Workflows(self, outward)
         self._delivery = Delivery(self, self.living, limits, outward, rejection, failing, advance, workflows)
         self.starts = Starts(self, self.living, keeping, limits, outward, failing, revival, advance, workflows)
-        self.due = Due(self, self.living, keeping, limits, failing, revival, advance, self.starts, workflows)
-        killing = Killing(self, self.living, limits, outward, ending, failing, workflows)
+        self.due = Due(self, self.living, keeping, limits, failing, revival, advance, self.starts, retention)
+        killing = Killing(self, self.living, limits, outward, ending, failing, retention)
         restarts = Restarts(self, self.living, keeping, ending, killing, self.starts, self.due)
         cancelling = Cancelling(self, self.living, failing, killing, revival, advance, self.due)
         pausing = Pausing(self, self.living, limits, failing, killing, self.due)

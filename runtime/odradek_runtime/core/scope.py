@@ -15,6 +15,7 @@ from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.awakeable_ids import AwakeableIds
 from odradek_runtime.core.records.dead_letter import letters
 from odradek_runtime.core.records.formats import Command
+from odradek_runtime.core.records.journal_limit import JournalLimit
 from odradek_runtime.core.topics.sizes import Sizes
 from odradek_runtime.core.topics.targets import Targets
 
@@ -37,6 +38,7 @@ class Scope:
         self.disclosure = Disclosure(shown=settings.errors_shown)
         self.awakeable_ids = AwakeableIds(app.name, settings.awakeable_secret.split())
         self.sizes = Sizes(app.name, targets, settings.max_record_bytes, lambda: self.steady_ms)
+        self.journal_limit = JournalLimit(settings.journal_entries, settings.journal_bytes)
         self.metrics = metrics
         self.loop = loop
         self.handlers: Mapping[str, Handler] = app.handlers()

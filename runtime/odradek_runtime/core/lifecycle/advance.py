@@ -17,7 +17,7 @@ from odradek._current import CURRENT
 from odradek._errors import Refused as HandlerRefused
 from odradek_runtime.core.disclosure import log_cause
 from odradek_runtime.core.records.formats import ENDED, UNBEGUN, Entry, Stored
-from odradek_runtime.core.records.journal import Diverged
+from odradek_runtime.core.records.journal import CANCELLATION, Diverged
 from odradek_runtime.core.records.request import Failure, failure_of, plain_text
 from odradek_runtime.core.refusal import called_amiss, of_another_loop
 from odradek_runtime.core.running.ends import lets_through
@@ -204,7 +204,23 @@ class Advance:
         if unjournaled:
             self._failing.failed(live, Failure(413, f"{live.handler.target} cannot wait: {unjournaled}"))
             return
+        if live.commands and self._outgrown(live):
+            return
         self._keeping.suspend(live)
+
+    def _outgrown(self, live: Live) -> bool:
+        """Whether its journal is longer than it may be: it is paused then, with what it did since its last wait dropped."""
+        limit, added = self._scope.journal_limit, len(live.commands)
+        over = limit.why_over(live.journal, added)
+        if over and CANCELLATION not in live.journal.completed:  # its clean-up may
+            self._failing.paused(live, "journal", over)
+            return True
+        target = live.handler.target
+        if limit.halfway(live.journal, added) and (target, "journal") not in self._told:
+            self._told.add((target, "journal"))
+            text = "%s %s has half of the journal that it may have (setting journal_entries): when that is full it is paused"
+            logger.warning(text, target, live.id, extra={"handler": target})
+        return False
 
     def _returned(self, live: Live, value: Any) -> None:
         if live.refused:

@@ -25,9 +25,9 @@ from .failing import Failing
 from .keeping import Keeping
 from .limits import Limits
 from .living import Living
+from .retention import Retention
 from .revival import Revival
 from .starts import Starts
-from .workflows import Workflows
 
 _MEETS: Mapping[str, tuple[str, ...]] = {
     "retry": BEGUN, "timeout": BEGUN, "start": UNBEGUN, "purge": ENDED,
@@ -48,7 +48,7 @@ class Due:
         revival: Revival,
         advance: Advance,
         starts: Starts,
-        workflows: Workflows,
+        retention: Retention,
     ) -> None:
         self._scope = scope
         self._living = living
@@ -58,7 +58,7 @@ class Due:
         self._revival = revival
         self._advance = advance
         self._starts = starts
-        self._workflows = workflows
+        self._retention = retention
 
     # --- timers ---
 
@@ -97,8 +97,7 @@ class Due:
                 stored.due_ms = 0
                 self._starts.admit(shard, stored)
             case "purge":
-                shard.put(keys.invocation(stored.id), None)
-                self._workflows.forget(shard, stored)
+                self._retention.purge(shard, stored)
             case _:
                 self._timed_out(shard, stored)
 
@@ -131,7 +130,7 @@ class Due:
         found = list(islice(shard.scan(start, b"{"), most))
         for key, _ in found:
             stored = self._living.stored(shard, key[1:].decode())
-            again = stored is not None and stored.pause in ("missing", "divergence")
+            again = stored is not None and stored.pause in ("missing", "divergence", "journal")
             if again and stored is not None and stored.target in self._scope.handlers:
                 self.retry(shard, stored)
         return found[-1][0] + b"\0" if len(found) == most else None

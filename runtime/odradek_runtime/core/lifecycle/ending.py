@@ -11,17 +11,17 @@ from odradek_runtime.core.epoch import StepRun
 from odradek_runtime.core.operations.table import KINDS
 from odradek_runtime.core.records import keys
 from odradek_runtime.core.records.answers import completion, reply_of
-from odradek_runtime.core.records.formats import COMMAND, Stored, Timer
+from odradek_runtime.core.records.formats import COMMAND, Stored
 from odradek_runtime.core.records.request import Failure
 from odradek_runtime.core.running.invocation import Live
 from odradek_runtime.core.scope import Scope
 from odradek_runtime.core.shard import Shard
-from odradek_runtime.core.topics.sizes import kept_for_certain
 
 from .keeping import Keeping
 from .limits import Limits
 from .outward import Outward
 from .rejection import Rejection
+from .retention import Retention, journal_ms
 
 logger = logging.getLogger("odradek")
 
@@ -29,12 +29,15 @@ logger = logging.getLogger("odradek")
 class Ending:
     """Writes the end of invocations into the epoch."""
 
-    def __init__(self, scope: Scope, keeping: Keeping, limits: Limits, outward: Outward, rejection: Rejection) -> None:
+    def __init__(
+        self, scope: Scope, keeping: Keeping, limits: Limits, outward: Outward, rejection: Rejection, retention: Retention
+    ) -> None:
         self._scope = scope
         self._keeping = keeping
         self._limits = limits
         self._outward = outward
         self._rejection = rejection
+        self._retention = retention
 
     def returned(self, live: Live, result: bytes) -> None:
         """It has returned, and this is what it is to give."""
@@ -67,21 +70,25 @@ class Ending:
         self._end(live, None, failure)
 
     def _end(self, live: Live, result: bytes | None, failure: Failure | None) -> None:
-        shard, stored = live.shard, live.stored
+        shard, kept = live.shard, bool(journal_ms(live.handler))
+        stored = live.endure() if kept else live.stored
         self._count(live, failure)
         if live.begun:  # what nobody will wait for does not begin
             live.begun = [op for op in live.begun if op.kind.parting]
-        self._keeping.merge_effects(live)
+        if kept and not self._scope.sizes.why_unjournaled(live.commands):
+            self._keeping.merge(live)
+        else:
+            self._keeping.merge_effects(live)
         self._scope.touch(shard)
         if live.lasting:
-            self._clear_journal(live)
+            self._clear_journal(live, kept=kept)
             self._keeping.forget(live)
             self._limits.ended(live)
         if stored is not None:
             if stored.status == "paused":  # by its timeout
                 shard.put(keys.paused(stored.id), None)
             self._report(shard, stored, result, failure)
-            self._keep(live, stored, result, failure)
+            self._retention.keep(live, stored, result, failure)
             self._scope.targets.unavailable.ended(stored.id)
         self.release(live)
 
@@ -96,8 +103,11 @@ class Ending:
         if since_ms:
             epoch.lasted_s.append((target, max(self._scope.now_ms - since_ms, 0.0) / 1000))
 
-    def _clear_journal(self, live: Live) -> None:
+    def _clear_journal(self, live: Live, *, kept: bool = False) -> None:
+        """What it waited for goes, and its journal but where it is kept."""
         shard, epoch = live.shard, self._scope.epoch
+        if kept:
+            self._keeping.flush(live)
         self._keeping.journaled.pop(live, None)
         if (epoch.steps or epoch.early) and live.ops:  # those that were yet to start have nobody left who waits for them
             unheard = [run for run in (*epoch.steps, *epoch.early) if _is_of(run, live)]
@@ -110,9 +120,10 @@ class Ending:
                 shard.put(row, None)
         if not live.anchored:
             return
-        live.journal.unwritten = []
-        for key in live.journal.chunks:
-            shard.put(key, None)
+        if not kept:
+            live.journal.unwritten = []
+            for key in live.journal.chunks:
+                shard.put(key, None)
         for timer in (live.deadline, *(op.timer for op in live.ops.values()), *_timers_ahead(live)):
             if timer is not None and shard.read(timer) is not None:
                 shard.put(timer, None)
@@ -133,21 +144,6 @@ class Ending:
             self._scope.epoch.urgent = True
         self._scope.touch(shard)
 
-    def _keep(self, live: Live, stored: Stored, result: bytes | None, failure: Failure | None) -> None:
-        """Its completion stays for as long as somebody may ask for it."""
-        shard, key = live.shard, keys.invocation(stored.id)
-        if not stored.retain_ms:
-            if live.anchored or shard.read(key) is not None:
-                shard.put(key, None)
-            return
-        stored.status = "completed" if failure is None else "failed"
-        stored.result, stored.failure = result, failure
-        if failure is None or not _may_restart(stored, failure):
-            stored.payload, stored.headers = None, []
-        stored.due_ms = int(self._scope.now_ms) + stored.retain_ms
-        shard.put(key, self._scope.sizes.entry(stored))
-        shard.set_timer(keys.timer(stored.due_ms, stored.id, keys.REF_PURGE), Timer("purge"))
-
     def release(self, live: Live) -> None:
         """The key is free for the next in its inbox."""
         if live.handler.mode != "exclusive":
@@ -159,12 +155,6 @@ class Ending:
             if following is not None:
                 self._scope.ready.append((live.shard, following))
             self._scope.touch(live.shard)
-
-
-def _may_restart(stored: Stored, failure: Failure) -> bool:
-    """Whether what started it is kept with its failure, so that somebody may have it run again: where there is room for both."""
-    texts = sum(len(header.name) + len(header.value or b"") for header in stored.headers)
-    return kept_for_certain(len(stored.payload or b"") + len(stored.key) + 2 * texts + failure.held_bytes)
 
 
 def _is_of(run: StepRun, live: Live) -> bool:

@@ -25,7 +25,7 @@ from .failing import Failing
 from .limits import Limits
 from .living import Living
 from .outward import Outward
-from .workflows import Workflows
+from .retention import Retention
 
 logger = logging.getLogger("odradek")
 
@@ -44,7 +44,7 @@ class Killing:
         outward: Outward,
         ending: Ending,
         failing: Failing,
-        workflows: Workflows,
+        retention: Retention,
     ) -> None:
         self._scope = scope
         self._living = living
@@ -52,7 +52,7 @@ class Killing:
         self._outward = outward
         self._ending = ending
         self._failing = failing
-        self._workflows = workflows
+        self._retention = retention
 
     def kill(self, shard: Shard, command: Command) -> None:
         """As ordered, by an operator or by the invocation that waits for it and was killed itself."""
@@ -93,12 +93,7 @@ class Killing:
         if stored is None or stored.status not in ENDED:
             return
         logger.info("%s %s is purged (asked for by %s)", stored.target, stored.id, asker_of(command))
-        shard.put(keys.invocation(stored.id), None)
-        timer = keys.timer(stored.due_ms, stored.id, keys.REF_PURGE)
-        if shard.read(timer) is not None:
-            shard.put(timer, None)
-        self._workflows.forget(shard, stored)
-        self._scope.touch(shard)
+        self._retention.purge(shard, stored)
 
     def leaves(self, shard: Shard, stored: Stored, command: Command) -> bool:
         """A caller does not wait for it any more. Whether nobody does: it is the caller's own, and no other has attached."""
