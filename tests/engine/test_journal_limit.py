@@ -1,7 +1,5 @@
 """A journal that grows without end: its invocation is paused at the limit, loses nothing, and goes on when it may have more."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from odradek import App, Context, ObjectContext, State, TerminalError
@@ -51,8 +49,8 @@ def growing(ran: list[int], last: int = 12) -> App:
 
 
 @pytest.fixture
-def ran() -> Iterator[list[int]]:
-    yield []
+def ran() -> list[int]:
+    return []
 
 
 @pytest.mark.parametrize("crash", [False, True])
@@ -118,7 +116,7 @@ def test_the_limit_counts_what_is_caught(rig: Rig, ran: list[int]) -> None:
         while True:
             try:
                 await ctx.sleep(0.001)
-            except (TerminalError, Exception):
+            except TerminalError:
                 ran.append(1)
 
     rig.start(app, journal_entries=5)

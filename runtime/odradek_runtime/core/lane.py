@@ -55,8 +55,7 @@ class Lane:
 
     @staticmethod
     def fits(subscription: Subscription) -> bool:
-        """Whether its records may take the fast path at all: no key to make from the value, no limit to ask first, no
-        journal that is kept."""
+        """Whether its records may take the fast path at all: no key to make of the value, no limit to ask, no journal to keep."""
         handler = subscription.handler
         plain = handler.concurrency is None and not handler.journal_retention_s and handler.mode != "run"
         return subscription.key is None and plain

@@ -1,7 +1,7 @@
 """Retention: what stays of an invocation that has ended, for how long, and that it goes when its time has come.
 
-Stands behind `ending`. A completion stays for those who ask by idempotency key, by id or for a workflow; a journal where its handler
-says so (`journal_retention=`), so that somebody may look at what it has done.
+Stands behind `ending`. A completion stays for those who ask by idempotency key, by id or for a workflow; a journal where its
+handler says so (`journal_retention=`), so that somebody may look at what it has done.
 """
 
 from __future__ import annotations

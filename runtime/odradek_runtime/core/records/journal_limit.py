@@ -1,6 +1,7 @@
 """How long the journal of one invocation may grow: what never ends would otherwise cost more with every replay, and end in memory.
 
-Stands between a handler that waits and the pause that it meets at the limit. Nothing is lost there: it goes on when the limit is raised.
+Stands between a handler that waits and the pause that it meets at the limit. Nothing is lost there: it goes on when the limit
+is raised.
 """
 
 from __future__ import annotations
