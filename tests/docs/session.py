@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -10,6 +11,8 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import httpx
 
@@ -23,9 +26,12 @@ USUAL = {"8080": "ODRADEK_PORT", "9070": "ODRADEK_ADMIN_PORT"}
 
 
 class Session:
-    """Follows one page. A context manager: whatever it has started ends with it."""
+    """Follows one page. A context manager: whatever it has started ends with it.
 
-    def __init__(self, folder: Path, bootstrap_servers: str = "") -> None:
+    `env`: what the page's reader has set, addresses as the page has them.
+    """
+
+    def __init__(self, folder: Path, bootstrap_servers: str = "", env: Mapping[str, str] = MappingProxyType({})) -> None:
         self._folder = folder
         self._leases = {usual: PortLease.take() for usual in USUAL}
         self._kafka = bootstrap_servers
@@ -36,6 +42,7 @@ class Session:
             "NO_COLOR": "1",
             "COLUMNS": "120",
             **{USUAL[usual]: str(lease.port) for usual, lease in self._leases.items()},
+            **{name: self._here(value) for name, value in env.items()},
         }
         self._server: subprocess.Popen[bytes] | None = None
         self._words = folder / "server.log"
@@ -58,6 +65,24 @@ class Session:
             self._serve(act.text)
         else:
             self._run(act)
+
+    @property
+    def url(self) -> str:
+        """Where the worker's public port is."""
+        return f"http://localhost:{self._leases['8080'].port}"
+
+    def worker(self) -> dict[str, Any]:
+        """What the worker of this folder says of itself: its pid, and the URL and token of its admin port."""
+        return dict(json.loads((self._folder / ".odradek" / "worker.json").read_text()))
+
+    def kill_worker(self) -> None:
+        """Kill -9 of the worker, and wait for the one that `odradek dev` starts in its place."""
+        killed = self.worker()["pid"]
+        os.kill(killed, signal.SIGKILL)
+        deadline = time.monotonic() + DEADLINE_S
+        while self.worker()["pid"] == killed or not self._ready():
+            assert time.monotonic() < deadline, f"no other worker after kill -9:\n{self._said()}"
+            time.sleep(0.05)
 
     def _run(self, command: Command) -> None:
         deadline = time.monotonic() + DEADLINE_S

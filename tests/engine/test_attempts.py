@@ -106,8 +106,9 @@ def test_backoff_doubles_and_a_record_is_given_up_after_a_day(rig: Rig) -> None:
     rig.start(app)
     rig.publish("orders", ("k", 1))
     for attempt in range(1, 13):
-        rig.until(lambda attempt=attempt: len(at_ms) == attempt and backing_off(rig, app, attempt))
-        rig.later(min(0.05 * 2 ** (attempt - 1), 60) - 0.02)
+        rig.until(lambda attempt=attempt: len(at_ms) >= attempt and backing_off(rig, app, len(at_ms)))
+        if len(at_ms) == attempt:  # on a busy machine the next one may have come by itself
+            rig.later(min(0.05 * 2 ** (attempt - 1), 60) - 0.02)
     rig.until(lambda: len(at_ms) == 13 and backing_off(rig, app, 13))
     delays_s = [(b - a) / 1000 for a, b in pairwise(at_ms)]
     for number, delay_s in enumerate(delays_s):

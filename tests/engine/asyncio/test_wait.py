@@ -63,7 +63,7 @@ def test_what_is_done_is_in_one_order(rig: Rig) -> None:
 
 def test_as_completed_gives_them_as_they_end(rig: Rig) -> None:
     async def body(ctx: Context) -> Any:
-        futures: list[Any] = [ctx.sleep(30), ctx.run(abs, -1), ctx.sleep(10)]
+        futures: list[Any] = [ctx.sleep(300), ctx.run(abs, -1), ctx.sleep(100)]
         return [await each for each in asyncio.as_completed(futures)]
 
     assert outcome(rig, body, passing_s=3) == [1, None, None]
