@@ -24,6 +24,11 @@ PAGES = (
     "control",
     "awakeables",
     "workflows",
+    "steps",
+    "state",
+    "calls",
+    "replay",
+    "concepts",
 )
 
 
