@@ -41,11 +41,23 @@ def test_a_page_does_what_it_says(name: str, tmp_path: Path, kafka_cluster: Clus
             session.do(act)
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_every_link_of_a_page_leads_somewhere(name: str) -> None:
-    text = (DOCS / f"{name}.md").read_text()
-    links = [link for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if "://" not in link]
-    assert [link for link in links if not (DOCS / link).exists()] == []
+@pytest.mark.parametrize("page", [*sorted(path.name for path in DOCS.glob("*.md")), "../README.md"])
+def test_every_link_leads_somewhere(page: str) -> None:
+    here = DOCS / page
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", here.read_text()) if "://" not in link]
+    lost = list[str]()
+    for link in links:
+        name, _, anchor = link.partition("#")
+        target = here.parent / name if name else here
+        if not target.exists() or (anchor and anchor not in headings(target)):
+            lost.append(link)
+    assert lost == []
+
+
+def headings(page: Path) -> set[str]:
+    """What the headings of a page are reached by."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_the_readme_leads_to_every_page() -> None:
