@@ -248,20 +248,45 @@ def _dataclass(builder: _Builder, check: Check, node: shape.DataclassType, path:
                 f"private fields of an attrs class ({cls.__qualname__}) are not encoded; name it without the underscore, "
                 "or make the class a dataclass or msgspec.Struct",
             )
-    _object(builder, check, cls, node.fields, path)
+    _object(builder, check, cls, node.fields, path, _completed(cls, node.fields))
+
+
+def _completed(cls: type, fields: Iterable[shape.Field]) -> tuple[str, dict[str, Any]]:
+    """What gives a dataclass its defaults, before it is encoded: those of one that was read stand in its class alone.
+
+    msgspec leaves them there, and does not write them again: others who read what is written would miss a field.
+    """
+    defaults = {field.name: field.default for field in fields if field.default is not msgspec.NODEFAULT}
+    if not defaults or not hasattr(cls, "__dataclass_fields__") or not cls.__dictoffset__:
+        return "", {}
+
+    def complete(value: Any) -> bool:
+        for name, default in defaults.items():
+            value.__dict__.setdefault(name, default)
+        return True
+
+    there = " and ".join(f"{name!r} in v.__dict__" for name in defaults)
+    return f" and ({there} or complete(v))", {"complete": complete}
 
 
 def _named_tuple(builder: _Builder, check: Check, node: shape.NamedTupleType, path: str) -> None:
     _object(builder, check, cast("Any", get_origin(node.cls) or node.cls), node.fields, path)
 
 
-def _object(builder: _Builder, check: Check, cls: type, fields: Iterable[shape.Field], path: str) -> None:
-    """A class: exactly this one, each field ok."""
+def _object(
+    builder: _Builder,
+    check: Check,
+    cls: type,
+    fields: Iterable[shape.Field],
+    path: str,
+    first: tuple[str, dict[str, Any]] = ("", {}),
+) -> None:
+    """A class: exactly this one, `first`, and each field ok."""
     check.expected, check.kinds = cls.__qualname__, frozenset((cls,))  # for unions that lead back here
     check.way_out = "pass one, or declare the type that the value has (for several: a union of tagged msgspec.Structs)"
     inner = {field.name: _or_unset(builder.check(field.type, f"{path}.{field.name}"), field) for field in fields}
     tests = [("", f"getattr(v, {name!r})" if _is_odd(name) else f"v.{name}", one) for name, one in inner.items()]
-    _compile(check, "type(v) is cls", tests, {"cls": cls})
+    _compile(check, f"type(v) is cls{first[0]}", tests, {"cls": cls, **first[1]})
     check.parts = lambda value: (
         [(f".{name}", getattr(value, name, NOTHING), one) for name, one in inner.items()] if kind_of(value) is cls else ()
     )

@@ -1,5 +1,7 @@
 """Types choose how values travel, and what does not fit is explained by field."""
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from odradek._bad_input import BadInput
 from odradek._errors import RefusedValue
-from odradek._serde import decode_key, encode_any, encode_key, json_serde, key_encoder, topic_serde
+from odradek._serde import Serde, decode_key, encode_any, encode_key, json_serde, key_encoder, topic_serde
 
 
 class Colour(Enum):
@@ -234,3 +236,28 @@ def test_object_keys_of_any_bytes_come_back(key: bytes) -> None:
 
 def test_serdes_are_made_once() -> None:
     assert json_serde(Order) is json_serde(Order)
+
+
+@dataclass
+class Part:
+    n: int
+    unit: str = "piece"
+    tags: list[str] = field(default_factory=list[str])
+
+
+@dataclass(frozen=True)
+class Whole:
+    parts: list[Part]
+    main: Part | None = None
+    rank: int = 1
+
+
+@pytest.mark.parametrize("make", [json_serde, topic_serde])
+def test_defaults_of_what_was_read_are_written_again(make: Callable[[Any], Serde]) -> None:
+    """Others read it too, and have no such defaults."""
+    serde = make(Whole)
+    read = serde.load(b'{"parts": [{"n": 1}]}')
+    written = b'{"parts":[{"n":1,"unit":"piece","tags":[]}],"main":null,"rank":1}'
+    assert json.loads(serde.encode(read)) == json.loads(written)
+    assert read == serde.load(written)
+    assert json.loads(serde.encode(Whole([Part(1)]))) == json.loads(written)
