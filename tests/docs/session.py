@@ -80,9 +80,16 @@ class Session:
         killed = self.worker()["pid"]
         os.kill(killed, signal.SIGKILL)
         deadline = time.monotonic() + DEADLINE_S
-        while self.worker()["pid"] == killed or not self._ready():
+        while self._pid() in (0, killed) or not self._ready():
             assert time.monotonic() < deadline, f"no other worker after kill -9:\n{self._said()}"
             time.sleep(0.05)
+
+    def _pid(self) -> int:
+        """The worker's; 0 between two."""
+        try:
+            return int(self.worker()["pid"])
+        except (FileNotFoundError, ValueError):
+            return 0
 
     def _run(self, command: Command) -> None:
         deadline = time.monotonic() + DEADLINE_S
